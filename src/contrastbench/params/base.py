@@ -1,0 +1,123 @@
+"""Frozen, typed parameter sections, and error messages that name file, key path, value and remedy."""
+
+import difflib
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from contrastbench.errors import UserError
+
+T = TypeVar("T", bound="Section")
+
+
+class Section(BaseModel):
+    """A group of parameters: immutable, refuses unknown keys, converts no types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that also reads ``1e-3`` as a number and refuses a key that stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = {key for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.YAMLError(f"the key {sorted(map(str, twice))[0]!r} stands twice")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one YAML mapping; a missing or malformed file is a UserError of one line."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such parameter file")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: the top level must be a mapping of sections")
+    return content
+
+
+def overlay(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with ``changes`` merged over it: mappings merge, everything else replaces."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        both_mappings = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = overlay(old, value) if both_mappings else value
+    return merged
+
+
+def validate(model: type[T], content: dict[str, Any], source: str) -> T:
+    """Validate ``content`` into ``model``; the first mistake becomes a one-line UserError.
+
+    ``source`` names where the values stand (a file name) and leads the message.
+    """
+    try:
+        # Through JSON, because strict mode then reads lists as tuples and strings as literals.
+        return model.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        raise UserError(f"{source}: {_explain(model, error)}") from None
+    except TypeError as error:  # a YAML date or another value that JSON does not know
+        raise UserError(f"{source}: {error}") from None
+
+
+def _explain(model: type[Section], error: ValidationError) -> str:
+    mistake = error.errors()[0]
+    path = [str(part) for part in mistake["loc"]]
+    where = ".".join(path) or "(top level)"
+    if mistake["type"] == "extra_forbidden":
+        siblings = _keys_at(model, path[:-1])
+        near = difflib.get_close_matches(path[-1], siblings, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(siblings)}"
+        return f"{where}: unknown key{hint}"
+    if mistake["type"] == "missing":
+        return f"{where}: this key is required and missing"
+    message = mistake["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    value = mistake["input"]
+    shown = json.dumps(value) if not isinstance(value, dict) else "{...}"
+    return f"{where} = {shown}: {message}"
+
+
+def _keys_at(model: type[Section], path: list[str]) -> list[str]:
+    """The valid keys of the section that ``path`` leads to (empty if it leads into a free mapping)."""
+    section: Any = model
+    for part in path:
+        field = getattr(section, "model_fields", {}).get(part)
+        if field is None:
+            candidates = _sections_of(section)
+        else:
+            candidates = _sections_of(field.annotation)
+        if not candidates:
+            return []
+        section = candidates[0]
+    return sorted(getattr(section, "model_fields", {}))
+
+
+def _sections_of(annotation: Any) -> list[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [s for inner in getattr(annotation, "__args__", ()) for s in _sections_of(inner)]
+
+
+def params_hash(section: Section) -> str:
+    """Twelve hexadecimal digits over the section's canonical JSON: equal parameters, equal hash."""
+    canonical = json.dumps(section.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]

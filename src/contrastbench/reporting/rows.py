@@ -1,0 +1,82 @@
+"""The result row: one JSON file per (method, data set, protocol, seed), the only source of every table."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from contrastbench.errors import UserError
+from contrastbench.files import write_text
+
+SCHEMA = 1
+
+
+class Row(BaseModel):
+    """One measured value with everything needed to judge whether another row may be compared with it.
+
+    ``value`` and ``interval`` are fractions in [0, 1] for accuracies. ``correct`` holds one bit per test
+    example (packed, base64) where the protocol judges examples, so that two rows can be compared pairwise.
+    ``detail`` is free: chosen regularisation, draws, failed sanity checks under the key ``failed_checks``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = Field(default=SCHEMA, alias="schema")
+    track: str  # unremix | swaro | uamix
+    method: str
+    dataset: str
+    protocol: str  # e.g. linear, knn, low-label-5, pgd-20-linf@0.1, few-shot-5-way-1-shot
+    metric: str  # e.g. top1, robust-top1, median-distance
+    seed: int
+    value: float
+    interval: tuple[float, float] | None = None
+    n: int  # test examples (or episodes) behind the value
+    preset: str
+    params_hash: str
+    data_hash: str
+    code_hash: str
+    device: str
+    wall_s: float
+    peak_mb: float
+    correct: str | None = None
+    detail: dict[str, Any] = Field(default_factory=dict)
+
+
+def pack_correct(correct: np.ndarray) -> str:
+    """Pack a boolean vector (n,) into base64."""
+    return base64.b64encode(np.packbits(np.asarray(correct, dtype=bool)).tobytes()).decode()
+
+
+def unpack_correct(packed: str, n: int) -> np.ndarray:
+    """The boolean vector (n,) that :func:`pack_correct` packed."""
+    return np.unpackbits(np.frombuffer(base64.b64decode(packed), np.uint8), count=n).astype(bool)
+
+
+def row_path(root: Path, preset: str, track: str, dataset: str, method: str, protocol: str, seed: int) -> Path:
+    """Where a row lies: ``root/preset/track/dataset/method/protocol/seed.json``."""
+    return root / preset / track / dataset / method / protocol / f"{seed}.json"
+
+
+def write_row(path: Path, row: Row) -> None:
+    """Write ``row`` as JSON, atomically, keys in a fixed order."""
+    write_text(path, json.dumps(row.model_dump(by_alias=True), indent=1) + "\n")
+
+
+def parse_row(text: str, source: str) -> Row:
+    """Read one row; a corrupt row or an unknown schema version is a one-line UserError naming ``source``."""
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{source}: not a result row: {error}") from None
+    version = content.get("schema") if isinstance(content, dict) else None
+    if version != SCHEMA:
+        raise UserError(f"{source}: row schema {version!r}, this version reads {SCHEMA}")
+    try:
+        return Row.model_validate(content)
+    except ValidationError as error:
+        mistake = error.errors()[0]
+        where = ".".join(map(str, mistake["loc"]))
+        raise UserError(f"{source}: not a result row: {where}: {mistake['msg']}") from None
