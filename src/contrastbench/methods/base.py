@@ -47,6 +47,7 @@ class Method(nn.Module, ABC):
     encoder: nn.Module  # maps (B, C, H, W) to features (B, D); what the protocols evaluate
     number_of_views: int = 2
     uses_labels: bool = False
+    trains: bool = True  # False: a reference row of untrained weights
 
     @abstractmethod
     def training_step(self, batch: Batch, step: Step) -> dict[str, Tensor]:
@@ -65,6 +66,10 @@ class Method(nn.Module, ABC):
     def diagnose(self, batch: Batch, labels: Tensor) -> dict[str, float]:
         """Measure something with labels, for the log only; called under ``no_grad`` in eval mode."""
         return {}
+
+    def advice(self, recent_losses: list[float]) -> str | None:
+        """One line that names a known failure and its remedy, judged from the last losses; else None."""
+        return None
 
     def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict]:
         """Groups for the optimiser; each may set ``lr`` and ``weight_decay``."""

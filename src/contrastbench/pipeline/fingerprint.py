@@ -1,0 +1,69 @@
+"""What code a pipeline step is made of, hashed by meaning: comments, docstrings and layout do not count.
+
+A step's code is the set of contrastbench modules that ``contrastbench.stages.STAGE`` imports, directly or
+indirectly, plus the modules it looks up by name (a method's, a data set's). Parameter classes do not count:
+their values are tracked as parameters. Read by syntax tree, nothing is imported.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+import contrastbench
+
+ROOT = Path(contrastbench.__file__).parent
+# Values, not code: what these modules decide is visible in a step's resolved parameters or nowhere.
+NOT_COUNTED = ("contrastbench.params", "contrastbench.errors", "contrastbench.cli", "contrastbench.registry")
+
+
+def fingerprint(stage: str, *looked_up: str) -> str:
+    """Twelve hexadecimal digits over the code of ``stage`` and of the ``looked_up`` modules."""
+    modules = set(closure(f"contrastbench.stages.{stage}"))
+    for name in looked_up:
+        modules |= closure(name)
+    digest = hashlib.sha256()
+    for name in sorted(modules):
+        digest.update(f"{name}\n{_meaning(_file(name))}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+@cache
+def closure(module: str) -> frozenset[str]:
+    """``module`` and every contrastbench module that it imports, directly or indirectly."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name.startswith(NOT_COUNTED):
+            continue
+        found.add(name)
+        waiting += _imports(name)
+    return frozenset(found)
+
+
+def _file(module: str) -> Path:
+    path = ROOT.parent / Path(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _imports(module: str) -> list[str]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(_file(module).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.append(node.module)
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    parents = [".".join(name.split(".")[:depth]) for name in names for depth in range(1, name.count(".") + 2)]
+    return sorted({name for name in parents if name.startswith("contrastbench") and _file(name).is_file()})
+
+
+def _meaning(path: Path) -> str:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
+            first = node.body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)

@@ -1,0 +1,43 @@
+"""Names of methods, as used in params.yaml, result rows and on the command line.
+
+Modules are named, not imported: this file is read without torch, and a change in one method's file makes
+only that method's jobs stale.
+"""
+
+import difflib
+
+from contrastbench.errors import UserError
+
+# name -> "module:class"; the order is the order of the tables.
+METHODS: dict[str, str] = {
+    "random": "contrastbench.methods.random_encoder:RandomEncoder",
+    "simclr": "contrastbench.methods.simclr:SimCLR",
+    "dcl": "contrastbench.methods.dcl:DCL",
+    "hcl": "contrastbench.methods.hcl:HCL",
+    "mochi": "contrastbench.methods.mochi:MoCHi",
+    "unremix": "contrastbench.methods.unremix:UnReMix",
+    "swav": "contrastbench.methods.swav:SwAV",
+    "rocl": "contrastbench.methods.rocl:RoCL",
+    "acl": "contrastbench.methods.acl:ACL",
+    "clae": "contrastbench.methods.clae:CLAE",
+    "swaro": "contrastbench.methods.swaro:SwARo",
+    "supervised": "contrastbench.methods.supervised:Supervised",
+    "pgd-at": "contrastbench.methods.pgd_at:PGDAdversarialTraining",
+    "trades": "contrastbench.methods.trades:TRADES",
+    "mae": "contrastbench.methods.mae:MAE",
+    "mae-joint": "contrastbench.methods.mae_joint:MAEJoint",
+    "mae-ct": "contrastbench.methods.mae_ct:MAECT",
+    "uamix-mae": "contrastbench.methods.uamix_mae:UaMixMAE",
+}
+
+# Reference rows without an encoder: the probe sees the input itself.
+WITHOUT_ENCODER = ("pixels",)
+
+
+def method_module(name: str) -> str:
+    """Dotted name of the module that holds method ``name``."""
+    if name not in METHODS:
+        near = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(METHODS)}"
+        raise UserError(f"unknown method {name!r}{hint}")
+    return METHODS[name].partition(":")[0]

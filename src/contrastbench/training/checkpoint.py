@@ -1,0 +1,29 @@
+"""Checkpoints: a killed run continues where it stood."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from contrastbench.errors import UserError
+from contrastbench.files import replacing
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write ``state`` (tensors, numbers, strings, lists, mappings) whole or not at all."""
+    with replacing(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
+    """The state at ``path``, or None where there is none or it belongs to other parameters or code.
+
+    ``identity`` names the run (hash of parameters and code); a checkpoint of another run is not continued.
+    """
+    if not path.is_file():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(f"{path}: not a readable checkpoint ({type(error).__name__}); delete it to start anew") from None
+    return state if state.get("identity") == identity else None

@@ -1,0 +1,210 @@
+"""The one training loop of every method.
+
+Results depend on (seed, step) alone: the order of the examples is drawn from (seed, epoch), every random
+transformation from (seed, step). A run that was killed continues from its checkpoint and ends bit-identical
+on the CPU.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Generator, Tensor
+
+from contrastbench.errors import UserError
+from contrastbench.methods import Batch, Method, Step
+from contrastbench.params.training import TrainingParams
+from contrastbench.training.checkpoint import load_checkpoint, save_checkpoint
+from contrastbench.training.collapse import collapse_warning, effective_rank
+from contrastbench.training.optimizers import build_optimizer, learning_rate_factor
+from contrastbench.training.seeds import generator_for, seed_for
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Training data and how a batch of it becomes tensors.
+
+    x          memory-mapped array (N, ...), as stored
+    y          (N,) class numbers, or None for unlabeled data
+    to_tensor  raw batch on the device -> (B, C, H, W) float32
+    augment    (B, C, H, W), generator -> one randomly transformed view
+    """
+
+    x: np.ndarray
+    y: np.ndarray | None
+    to_tensor: Callable[[Tensor], Tensor]
+    augment: Callable[[Tensor, Generator], Tensor]
+
+
+@dataclass
+class TrainingLog:
+    """What training left besides the weights: one entry of ``history`` per logged step."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    steps: int = 0
+    seconds: float = 0.0
+
+
+def train(
+    method: Method,
+    examples: Examples,
+    params: TrainingParams,
+    *,
+    seed: int,
+    checkpoint: Path,
+    identity: str,
+    device: str = "cpu",
+    show_progress: bool = True,
+) -> TrainingLog:
+    """Train ``method`` in place and return the log.
+
+    ``identity`` (a hash of parameters and code) ties the checkpoint to this run. Raises UserError when the
+    batch exceeds the data or when the loss stops being a number; the message names the last checkpoint.
+    """
+    fabric = Fabric(accelerator=device, devices=1, precision=params.precision)
+    chosen = _first_examples(len(examples.x), params.max_examples, seed)
+    per_epoch = len(chosen) // params.batch_size
+    if per_epoch == 0:
+        raise UserError(
+            f"training.batch_size = {params.batch_size}: larger than the {len(chosen)} training examples; "
+            f"at most {len(chosen)}"
+        )
+    total = per_epoch * params.epochs
+    if params.max_steps is not None:
+        total = min(total, params.max_steps)
+
+    method.train()
+    if any(isinstance(module, torch.nn.Conv2d) and module.kernel_size != module.stride for module in method.modules()):
+        method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = build_optimizer(method, params)
+    base_rates = [group["lr"] for group in optimizer.param_groups]
+    model, optimizer = fabric.setup(method, optimizer)
+    model.mark_forward_method("training_step")
+
+    log = TrainingLog()
+    state = load_checkpoint(checkpoint, identity)
+    if state is not None:
+        method.load_state_dict(state["method"])
+        optimizer.load_state_dict(state["optimizer"])
+        log = TrainingLog(state["history"], state["warnings"], state["step"], state["seconds"])
+
+    recent: list[float] = []
+    begun = time.perf_counter() - log.seconds
+    resumed_at, resumed_seconds = log.steps, log.seconds
+    with _progress(show_progress) as progress:
+        bar = progress.add_task(type(method).__name__, total=total, completed=log.steps, status="")
+        order = np.empty(0, dtype=np.int64)
+        for number in range(log.steps, total):
+            epoch, position = divmod(number, per_epoch)
+            if position == 0 or number == resumed_at:
+                order = chosen[_permutation(len(chosen), "order", seed, epoch)]
+            index = np.sort(order[position * params.batch_size : (position + 1) * params.batch_size])
+            torch.manual_seed(seed_for("global", seed, number))  # for libraries that draw from the global stream
+            step = Step(number, total, per_epoch, generator_for(fabric.device, "step", seed, number))
+            factor = learning_rate_factor(
+                number, total, params.warmup_epochs * per_epoch, params.final_learning_rate_fraction
+            )
+            for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
+                group["lr"] = rate * factor
+
+            batch, labels = _batch(method, examples, index, step, fabric.device)
+            output = model.training_step(batch, step)
+            loss = float(output["loss"].detach())
+            if not np.isfinite(loss):
+                raise UserError(_not_a_number(output, number, checkpoint))
+            optimizer.zero_grad(set_to_none=True)
+            fabric.backward(output["loss"])
+            method.after_backward(step)
+            optimizer.step()
+            method.after_step(step)
+
+            log.steps = number + 1
+            log.seconds = time.perf_counter() - begun
+            recent = [*recent[-49:], loss]
+            rate = (log.steps - resumed_at) * params.batch_size / max(1e-9, log.seconds - resumed_seconds)
+            progress.update(bar, completed=log.steps, status=f"loss {loss:.4f}  {rate:,.0f} examples/s")
+            last = log.steps == total
+            if log.steps % params.log_every_steps == 0 or last:
+                log.history.append(_entry(method, output, batch, labels, step, optimizer.param_groups[0]["lr"]))
+                for warning in (collapse_warning(log.history[-1]["effective_rank"]), method.advice(recent)):
+                    if warning and last:
+                        log.warnings.append(warning)
+            if log.steps % params.checkpoint_every_steps == 0 and not last:
+                save_checkpoint(
+                    checkpoint,
+                    {
+                        "identity": identity,
+                        "step": log.steps,
+                        "seconds": log.seconds,
+                        "method": method.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "history": log.history,
+                        "warnings": log.warnings,
+                    },
+                )
+    method.eval()
+    return log
+
+
+def _first_examples(count: int, limit: int | None, seed: int) -> np.ndarray:
+    """Positions of the examples to train on: all, or ``limit`` of them in an order fixed by the seed."""
+    if limit is None or limit >= count:
+        return np.arange(count)
+    return np.sort(_permutation(count, "subset", seed)[:limit])
+
+
+def _permutation(count: int, *stream: int | str) -> np.ndarray:
+    return torch.randperm(count, generator=generator_for(torch.device("cpu"), *stream)).numpy()
+
+
+def _batch(
+    method: Method, examples: Examples, index: np.ndarray, step: Step, device: torch.device
+) -> tuple[Batch, Tensor | None]:
+    raw = torch.from_numpy(examples.x[index]).to(device, non_blocking=True)
+    clean = examples.to_tensor(raw)
+    views = [examples.augment(clean, step.generator) for _ in range(method.number_of_views)]
+    labels = None if examples.y is None else torch.from_numpy(examples.y[index]).to(device)
+    if method.uses_labels and labels is None:
+        raise UserError(f"{type(method).__name__} needs labels, and this training split has none")
+    seen = labels if method.uses_labels else None
+    return Batch(clean, views, torch.from_numpy(index).to(device), seen), labels
+
+
+def _entry(
+    method: Method, output: dict[str, Tensor], batch: Batch, labels: Tensor | None, step: Step, rate: float
+) -> dict[str, float]:
+    entry = {"step": float(step.number + 1), "epoch": (step.number + 1) / step.per_epoch, "learning_rate": rate}
+    entry |= {name: float(value) for name, value in output.items() if name != "embeddings"}
+    entry["effective_rank"] = effective_rank(output["embeddings"])
+    if labels is not None:
+        method.eval()
+        with torch.no_grad():
+            entry |= method.diagnose(batch, labels)
+        method.train()
+    return entry
+
+
+def _not_a_number(output: dict[str, Tensor], number: int, checkpoint: Path) -> str:
+    terms = ", ".join(f"{name} {float(value):.4g}" for name, value in output.items() if name != "embeddings")
+    resume = f"resume from {checkpoint}" if checkpoint.is_file() else "no checkpoint was written yet"
+    return (
+        f"training stopped at step {number}: the loss is not a number ({terms}); {resume}, "
+        "with a lower training.learning_rate or a higher temperature"
+    )
+
+
+def _progress(show: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[status]}"),
+        TimeRemainingColumn(),
+        disable=not show,
+    )
