@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,18 +65,19 @@ def overlay(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def validate(model: type[T], content: dict[str, Any], source: str) -> T:
+def validate(model: type[T], content: dict[str, Any], source: Callable[[list[str]], str]) -> T:
     """Validate ``content`` into ``model``; the first mistake becomes a one-line UserError.
 
-    ``source`` names where the values stand (a file name) and leads the message.
+    ``source`` tells from a key path which file sets it; its answer leads the message.
     """
     try:
         # Through JSON, because strict mode then reads lists as tuples and strings as literals.
         return model.model_validate_json(json.dumps(content))
     except ValidationError as error:
-        raise UserError(f"{source}: {_explain(model, error)}") from None
+        path = [str(part) for part in error.errors()[0]["loc"]]
+        raise UserError(f"{source(path)}: {_explain(model, error)}") from None
     except TypeError as error:  # a YAML date or another value that JSON does not know
-        raise UserError(f"{source}: {error}") from None
+        raise UserError(f"{source([])}: {error}") from None
 
 
 def _explain(model: type[Section], error: ValidationError) -> str:

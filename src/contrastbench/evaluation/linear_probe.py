@@ -1,0 +1,93 @@
+"""Multinomial logistic regression on frozen, standardised features: the one linear protocol of every method.
+
+The inverse L2 strength is chosen on the validation split from one fixed grid; the test split is judged once,
+by the classifier that was chosen.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Features (N, D) float32 and class numbers (N,) of one split."""
+
+    features: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """Which test examples (N,) were classified correctly, and what was chosen on validation data."""
+
+    correct: np.ndarray
+    strength: float
+    validation_accuracy: float
+
+
+def linear_probe(
+    train: Labelled, validation: Labelled, test: Labelled, strengths: Sequence[float], seed: int
+) -> ProbeResult:
+    """Fit on ``train`` for every candidate, choose on ``validation``, judge ``test`` with the chosen one."""
+    model, strength, accuracy = fit_linear(train, validation, strengths, seed)
+    return ProbeResult(model.predict(test.features) == test.labels, strength, accuracy)
+
+
+def fit_linear(
+    train: Labelled, validation: Labelled, strengths: Sequence[float], seed: int
+) -> tuple[Pipeline, float, float]:
+    """The chosen classifier (scaler, regression), its inverse strength and its validation accuracy.
+
+    Ties go to the stronger regularisation (the smaller value).
+    """
+    best: tuple[Pipeline, float, float] | None = None
+    for strength in sorted(strengths):
+        regression = LogisticRegression(C=strength, max_iter=1000, tol=1e-4, random_state=seed)
+        model = make_pipeline(StandardScaler(), regression)
+        model.fit(train.features, train.labels)
+        accuracy = float(np.mean(model.predict(validation.features) == validation.labels))
+        if best is None or accuracy > best[2]:
+            best = model, strength, accuracy
+    assert best is not None, "the grid of strengths has at least one entry (params.evaluation.ProbeParams)"
+    return best
+
+
+def low_label_probe(
+    train: Labelled,
+    validation: Labelled,
+    test: Labelled,
+    strengths: Sequence[float],
+    *,
+    shots: int,
+    draws: int,
+    seed: int,
+) -> list[ProbeResult]:
+    """The linear probe with ``shots`` labels per class, once per draw.
+
+    The draws depend on (seed, shots, draw) alone, so that all methods of one seed see the same labels.
+    """
+    results = []
+    for draw in range(draws):
+        chosen = draw_per_class(train.labels, shots, np.random.default_rng([seed, shots, draw]))
+        few = Labelled(train.features[chosen], train.labels[chosen])
+        results.append(linear_probe(few, validation, test, strengths, seed))
+    return results
+
+
+def draw_per_class(labels: np.ndarray, shots: int, rng: np.random.Generator) -> np.ndarray:
+    """Positions of ``shots`` examples of every class, without repetition.
+
+    Raises ValueError when a class has fewer than ``shots`` examples.
+    """
+    chosen = []
+    for label in np.unique(labels):
+        positions = np.flatnonzero(labels == label)
+        if len(positions) < shots:
+            raise ValueError(f"{shots} labels per class asked for, class {label} has {len(positions)}")
+        chosen.append(rng.choice(positions, shots, replace=False))
+    return np.sort(np.concatenate(chosen))
