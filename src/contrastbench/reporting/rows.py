@@ -55,9 +55,12 @@ def unpack_correct(packed: str, n: int) -> np.ndarray:
     return np.unpackbits(np.frombuffer(base64.b64decode(packed), np.uint8), count=n).astype(bool)
 
 
-def row_path(root: Path, preset: str, track: str, dataset: str, method: str, protocol: str, seed: int) -> Path:
-    """Where a row lies: ``root/preset/track/dataset/method/protocol/seed.json``."""
-    return root / preset / track / dataset / method / protocol / f"{seed}.json"
+def row_path(root: Path, stage: str, row: Row) -> Path:
+    """Where a row lies: ``root/PRESET/STAGE/TRACK/DATASET/METHOD/PROTOCOL/SEED.json``.
+
+    The stage that wrote it (probe, attack, few_shot, ...) comes first, so that each pipeline step owns a folder.
+    """
+    return root / row.preset / stage / row.track / row.dataset / row.method / row.protocol / f"{row.seed}.json"
 
 
 def write_row(path: Path, row: Row) -> None:

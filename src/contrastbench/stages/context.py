@@ -40,13 +40,14 @@ class Meter:
 
 @dataclass
 class RowWriter:
-    """Writes the rows of one (method, data set, seed).
+    """Writes the rows of one (method, data set, seed) into the folder of ``stage``.
 
     sections   every parameter section that the values depend on, in the order of the stages
     code       the fingerprints of the stages that led to the values, in the same order
     """
 
     layout: Layout
+    stage: str
     job: Job
     sections: list[Section]
     code: list[str]
@@ -91,8 +92,7 @@ class RowWriter:
             correct=correct,
             detail=detail or {},
         )
-        layout = self.layout
-        write_row(row_path(layout.rows, layout.preset, job.track, job.dataset, job.method, protocol, job.seed), row)
+        write_row(row_path(self.layout.rows, self.stage, row), row)
 
 
 def _joined_hash(hashes: list[str]) -> str:
