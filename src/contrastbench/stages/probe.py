@@ -1,7 +1,5 @@
 """Stage ``probe``: linear probe, low-label probe and kNN on cached features."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
@@ -9,10 +7,11 @@ from contrastbench.datasets.store import Prepared, open_prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.knn import knn_predict
 from contrastbench.evaluation.linear_probe import Labelled, linear_probe, low_label_probe
-from contrastbench.params.evaluation import ProbeParams
+from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.stages.context import RowWriter
 from contrastbench.stages.features import read_features
+from contrastbench.stages.pretrain import run_record
 
 
 def labelled(features: dict[str, np.ndarray], data: Prepared, split: str) -> Labelled:
@@ -22,17 +21,28 @@ def labelled(features: dict[str, np.ndarray], data: Prepared, split: str) -> Lab
     return Labelled(features[split], np.asarray(data.y(split)))
 
 
-def probe(
-    rows: RowWriter, job: Job, params: ProbeParams, features_folder: Path, data_folder: Path, failed_checks: list[str]
-) -> None:
-    """Judge one method's features by every frozen-feature protocol and write a row for each.
+def training_record(grid: Grid, job: Job) -> tuple[str, dict]:
+    """The device that trained the job's encoder, and what its training wants said beside every value.
 
-    ``failed_checks`` (a collapsed encoder, say) are carried into every row, so that no table hides them.
+    A warning of the training run (collapse, a loss that never moved) becomes a failed check of the row, so
+    that no table hides it.
     """
-    data = open_prepared(data_folder)
-    cached = read_features(features_folder)
+    if grid.pretrain_params(job) is None:
+        return "cpu", {}
+    record = run_record(grid.layout.run("pretrain", job))
+    return record["device"], {"failed_checks": record["warnings"]} if record["warnings"] else {}
+
+
+def probe(grid: Grid, job: Job) -> None:
+    """Judge one method's cached features by every frozen-feature protocol and write a row for each."""
+    params = grid.track(job.track).probe
+    data = open_prepared(grid.data_folder(job))
+    cached = read_features(grid.layout.run("features", job))
+    device, common = training_record(grid, job)
+    sections = [section for section in (grid.pretrain_params(job), params) if section is not None]
+    code = [grid.code(stage, job) for stage in ("pretrain", "features", "probe")]
+    rows = RowWriter(grid.layout, "probe", job, sections, code, data.meta.hash, device)
     train, validation, test = (labelled(cached, data, split) for split in ("train", "validation", "test"))
-    common = {"failed_checks": failed_checks} if failed_checks else {}
 
     result = linear_probe(train, validation, test, params.l2_grid, job.seed)
     chosen = {"C": result.strength, "validation_accuracy": result.validation_accuracy}
@@ -43,9 +53,8 @@ def probe(
             train, validation, test, params.l2_grid, shots=shots, draws=params.low_label_draws, seed=job.seed
         )
         draws = [float(result.correct.mean()) for result in results]
-        rows.accuracy(
-            f"low-label-{shots}", np.concatenate([result.correct for result in results]), common | {"draws": draws}
-        )
+        verdicts = np.concatenate([result.correct for result in results])
+        rows.accuracy(f"low-label-{shots}", verdicts, common | {"draws": draws})
 
     predicted = knn_predict(
         torch.from_numpy(train.features),

@@ -1,0 +1,36 @@
+# `make reproduce` makes every table; `make test` checks the code. Both need Python 3.11+ and a package registry.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+export PATH := $(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+
+.PHONY: reproduce test lint install smoke check-results
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+reproduce: install
+	snakemake --cores all
+	contrastbench check-results --reproduced
+
+test: install
+	OMP_NUM_THREADS=1 python -m pytest
+
+smoke: install
+	snakemake --cores all --config preset=smoke
+
+lint: install
+	ruff check
+	ruff format --check
+	snakefmt --check Snakefile rules
+	mypy
+
+check-results: install
+	contrastbench check-results

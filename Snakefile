@@ -1,0 +1,70 @@
+# The whole benchmark as one graph: `snakemake --cores all`.
+# Another preset:   snakemake --cores all --config preset=smoke
+# On a GPU machine: snakemake --cores all --config device=cuda --resources gpu=1
+import os
+
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
+
+PRESET = config.get("preset", "default")
+DEVICE = config.get("device", "auto")
+GRID = Grid(PRESET)
+
+# Inputs and parameters decide what is stale; the state below holds a hash of each step's code and parameters.
+os.environ["DVC_NO_ANALYTICS"] = "1"
+
+
+wildcard_constraints:
+    track="[a-z]+",
+    dataset="[a-z0-9_-]+",
+    method="[a-z0-9_-]+",
+    seed=r"\d+",
+
+
+def job_of(wildcards):
+    return Job(
+        wildcards.track, wildcards.dataset, wildcards.method, int(wildcards.seed)
+    )
+
+
+def run(stage):
+    """Folder pattern of a stage's output."""
+    return f"runs/{PRESET}/{stage}/{{track}}/{{dataset}}/{{method}}/{{seed}}"
+
+
+def rows(stage, protocols):
+    """Patterns of the rows that a stage writes for one job."""
+    folder = f"results/rows/{PRESET}/{stage}/{{track}}/{{dataset}}/{{method}}"
+    return [f"{folder}/{protocol}/{{seed}}.json" for protocol in protocols]
+
+
+def log_of(stage):
+    return f"runs/{PRESET}/logs/{stage}/{{track}}-{{dataset}}-{{method}}-{{seed}}.log"
+
+
+def benchmark_of(stage):
+    return f"runs/{PRESET}/benchmarks/{stage}/{{track}}-{{dataset}}-{{method}}-{{seed}}.tsv"
+
+
+rule all:
+    input:
+        GRID.targets(),
+
+
+rule unremix_ablation:
+    input:
+        GRID.ablation_targets("unremix"),
+
+
+rule swaro_ablation:
+    input:
+        GRID.ablation_targets("swaro"),
+
+
+rule uamix_ablation:
+    input:
+        GRID.ablation_targets("uamix"),
+
+
+include: "rules/data.smk"
+include: "rules/representation.smk"

@@ -1,0 +1,74 @@
+# Train an encoder, extract its frozen features, judge them.
+
+
+rule pretrain:
+    input:
+        lambda wildcards: GRID.data_folder(job_of(wildcards)) / "meta.json",
+    output:
+        model=f"{run('pretrain')}/model.safetensors",
+        history=f"{run('pretrain')}/history.csv",
+        record=f"{run('pretrain')}/run.json",
+    log:
+        log_of("pretrain"),
+    benchmark:
+        benchmark_of("pretrain")
+    threads: 1
+    resources:
+        mem_mb=2500,
+        gpu=1 if DEVICE == "cuda" else 0,
+    params:
+        state=lambda wildcards: GRID.state(
+            "pretrain", job_of(wildcards), GRID.pretrain_params(job_of(wildcards))
+        ),
+    shell:
+        "contrastbench pretrain {wildcards.track} {wildcards.dataset} {wildcards.method} {wildcards.seed}"
+        f" --preset {PRESET} --device {DEVICE} > {{log}} 2>&1"
+
+
+rule features:
+    input:
+        lambda wildcards: GRID.data_folder(job_of(wildcards)) / "meta.json",
+        lambda wildcards: GRID.weights(job_of(wildcards)),
+    output:
+        f"{run('features')}/features.npz",
+    log:
+        log_of("features"),
+    benchmark:
+        benchmark_of("features")
+    threads: 1
+    resources:
+        mem_mb=2500,
+        gpu=1 if DEVICE == "cuda" else 0,
+    params:
+        state=lambda wildcards: GRID.state("features", job_of(wildcards)),
+    shell:
+        "contrastbench features {wildcards.track} {wildcards.dataset} {wildcards.method} {wildcards.seed}"
+        f" --preset {PRESET} --device {DEVICE} > {{log}} 2>&1"
+
+
+for TRACK in GRID.params.tracks:
+
+    rule:
+        name:
+            f"probe_{TRACK}"
+        input:
+            lambda wildcards: GRID.data_folder(job_of(wildcards)) / "meta.json",
+            f"{run('features')}/features.npz",
+        output:
+            rows("probe", GRID.probe_protocols(TRACK)),
+        log:
+            log_of("probe"),
+        benchmark:
+            benchmark_of("probe")
+        wildcard_constraints:
+            track=TRACK,
+        threads: 1
+        resources:
+            mem_mb=2500,
+        params:
+            state=lambda wildcards: GRID.state(
+                "probe", job_of(wildcards), GRID.track(wildcards.track).probe
+            ),
+        shell:
+            "contrastbench probe {wildcards.track} {wildcards.dataset} {wildcards.method} {wildcards.seed}"
+            f" --preset {PRESET} > {{log}} 2>&1"

@@ -1,0 +1,64 @@
+"""Commands ``pretrain``, ``features``, ``probe`` and ``transfer-probe``."""
+
+import typer
+
+from contrastbench.cli.options import Dataset, Device, MethodName, Preset, Seed, Track, resolve_device
+from contrastbench.pipeline.grid import Grid
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command("pretrain")(pretrain_command)
+    app.command("features")(features_command)
+    app.command("probe")(probe_command)
+
+
+def pretrain_command(
+    track: Track,
+    dataset: Dataset,
+    method: MethodName,
+    seed: Seed,
+    preset: Preset = "default",
+    device: Device = "auto",
+) -> None:
+    """Train one method on one data set with one seed; a killed run continues from its checkpoint."""
+    grid = Grid(preset)
+    job = grid.job(track, dataset, method, seed)
+    params = grid.pretrain_params(job)
+    if params is None:
+        raise typer.BadParameter(f"{method} is a reference row without an encoder: there is nothing to train")
+    from contrastbench.stages.pretrain import pretrain
+
+    pretrain(grid.layout, job, params, grid.data_folder(job), device=resolve_device(device))
+
+
+def features_command(
+    track: Track,
+    dataset: Dataset,
+    method: MethodName,
+    seed: Seed,
+    preset: Preset = "default",
+    device: Device = "auto",
+) -> None:
+    """Extract the frozen features of one trained encoder, for every split."""
+    grid = Grid(preset)
+    job = grid.job(track, dataset, method, seed)
+    from contrastbench.stages.features import features
+
+    folder = grid.data_folder(job)
+    features(grid.layout, job, grid.pretrain_params(job), folder, device=resolve_device(device))
+
+
+def probe_command(
+    track: Track,
+    dataset: Dataset,
+    method: MethodName,
+    seed: Seed,
+    preset: Preset = "default",
+) -> None:
+    """Judge cached features: linear probe, low-label probe and kNN; writes result rows."""
+    grid = Grid(preset)
+    job = grid.job(track, dataset, method, seed)
+    from contrastbench.stages.probe import probe
+
+    probe(grid, job)

@@ -1,0 +1,123 @@
+"""The experiment grid of one preset: which jobs there are, which files they need and leave.
+
+Snakefile, DVC's stages and the command line all read it, so that they cannot disagree. No torch in here.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from contrastbench.datasets import dataset_module
+from contrastbench.errors import UserError
+from contrastbench.params.base import Section, params_hash
+from contrastbench.params.evaluation import PretrainParams
+from contrastbench.params.root import Params, Track, load
+from contrastbench.pipeline.fingerprint import fingerprint
+from contrastbench.pipeline.layout import Job, Layout
+from contrastbench.registry import WITHOUT_ENCODER, method_module
+
+
+@dataclass
+class Grid:
+    """Jobs, sections and fingerprints of one preset, read from the project folder ``root``."""
+
+    preset: str = "default"
+    root: Path = field(default_factory=Path)
+
+    @cached_property
+    def params(self) -> Params:
+        """The resolved parameters."""
+        return load(self.preset, self.root)
+
+    @property
+    def layout(self) -> Layout:
+        """Where the files of this preset lie."""
+        return Layout(self.preset)
+
+    def track(self, name: str) -> Track:
+        """The parameters of one track."""
+        return self.params.track(name)
+
+    def jobs(self, track: str) -> list[Job]:
+        """All (data set, method, seed) of a track that the default target asks for, reference rows included."""
+        if track not in self.params.tracks:
+            return []
+        section = self.track(track)
+        return [
+            Job(track, dataset, method, seed)
+            for dataset in section.datasets
+            for method in section.methods
+            for seed in section.seeds
+        ]
+
+    def ablation_jobs(self, track: str) -> list[Job]:
+        """All jobs of a track's ablation target."""
+        section = self.track(track)
+        return [
+            Job(track, dataset, variant, seed)
+            for dataset in section.datasets
+            for variant in section.ablation
+            for seed in section.ablation_seeds
+        ]
+
+    def job(self, track: str, dataset: str, method: str, seed: int) -> Job:
+        """The job of these wildcards; a data set or method that the track does not know is a UserError."""
+        job = Job(track, dataset, method, seed)
+        dataset_module(dataset)
+        self.pretrain_params(job)
+        if seed < 0:
+            raise UserError(f"seed {seed}: must be 0 or more")
+        return job
+
+    def data_folder(self, job: Job) -> Path:
+        """The arrays that this job trains on and is judged on."""
+        layout = self.layout
+        return layout.spectrograms(job.dataset) if job.track == "uamix" else layout.prepared(job.dataset)
+
+    def pretrain_params(self, job: Job) -> PretrainParams | None:
+        """What training this job reads; None for a reference row without an encoder."""
+        if job.method in WITHOUT_ENCODER:
+            return None
+        return self.track(job.track).pretrain(job.method, job.dataset)
+
+    def code(self, stage: str, job: Job) -> str:
+        """Fingerprint of a stage's code for this job."""
+        params = self.pretrain_params(job)
+        return fingerprint(stage, *([method_module(params.method)] if params else []))
+
+    def state(self, stage: str, job: Job, *sections: Section | None) -> str:
+        """What makes a stage's output stale: its code for this job and the sections that it reads."""
+        return "-".join([self.code(stage, job), *(params_hash(section) for section in sections if section)])
+
+    def data_state(self, dataset: str) -> str:
+        """What makes prepared data stale: the code that reads this data set, and the split parameters."""
+        return f"{fingerprint('prepare', dataset_module(dataset))}-{params_hash(self.params.data)}"
+
+    def weights(self, job: Job) -> list[Path]:
+        """The trained weights that this job's features come from; none for rows without an encoder."""
+        if job.method in WITHOUT_ENCODER:
+            return []
+        return [self.layout.run("pretrain", job) / "model.safetensors"]
+
+    def probe_protocols(self, track: str) -> list[str]:
+        """Protocols of the stage ``probe``."""
+        return ["linear", "knn", *(f"low-label-{shots}" for shots in self.track(track).probe.low_label_shots)]
+
+    def row_files(self, stage: str, job: Job, protocols: list[str]) -> list[Path]:
+        """The rows that ``stage`` leaves for ``job``."""
+        folder = self.layout.rows / self.preset / stage / job.track / job.dataset / job.method
+        return [folder / protocol / f"{job.seed}.json" for protocol in protocols]
+
+    def rows_of(self, job: Job) -> list[Path]:
+        """Every row of one job."""
+        return self.row_files("probe", job, self.probe_protocols(job.track))
+
+    def targets(self) -> list[Path]:
+        """Every row of the default target."""
+        return [row for track in self.params.tracks for job in self.jobs(track) for row in self.rows_of(job)]
+
+    def ablation_targets(self, track: str) -> list[Path]:
+        """Every row of a track's ablation."""
+        if track not in self.params.tracks:
+            return []
+        return [row for job in self.ablation_jobs(track) for row in self.rows_of(job)]

@@ -1,0 +1,41 @@
+"""Calls of Snakemake and DVC, and what they say."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from contrastbench.errors import UserError
+
+NOTHING_TO_DO = "Nothing to be done"
+
+
+def call(tool: str, *arguments: str, quiet: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run ``snakemake`` or ``dvc`` of this Python environment; ``quiet`` keeps its output in the result."""
+    program = Path(sys.executable).parent / tool
+    if not program.is_file():
+        raise UserError(f"{tool}: not installed in this Python environment; run `make install`")
+    pipe = subprocess.PIPE if quiet else None
+    environment = os.environ | {"DVC_NO_ANALYTICS": "1", "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run([str(program), *arguments], stdout=pipe, stderr=pipe, text=True, check=False, env=environment)
+
+
+def snakemake_is_done(*targets: str) -> bool:
+    """Whether Snakemake, asked in a dry run, has nothing to do for ``targets`` (the default target if none)."""
+    answer = call("snakemake", "--dry-run", "--cores", "1", *targets, quiet=True)
+    if answer.returncode != 0:
+        raise UserError(f"snakemake --dry-run failed: {_last_line(answer)}")
+    return NOTHING_TO_DO in answer.stdout + answer.stderr
+
+
+def dvc(*arguments: str) -> str:
+    """What ``dvc ARGUMENTS`` prints; a failure is a UserError."""
+    answer = call("dvc", *arguments, quiet=True)
+    if answer.returncode != 0:
+        raise UserError(f"dvc {arguments[0]} failed: {_last_line(answer)}")
+    return answer.stdout
+
+
+def _last_line(answer: subprocess.CompletedProcess[str]) -> str:
+    lines = [line for line in (answer.stderr + answer.stdout).splitlines() if line.strip()]
+    return lines[-1] if lines else f"exit code {answer.returncode}"
