@@ -1,0 +1,33 @@
+"""Registry of data sets: one file an adapter, imported only when it is used."""
+
+import difflib
+from importlib import import_module
+
+from contrastbench.datasets.base import Adapter
+from contrastbench.errors import UserError
+
+# name -> module that holds its ADAPTER
+DATASETS: dict[str, str] = {
+    "digits": "contrastbench.datasets.digits",
+    "mnist5k": "contrastbench.datasets.mnist5k",
+    "cifar10": "contrastbench.datasets.cifar10",
+    "cifar100": "contrastbench.datasets.cifar100",
+    "stl10": "contrastbench.datasets.stl10",
+    "tinyimagenet": "contrastbench.datasets.tinyimagenet",
+}
+
+__all__ = ["DATASETS", "Adapter", "adapter", "dataset_module"]
+
+
+def dataset_module(name: str) -> str:
+    """Dotted name of the module that holds data set ``name``; an unknown name is a UserError."""
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name, DATASETS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(DATASETS)}"
+        raise UserError(f"unknown data set {name!r}; {hint}")
+    return DATASETS[name]
+
+
+def adapter(name: str) -> Adapter:
+    """The adapter of data set ``name``."""
+    return import_module(dataset_module(name)).ADAPTER

@@ -1,0 +1,194 @@
+"""Random transformations of whole batches of images, every sample drawn on its own, on the images' device.
+
+Drawing (``draw_*``) is apart from applying, so that the same parameters can be given to torchvision's
+functional operators, which every transformation here is held against (``tests/test_augment_images.py``).
+Everything stays in [0, 1]. Images of one channel have no colour: saturation, hue and grayscale leave them.
+"""
+
+import math
+
+import torch
+from torch import Generator, Tensor
+
+from contrastbench.params.images import AugmentParams
+
+# Luma of ITU-R 601, the weights of torchvision's rgb_to_grayscale.
+LUMA = (0.2989, 0.587, 0.114)
+CROP_TRIES = 10
+
+
+def to_float(raw: Tensor) -> Tensor:
+    """Stored images uint8 (B, H, W, C) -> float32 (B, C, H, W) in [0, 1]."""
+    return raw.permute(0, 3, 1, 2).float().div_(255)
+
+
+def augment_images(images: Tensor, params: AugmentParams, generator: Generator) -> Tensor:
+    """One random view of every image: (B, C, H, W) in [0, 1] -> the same shape.
+
+    Random resized crop, flip, colour jitter, grayscale, blur, as SimCLR orders them. The order of the four
+    jitter operations is drawn once a batch (torchvision draws it once an image); their strengths, like all
+    else, once a sample.
+    """
+    batch, channels, height, width = images.shape
+    boxes = draw_boxes(batch, height, width, params.crop_scale, params.crop_ratio, generator)
+    flips = _coin(batch, params.flip_probability, generator)
+    views = crop_resize(images, boxes, flips)
+    if params.jitter_probability > 0:
+        views = jitter(views, *draw_jitter(batch, params, generator))
+    if channels == 3 and params.grayscale_probability > 0:
+        gray = _coin(batch, params.grayscale_probability, generator)
+        views = torch.where(gray.view(-1, 1, 1, 1), luma(views), views)
+    if params.blur_probability > 0:
+        low, high = params.blur_sigma
+        sigma = torch.rand(batch, generator=generator, device=images.device) * (high - low) + low
+        blurred = _coin(batch, params.blur_probability, generator)
+        views = gaussian_blur(views, sigma, params.blur_kernel, blurred)
+    return views
+
+
+def _coin(batch: int, probability: float, generator: Generator) -> Tensor:
+    return torch.rand(batch, generator=generator, device=generator.device) < probability
+
+
+def draw_boxes(
+    batch: int,
+    height: int,
+    width: int,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    generator: Generator,
+) -> Tensor:
+    """Crop boxes (B, 4) as (top, left, height, width), whole pixels, distributed as torchvision's.
+
+    Area uniform in ``scale``, aspect ratio log-uniform in ``ratio``; the first of ten tries that fits counts,
+    the whole image when none does.
+    """
+    device = generator.device
+    draws = torch.rand(4, batch, CROP_TRIES, generator=generator, device=device)
+    area = height * width * (scale[0] + (scale[1] - scale[0]) * draws[0])
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    aspect = torch.exp(low + (high - low) * draws[1])
+    w, h = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
+    fits = (w >= 1) & (w <= width) & (h >= 1) & (h <= height)
+    first = fits.int().argmax(dim=1, keepdim=True)  # position of the first True
+    h, w = h.gather(1, first)[:, 0], w.gather(1, first)[:, 0]
+    none_fits = ~fits.any(dim=1)
+    h, w = h.masked_fill(none_fits, height), w.masked_fill(none_fits, width)
+    top = (draws[2, :, 0] * (height - h + 1)).floor().clamp_max(height - h)
+    left = (draws[3, :, 0] * (width - w + 1)).floor().clamp_max(width - w)
+    return torch.stack([top, left, h, w], dim=1)
+
+
+def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor) -> Tensor:
+    """Cut ``boxes`` (B, 4) out and scale them back to the full size, bilinearly; mirror where ``flips`` (B,).
+
+    Bilinear interpolation is linear along each axis, so that it is two products with sparse matrices of hat
+    functions; at this size that is the fastest way on CPU and GPU alike. Crops are never larger than the image,
+    hence only ever enlarged, and anti-aliasing has nothing to do.
+    """
+    height, width = images.shape[-2:]
+    rows = _hat_weights(boxes[:, 0], boxes[:, 2], height)
+    columns = _hat_weights(boxes[:, 1], boxes[:, 3], width)
+    columns = torch.where(flips.view(-1, 1, 1), columns.flip(1), columns)
+    return (rows.unsqueeze(1) @ images @ columns.transpose(1, 2).unsqueeze(1)).clamp_(0, 1)
+
+
+def _hat_weights(start: Tensor, length: Tensor, size: int) -> Tensor:
+    """(B, size, size): row i holds the bilinear weights of source pixels for output pixel i."""
+    pixels = torch.arange(size, device=start.device, dtype=torch.float32)
+    length = length.unsqueeze(1)
+    source = (pixels + 0.5) * (length / size) - 0.5
+    source = torch.minimum(source.clamp_min(0), length - 1) + start.unsqueeze(1)
+    return (1 - (source.unsqueeze(2) - pixels).abs()).clamp_min_(0)
+
+
+def draw_jitter(
+    batch: int, params: AugmentParams, generator: Generator
+) -> tuple[Tensor, Tensor, Tensor, Tensor, list[int]]:
+    """Factors of brightness, contrast, saturation (B,), hue shifts (B,) and the order of the four operations.
+
+    Samples that the coin leaves out get the neutral factors 1, 1, 1 and shift 0.
+    """
+    device = generator.device
+    applied = _coin(batch, params.jitter_probability, generator)
+    draws = torch.rand(4, batch, generator=generator, device=device)
+    factors = []
+    for strength, draw in zip((params.brightness, params.contrast, params.saturation), draws, strict=False):
+        low, high = max(0.0, 1 - strength), 1 + strength
+        factors.append(torch.where(applied, low + (high - low) * draw, torch.ones_like(draw)))
+    hue = torch.where(applied, (2 * draws[3] - 1) * params.hue, torch.zeros_like(draws[3]))
+    order = torch.randperm(4, generator=generator, device=device).tolist()
+    return factors[0], factors[1], factors[2], hue, order
+
+
+def jitter(
+    images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, hue: Tensor, order: list[int]
+) -> Tensor:
+    """Apply brightness (0), contrast (1), saturation (2) and hue (3) in the given order."""
+    colour = images.shape[1] == 3
+    for operation in order:
+        if operation == 0:
+            images = (images * brightness.view(-1, 1, 1, 1)).clamp_(0, 1)
+        elif operation == 1:
+            gray = luma(images) if colour else images
+            images = _blend(images, gray.mean(dim=(1, 2, 3), keepdim=True), contrast)
+        elif operation == 2 and colour:
+            images = _blend(images, luma(images), saturation)
+        elif operation == 3 and colour and bool(hue.any()):
+            images = shift_hue(images, hue)
+    return images
+
+
+def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
+    factor = factor.view(-1, 1, 1, 1)
+    return (factor * images + (1 - factor) * other).clamp_(0, 1)
+
+
+def luma(images: Tensor) -> Tensor:
+    """Grey value (B, 1, H, W) of colour images (B, 3, H, W)."""
+    red, green, blue = images.unbind(1)
+    return (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue).unsqueeze(1)
+
+
+def shift_hue(images: Tensor, shift: Tensor) -> Tensor:
+    """Turn the hue of colour images (B, 3, H, W) by ``shift`` (B,), in turns of the colour circle."""
+    red, green, blue = images.unbind(1)
+    value, low = images.amax(dim=1), images.amin(dim=1)
+    chroma = value - low
+    safe = torch.where(chroma > 0, chroma, torch.ones_like(chroma))
+    hue = torch.where(
+        value == red,
+        (green - blue) / safe,
+        torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    )
+    turned = hue + 6 * shift.view(-1, 1, 1)  # in sixths of the circle
+    # A channel n of the colour is value - chroma * clip(min(k, 4 - k), 0, 1) with k = (n + hue) mod 6.
+    channels = []
+    for offset in (5, 3, 1):
+        k = (turned + offset).remainder(6)
+        channels.append(value - chroma * torch.minimum(k, 4 - k).clamp_(0, 1))
+    return torch.stack(channels, dim=1).clamp_(0, 1)
+
+
+def gaussian_blur(images: Tensor, sigma: Tensor, kernel: int, applied: Tensor) -> Tensor:
+    """Blur with one ``sigma`` (B,) a sample, ``kernel`` taps, reflected borders, where ``applied`` (B,).
+
+    Convolution along an axis is a product with a banded matrix; see :func:`crop_resize`.
+    """
+    offsets = torch.arange(kernel, device=images.device, dtype=torch.float32) - kernel // 2
+    weights = torch.exp(-0.5 * (offsets / sigma.unsqueeze(1)) ** 2)
+    weights = weights / weights.sum(dim=1, keepdim=True)
+    weights = torch.where(applied.unsqueeze(1), weights, (offsets == 0).float())
+    rows = _band(weights, images.shape[-2])
+    columns = rows if images.shape[-1] == images.shape[-2] else _band(weights, images.shape[-1])
+    return (rows.unsqueeze(1) @ images @ columns.transpose(1, 2).unsqueeze(1)).clamp_(0, 1)
+
+
+def _band(weights: Tensor, size: int) -> Tensor:
+    """(B, size, size) matrix that convolves a line with ``weights`` (B, kernel), reflecting at the ends."""
+    kernel = weights.shape[1]
+    offsets = torch.arange(kernel, device=weights.device) - kernel // 2
+    source = (torch.arange(size, device=weights.device).unsqueeze(1) + offsets).abs()
+    source = torch.where(source >= size, 2 * (size - 1) - source, source)
+    matrix = torch.zeros(len(weights), size, size, device=weights.device)
+    return matrix.scatter_add_(2, source.expand(len(weights), -1, -1), weights.unsqueeze(1).expand(-1, size, -1))

@@ -1,0 +1,31 @@
+"""Optical digits: 1,797 real handwritten digits (8 x 8) that come with scikit-learn; for quick runs."""
+
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from contrastbench.datasets.base import Adapter, Split
+
+TEST_PER_CLASS = 40
+
+
+def _read(_: Path) -> dict[str, Split]:
+    digits = load_digits()
+    # 17 grey levels, spread over 0..255.
+    x = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
+    y = digits.target
+    test = np.concatenate([np.flatnonzero(y == label)[-TEST_PER_CLASS:] for label in range(10)])
+    is_test = np.isin(np.arange(len(y)), test)
+    return {"train": Split(x[~is_test], y[~is_test]), "test": Split(x[is_test], y[is_test])}
+
+
+ADAPTER = Adapter(
+    name="digits",
+    modality="image",
+    classes=tuple("0123456789"),
+    licence="CC BY 4.0 (UCI, Optical Recognition of Handwritten Digits, Alpaydin and Kaynak)",
+    source="package scikit-learn, sklearn.datasets.load_digits",
+    split_rule=f"test: the last {TEST_PER_CLASS} examples of each class in the file's order; train: the others",
+    read=_read,
+)

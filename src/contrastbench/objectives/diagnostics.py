@@ -1,0 +1,48 @@
+"""How negatives were chosen, measured with labels; nothing here ever enters a loss."""
+
+import torch
+from torch import Tensor
+
+from contrastbench.objectives.unremix import Scores
+
+
+def false_negative_rate(weight: Tensor, negative: Tensor, labels: Tensor, top: float) -> float:
+    """Share of same-class samples among each anchor's most heavily weighted ``top`` share of negatives.
+
+    weight (2B, 2B), negative (2B, 2B) bool, labels (2B,). With equal weights (``top`` = 1) this is the base rate.
+    """
+    same = labels.unsqueeze(1) == labels.unsqueeze(0)
+    count = max(1, round(top * int(negative[0].sum())))
+    heaviest = weight.masked_fill(~negative, -1).topk(count, dim=1).indices
+    return float(same.gather(1, heaviest).float().mean())
+
+
+def weighted_false_negative_rate(weight: Tensor, negative: Tensor, labels: Tensor) -> float:
+    """Share of the total weight that lies on same-class negatives."""
+    same = (labels.unsqueeze(1) == labels.unsqueeze(0)) & negative
+    return float(((weight * same).sum(dim=1) / (weight * negative).sum(dim=1)).mean())
+
+
+def effective_negatives(weight: Tensor, negative: Tensor) -> float:
+    """exp(entropy of the weights) / |N|: 1 when all count alike, 1/|N| when one negative takes all."""
+    share = weight * negative
+    share = share / share.sum(dim=1, keepdim=True)
+    entropy = -(share * share.clamp_min(1e-30).log()).sum(dim=1)
+    return float((entropy.exp() / negative.sum(dim=1)).mean())
+
+
+def rank_correlations(indicators: Scores) -> dict[str, float]:
+    """Spearman's correlation between the three indicators over each anchor's negatives, mean over anchors."""
+    rows = len(indicators.negative)
+    names = ("uncertainty", "similarity", "representativeness")
+    ranks = {}
+    for name in names:
+        values = getattr(indicators, name)[indicators.negative].view(rows, -1)
+        rank = values.argsort(dim=1).argsort(dim=1).float()
+        rank = rank - rank.mean(dim=1, keepdim=True)
+        ranks[name] = rank / rank.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    return {
+        f"rank_{first}_{second}": float((ranks[first] * ranks[second]).sum(dim=1).mean())
+        for position, first in enumerate(names)
+        for second in names[position + 1 :]
+    }
