@@ -1,12 +1,22 @@
-"""Names of methods, as used in params.yaml, result rows and on the command line.
+"""Names of data sets and methods, as used in params.yaml, result rows and on the command line.
 
-Modules are named, not imported: this file is read without torch, and a change in one method's file makes
-only that method's jobs stale.
+Modules are named, not imported: this file is read without torch, and a change in one method's or data set's
+file makes only its own jobs stale.
 """
 
 import difflib
 
 from contrastbench.errors import UserError
+
+# name -> module that holds its ADAPTER
+DATASETS: dict[str, str] = {
+    "digits": "contrastbench.datasets.digits",
+    "mnist5k": "contrastbench.datasets.mnist5k",
+    "cifar10": "contrastbench.datasets.cifar10",
+    "cifar100": "contrastbench.datasets.cifar100",
+    "stl10": "contrastbench.datasets.stl10",
+    "tinyimagenet": "contrastbench.datasets.tinyimagenet",
+}
 
 # name -> "module:class"; the order is the order of the tables.
 METHODS: dict[str, str] = {

@@ -1,20 +1,11 @@
-"""Registry of data sets: one file an adapter, imported only when it is used."""
+"""One file a data set, imported only when it is used; their names are in ``contrastbench.registry``."""
 
 import difflib
 from importlib import import_module
 
 from contrastbench.datasets.base import Adapter
 from contrastbench.errors import UserError
-
-# name -> module that holds its ADAPTER
-DATASETS: dict[str, str] = {
-    "digits": "contrastbench.datasets.digits",
-    "mnist5k": "contrastbench.datasets.mnist5k",
-    "cifar10": "contrastbench.datasets.cifar10",
-    "cifar100": "contrastbench.datasets.cifar100",
-    "stl10": "contrastbench.datasets.stl10",
-    "tinyimagenet": "contrastbench.datasets.tinyimagenet",
-}
+from contrastbench.registry import DATASETS
 
 __all__ = ["DATASETS", "Adapter", "adapter", "dataset_module"]
 
