@@ -1,0 +1,172 @@
+"""Projected gradient descent with an active set: images that are fooled leave the batch.
+
+Untargeted; the loss is cross-entropy. The iterate kept for an image is a fooling one where there is one, else the
+one with the highest loss: the attack never ends weaker than it was on the way. An image that is misclassified
+without any perturbation is fooled at once and costs one pass. Oracle: Foolbox's PGD (tests/test_pgd.py).
+Madry et al. 2018 (arXiv 1706.06083), section 2.1.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from contrastbench.attacks.geometry import (
+    Bounds,
+    Norm,
+    Radius,
+    check_inputs,
+    per_example,
+    project,
+    random_perturbation,
+    steepest_ascent,
+)
+from contrastbench.errors import UserError
+
+
+@dataclass(frozen=True)
+class Perturbed:
+    """Outcome of an attack: the kept images (N, C, H, W), and whether each is misclassified (N,)."""
+
+    images: Tensor
+    fooled: Tensor
+
+
+def pgd(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    eps: Radius,
+    steps: int,
+    generator: Generator,
+    norm: Norm = "linf",
+    step_size: Radius | None = None,
+    restarts: int = 1,
+    random_start: bool = True,
+    active_set: bool = True,
+    bounds: Bounds = (0.0, 1.0),
+    batch_size: int = 256,
+) -> Perturbed:
+    """Attack ``images`` (N, ...) with class numbers ``labels`` (N,); ``model`` returns logits and is in eval mode.
+
+    eps         radius of the ball: one number, or (N,) with one radius per image
+    step_size   default eps / 10, as in RoCL's evaluation (spec 3)
+    generator   lives on the model's device; the only source of randomness
+    active_set  False: every image takes every step and the one with the highest loss is kept. That is what
+                transfer needs; an image that barely fools its source rarely fools another model.
+
+    Images may lie elsewhere than the model: one batch at a time goes to the generator's device.
+    Raises UserError for images outside ``bounds``, a negative ``eps`` or a model without gradients.
+    """
+    check_inputs(images, bounds, eps)
+    step_size = eps / 10 if step_size is None else step_size
+    kept, fooled = [], []
+    for start in range(0, len(images), batch_size):
+        part = slice(start, start + batch_size)
+        attack = _Batch(
+            model,
+            images[part].to(generator.device),
+            labels[part].to(generator.device),
+            eps=_slice(eps, part),
+            step_size=_slice(step_size, part),
+            norm=norm,
+            active_set=active_set,
+            bounds=bounds,
+        )
+        if random_start:  # otherwise the first iterate is the clean image
+            attack.look_at_clean()
+        for _ in range(restarts):
+            attack.descend(steps, generator if random_start else None)
+        kept.append(attack.best.to(images.device))
+        fooled.append(attack.fooled.to(images.device))
+    return Perturbed(torch.cat(kept), torch.cat(fooled))
+
+
+class _Batch:
+    """One batch under attack: the best iterate of every image so far."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        eps: Radius,
+        step_size: Radius,
+        norm: Norm,
+        active_set: bool,
+        bounds: Bounds,
+    ) -> None:
+        self.model, self.clean, self.labels = model, images, labels
+        self.eps, self.step_size, self.norm = eps, step_size, norm
+        self.active_set, self.bounds = active_set, bounds
+        self.best = images.clone()
+        self.best_loss = torch.full((len(images),), -torch.inf, device=images.device)
+        self.fooled = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+
+    def look_at_clean(self) -> None:
+        """Settle the images that are misclassified without any perturbation."""
+        with torch.no_grad():
+            logits = self.model(self.clean)
+        loss = F.cross_entropy(logits, self.labels, reduction="none")
+        self._record(torch.arange(len(loss), device=loss.device), self.clean, logits, loss)
+
+    def descend(self, steps: int, generator: Generator | None) -> None:
+        """One run of ``steps`` steps from a random start (from the image itself without a generator)."""
+        active = torch.arange(len(self.clean), device=self.clean.device)
+        if self.active_set:
+            active = active[~self.fooled]
+        clean, eps, step_size = self._of(active)
+        x = clean
+        if generator is not None:
+            # Drawn for the whole batch, so that an image's start does not hang on the fate of the others.
+            noise = random_perturbation(self.clean, self.eps, self.norm, generator)[active]
+            x = (clean + noise).clamp(*self.bounds)
+        for number in range(steps + 1):
+            if not len(active):
+                return
+            last = number == steps
+            x = x.detach().requires_grad_(not last)
+            with torch.set_grad_enabled(not last):
+                logits = self.model(x)
+                loss = F.cross_entropy(logits, self.labels[active], reduction="none")
+            stays = self._record(active, x.detach(), logits.detach(), loss.detach())
+            if last:
+                return
+            gradient = _gradient(loss[stays].sum(), x)[stays]
+            active, x = active[stays], x.detach()[stays]
+            clean, eps, step_size = self._of(active)
+            x = x + per_example(step_size, x) * steepest_ascent(gradient, self.norm)
+            x = (clean + project(x - clean, eps, self.norm)).clamp(*self.bounds)
+
+    def _of(self, active: Tensor) -> tuple[Tensor, Radius, Radius]:
+        return self.clean[active], _slice(self.eps, active), _slice(self.step_size, active)
+
+    def _record(self, active: Tensor, x: Tensor, logits: Tensor, loss: Tensor) -> Tensor:
+        """Keep the iterates that beat what was kept; return which of the active images go on."""
+        fooled, before = _misclassified(logits, self.labels[active]), self.fooled[active]
+        better = (fooled & ~before) | ((fooled == before) & (loss > self.best_loss[active]))
+        self.best[active[better]] = x[better]
+        self.best_loss[active[better]] = loss[better]
+        self.fooled[active[fooled]] = True
+        return ~fooled if self.active_set else torch.ones_like(fooled)
+
+
+def _misclassified(logits: Tensor, labels: Tensor) -> Tensor:
+    # Logits that are not finite prove nothing: such an image does not count as fooled.
+    return (logits.argmax(1) != labels) & torch.isfinite(logits).all(1)
+
+
+def _gradient(loss: Tensor, x: Tensor) -> Tensor:
+    if not loss.requires_grad:
+        raise UserError("this attack needs gradients, and the model's output has none; use Square or HopSkipJump")
+    (gradient,) = torch.autograd.grad(loss, x)
+    return torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _slice(values: Radius, part: Tensor | slice) -> Radius:
+    if not isinstance(values, Tensor) or not values.dim():
+        return values
+    return values[part.to(values.device) if isinstance(part, Tensor) else part]

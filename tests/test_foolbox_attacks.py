@@ -1,0 +1,137 @@
+"""Foolbox's attacks as the suite runs them, and the recount that keeps them honest."""
+
+import foolbox
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+
+from contrastbench.attacks.foolbox_attacks import ATTACKS, run_foolbox
+from contrastbench.attacks.recount import recount
+from contrastbench.errors import UserError
+
+EPS = {"linf": 0.15, "l2": 0.9, "l1": 6.0}
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    return torch.tensor(load_digits().images[1200:1230] / 16, dtype=torch.float32).unsqueeze(1)
+
+
+@pytest.fixture(scope="module")
+def labels() -> torch.Tensor:
+    return torch.tensor(load_digits().target[1200:1230])
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    """Logistic regression on pixels by 60 steps of Adam: linear, so that its true l2 distances are known."""
+    data = load_digits()
+    x, y = torch.tensor(data.images[:1000] / 16, dtype=torch.float32).flatten(1), torch.tensor(data.target[:1000])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        linear = nn.Linear(64, 10)
+    optimizer = torch.optim.Adam(linear.parameters(), 3e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(linear(x), y).backward()
+        optimizer.step()
+    return nn.Sequential(nn.Flatten(), linear).eval().requires_grad_(False)
+
+
+def run(name: str, model: nn.Module, images: torch.Tensor, labels: torch.Tensor, seed: int = 0):
+    attack = ATTACKS[name]
+    eps = None if attack.minimal else EPS[attack.norm]
+    steps = {"hopskipjump": 4, "cw": 60}.get(name)
+    return run_foolbox(name, model, images, labels, seed=seed, eps=eps, steps=steps)
+
+
+@pytest.mark.parametrize("name", list(ATTACKS))
+def test_every_attack_is_valid_seeded_and_breaks_something(
+    name: str, model: nn.Module, images: torch.Tensor, labels: torch.Tensor
+) -> None:
+    before = torch.random.get_rng_state()
+    adversarial, verdict = run(name, model, images, labels)
+    again, _ = run(name, model, images, labels)
+    assert torch.equal(adversarial, again), "the seed must decide"
+    assert torch.equal(before, torch.random.get_rng_state()), "the global generator must be given back"
+    assert bool(verdict.valid.all())
+    assert torch.equal(verdict.broken, (model(adversarial).argmax(1) != labels) | (model(images).argmax(1) != labels))
+    newly = int((verdict.broken & (model(images).argmax(1) == labels)).sum())
+    assert newly >= (0 if name == "noise" else 3)
+
+
+def test_minimal_distances_against_the_exact_distance_of_a_linear_model(
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor
+) -> None:
+    """Without the box, min over k of (z_y - z_k) / |w_y - w_k| is the l2 distance; the box only adds to it."""
+    logits, weight = model(images), model[1].weight
+    gap = logits.gather(1, labels[:, None]) - logits
+    slope = torch.linalg.vector_norm(weight[labels][:, None] - weight[None], dim=2)
+    exact = (gap / slope.clamp_min(1e-9)).scatter(1, labels[:, None], float("inf")).amin(1).clamp_min(0)
+    right = exact > 0
+    for name, factor in (("deepfool", 2.0), ("cw", 2.0), ("hopskipjump", 8.0)):
+        distance = run(name, model, images, labels)[1].distance
+        assert bool((distance[right] >= exact[right] - 1e-4).all()), name
+        assert float((distance[right] / exact[right]).median()) < factor, name
+        assert bool((distance[~right] == 0).all())
+
+
+def test_newtonfool_of_nan_is_not_a_success(labels: torch.Tensor, images: torch.Tensor) -> None:
+    """Foolbox's NewtonFool divides by a gradient norm that is zero here and counts images of NaN as fooled."""
+
+    class Flat(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.one_hot(labels[: len(x)], 10).float() * 9 + 0 * x.flatten(1).sum(1, keepdim=True)
+
+    model = Flat().eval()
+    with torch.random.fork_rng():
+        wrapped = foolbox.PyTorchModel(model, bounds=(0, 1))
+        adversarial = foolbox.attacks.NewtonFoolAttack(steps=3)(wrapped, images, labels, epsilons=None)[0]
+    verdict = recount(model, images, adversarial, labels, eps=None, norm="l2")
+    assert not bool(torch.isfinite(adversarial).all())
+    assert not bool(verdict.broken.any()) and not bool(verdict.valid.all())
+
+
+def test_recount_refuses_what_leaves_the_ball_the_bounds_or_the_numbers(model: nn.Module, images, labels) -> None:
+    right = model(images).argmax(1) == labels
+    x, y = images[right][:1], labels[right][:1]
+    broken, _ = run("pgd-linf", model, images[right], labels[right])
+    fooling = broken[model(broken).argmax(1) != labels[right]][:1]
+    origin = images[right][model(broken).argmax(1) != labels[right]][:1]
+    target = labels[right][model(broken).argmax(1) != labels[right]][:1]
+
+    def judge(adversarial: torch.Tensor, eps: float | None = EPS["linf"], norm: str = "linf"):
+        return recount(model, origin, adversarial, target, eps=eps, norm=norm)
+
+    assert bool(judge(fooling).broken) and bool(judge(fooling).valid)
+    assert not bool(judge(fooling, eps=0.01).broken), "outside the ball"
+    assert not bool(judge(fooling, eps=0.05, norm="l2").broken), "outside the l2 ball"
+    assert not bool(judge(fooling - 5, eps=None).valid), "outside the bounds"
+    assert not bool(judge(fooling * float("nan")).broken), "not a number"
+    unmoved = recount(model, x, x, y, eps=0.1, norm="linf")
+    assert not bool(unmoved.broken) and torch.isinf(unmoved.distance).all()
+    wrong = recount(model, x, x, (y + 1) % 10, eps=0.1, norm="linf")
+    assert bool(wrong.broken) and float(wrong.distance) == 0
+
+
+def test_gradient_attacks_refuse_a_model_without_gradients(images: torch.Tensor, labels: torch.Tensor, model) -> None:
+    class BlackBox(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with torch.no_grad():
+                return model(x)
+
+    box = BlackBox().eval()
+    for name, attack in ATTACKS.items():
+        if attack.needs_gradients:
+            with pytest.raises(UserError, match="needs gradients"):
+                run(name, box, images, labels)
+    assert bool(run("hopskipjump", box, images, labels)[1].broken.all())
+
+
+def test_hopskipjump_names_its_need(images: torch.Tensor) -> None:
+    constant = nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).eval().requires_grad_(False)
+    constant[1].weight.zero_()
+    constant[1].bias.copy_(torch.tensor([1.0, 0.0]))
+    with pytest.raises(UserError, match="at least two classes"):
+        run_foolbox("hopskipjump", constant, images, torch.zeros(len(images), dtype=torch.long), seed=0)

@@ -1,0 +1,201 @@
+"""Our PGD against Foolbox's, and the promises of its docstring."""
+
+import math
+
+import foolbox
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+
+from contrastbench.attacks.audio import attack_waveforms, snr
+from contrastbench.attacks.geometry import ImagePasses, inside_ball, norms, project, random_perturbation
+from contrastbench.attacks.pgd import pgd
+from contrastbench.errors import UserError
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[torch.Tensor, torch.Tensor]:
+    data = load_digits()
+    images = torch.tensor(data.images / 16, dtype=torch.float32).unsqueeze(1)
+    return images, torch.tensor(data.target)
+
+
+@pytest.fixture(scope="module")
+def model(digits: tuple[torch.Tensor, torch.Tensor]) -> nn.Module:
+    """A small net trained on 1,200 digits; its robust accuracy at eps 0.1 lies between 0 and its clean accuracy."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(192, 10)
+        )
+    images, labels = digits[0][:1200], digits[1][:1200]
+    optimizer = torch.optim.Adam(net.parameters(), 5e-3)
+    for step in range(120):
+        index = torch.randint(1200, (128,), generator=generator(step))
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(images[index]), labels[index]).backward()
+        optimizer.step()
+    return net.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def held_out(digits: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    return digits[0][1200:1500], digits[1][1200:1500]
+
+
+@pytest.mark.parametrize(
+    ("norm", "eps", "relative_step"),
+    [("linf", 0.15, 0.25), ("linf", 0.2, 0.1), ("l2", 0.9, 0.25), ("l2", 1.1, 0.1)],
+)
+@pytest.mark.parametrize("random_start", [False, True])
+def test_never_weaker_than_foolbox_at_less_than_45_percent_of_the_passes(
+    model: nn.Module, held_out: tuple, norm: str, eps: float, relative_step: float, random_start: bool
+) -> None:
+    """Both draw the same random starts from the same seed, so the iterates agree until an image is fooled."""
+    images, labels = held_out
+    theirs = {"linf": foolbox.attacks.LinfPGD, "l2": foolbox.attacks.L2PGD}[norm](
+        rel_stepsize=relative_step, steps=20, random_start=random_start
+    )
+    with torch.random.fork_rng(), ImagePasses(model) as their_passes:
+        torch.manual_seed(0)
+        *_, success = theirs(foolbox.PyTorchModel(model, bounds=(0, 1)), images, labels, epsilons=eps)
+    with ImagePasses(model) as our_passes:
+        ours = pgd(
+            model,
+            images,
+            labels,
+            eps=eps,
+            step_size=relative_step * eps,
+            steps=20,
+            norm=norm,
+            random_start=random_start,
+            generator=generator(),
+        )
+    their_accuracy, our_accuracy = 1 - float(success.float().mean()), 1 - float(ours.fooled.float().mean())
+    assert 0 < their_accuracy < 0.3, "the comparison needs a model that is neither broken nor robust"
+    assert our_accuracy <= their_accuracy
+    assert our_passes.images <= 0.45 * their_passes.images
+    assert bool((ours.fooled | ~success).all())
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.15), ("l2", 0.9)])
+@pytest.mark.parametrize("active_set", [True, False])
+def test_every_image_is_judged_as_it_is_returned(
+    model: nn.Module, held_out: tuple, norm: str, eps: float, active_set: bool
+) -> None:
+    images, labels = held_out
+    result = pgd(
+        model, images, labels, eps=eps, steps=5, norm=norm, restarts=2, active_set=active_set, generator=generator()
+    )
+    assert torch.equal(result.fooled, model(result.images).argmax(1) != labels)
+    assert bool(inside_ball(result.images - images, eps, norm).all())
+    assert float(result.images.min()) >= 0 and float(result.images.max()) <= 1
+
+
+def test_without_the_active_set_the_loss_goes_on_rising(model: nn.Module, held_out: tuple) -> None:
+    images, labels = held_out
+    losses = []
+    for active_set in (True, False):
+        kept = pgd(model, images, labels, eps=0.15, steps=20, active_set=active_set, generator=generator()).images
+        losses.append(float(nn.functional.cross_entropy(model(kept), labels)))
+    assert losses[1] > 1.5 * losses[0]
+
+
+def test_restarts_and_steps_only_break_more(model: nn.Module, held_out: tuple) -> None:
+    images, labels = held_out
+    few = pgd(model, images, labels, eps=0.1, steps=5, generator=generator()).fooled
+    more = pgd(model, images, labels, eps=0.1, steps=5, restarts=4, generator=generator()).fooled
+    assert bool((more | ~few).all()) and int(more.sum()) > int(few.sum())
+
+
+def test_same_generator_same_images_and_the_global_stream_is_untouched(model: nn.Module, held_out: tuple) -> None:
+    images, labels = held_out
+    before = torch.random.get_rng_state()
+    first, again = (pgd(model, images, labels, eps=0.1, steps=3, generator=generator(7)).images for _ in range(2))
+    other = pgd(model, images, labels, eps=0.1, steps=3, generator=generator(8)).images
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_eps_zero_changes_nothing_and_steps_zero_is_the_random_start(model: nn.Module, held_out: tuple) -> None:
+    images, labels = held_out
+    still = pgd(model, images, labels, eps=0.0, steps=3, generator=generator())
+    assert torch.allclose(still.images, images, atol=1e-7)
+    assert torch.equal(still.fooled, model(images).argmax(1) != labels)
+    noise = pgd(model, images, labels, eps=0.1, steps=0, active_set=False, generator=generator())
+    assert float((noise.images - images).abs().max()) > 0.09
+
+
+def test_gradients_that_are_not_finite_do_not_fool(held_out: tuple) -> None:
+    class Broken(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            sums = x.flatten(1).sum(1, keepdim=True)
+            return torch.cat([sums, sums * float("nan")], 1)
+
+    images, _ = held_out
+    result = pgd(Broken(), images, torch.zeros(len(images), dtype=torch.long), eps=0.1, steps=2, generator=generator())
+    assert not bool(result.fooled.any()) and bool(torch.isfinite(result.images).all())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"eps": -0.1}, "eps = -0.1: must be 0 or more"),
+        ({"images": torch.full((2, 1, 8, 8), 1.5)}, "normalisation belongs inside the model"),
+        ({"images": torch.full((2, 1, 8, 8), float("nan"))}, "not finite"),
+        ({"model": lambda x: x.detach().flatten(1)[:, :10]}, "needs gradients"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(model: nn.Module, change: dict, message: str) -> None:
+    labels = torch.zeros(2, dtype=torch.long)
+    arguments = {"model": model, "images": torch.zeros(2, 1, 8, 8), "labels": labels, "eps": 0.1, "steps": 1} | change
+    with pytest.raises(UserError, match=message) as caught:
+        pgd(**arguments, generator=generator())
+    assert "\n" not in str(caught.value)
+
+
+def test_balls() -> None:
+    delta = torch.randn(50, 3, 4, 4, generator=generator())
+    for norm in ("linf", "l2"):
+        assert bool(inside_ball(project(delta, 0.5, norm), 0.5, norm).all())
+        inside = project(delta, 1e9, norm)
+        assert torch.allclose(inside, delta)
+        radii = norms(random_perturbation(delta, 0.5, norm, generator()), norm)
+        assert float(radii.max()) <= 0.5 and float(radii.max()) > 0.45
+    assert math.isclose(float(norms(torch.full((1, 4), 0.5), "l1")), 2.0)
+    # Uniform in the disc: half of the points lie within radius sqrt(1/2).
+    disc = random_perturbation(torch.zeros(20_000, 2), 1.0, "l2", generator())
+    assert abs(float((norms(disc, "l2") < 0.5**0.5).float().mean()) - 0.5) < 0.02
+
+
+def test_waveform_attack_keeps_the_signal_to_noise_ratio() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        classifier = nn.Linear(33, 4)
+    window = torch.hann_window(64)
+
+    def front_end(waveforms: torch.Tensor) -> torch.Tensor:
+        spectrum = torch.stft(waveforms, 64, window=window, return_complex=True).abs().square()
+        return torch.log(spectrum + 1e-6).mean(2)
+
+    time = torch.arange(800) / 8000
+    waveforms = torch.stack([0.5 * torch.sin(2 * torch.pi * hz * time) for hz in (200, 400, 900, 1500)])
+    labels = classifier(front_end(waveforms)).argmax(1)
+    fooled = []
+    for snr_db in (60.0, 0.0):
+        result = attack_waveforms(
+            front_end, classifier, waveforms, labels, snr_db=snr_db, steps=20, generator=generator()
+        )
+        assert bool((snr(waveforms, result.images) >= snr_db - 0.01).all())
+        assert float(result.images.abs().max()) <= 1
+        assert np.array_equal(result.fooled, classifier(front_end(result.images)).argmax(1) != labels)
+        fooled.append(int(result.fooled.sum()))
+    assert fooled[0] < fooled[1] == 4
+    with pytest.raises(UserError, match="decibels"):
+        attack_waveforms(front_end, classifier, waveforms, labels, snr_db=float("nan"), steps=1, generator=generator())
