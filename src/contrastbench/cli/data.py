@@ -39,7 +39,7 @@ def prepare_command(dataset: Dataset, mirror: Mirror = None) -> None:
     dataset_module(dataset)
     layout = Layout("default")
     meta = prepare(dataset, layout.raw(dataset), layout.prepared(dataset), load().data, mirror)
-    counts = ", ".join(f"{split} {facts['count']:,}" for split, facts in meta.splits.items())
+    counts = ", ".join(f"{split} {facts.count:,}" for split, facts in meta.splits.items())
     typer.echo(f"{layout.prepared(dataset)}: {counts}; data hash {meta.hash}")
 
 

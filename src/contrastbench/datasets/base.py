@@ -10,12 +10,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Archive:
-    """One official file. ``digest`` is hexadecimal, by ``algorithm``, as its publisher states it."""
+    """One official file. ``digest`` is hexadecimal, by ``algorithm``, as its publisher states it; size in bytes."""
 
     url: str
     name: str
     digest: str
     algorithm: Literal["md5", "sha256"]
+    size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Split:
     y: np.ndarray | None
     columns: dict[str, np.ndarray] = field(default_factory=dict)
 
+    @property
+    def count(self) -> int:
+        """Number of examples N."""
+        return len(self.columns["offsets"]) - 1 if "offsets" in self.columns else len(self.x)
+
 
 @dataclass(frozen=True)
 class Adapter:
@@ -39,7 +45,8 @@ class Adapter:
     read         raw folder -> splits as published; must hold ``train`` and ``test``
     split_rule   one sentence that says what the published splits are; where ``validation`` is absent, the
                  store carves it out of ``train``
-    unpacked     names in the raw folder that stand for the archives where a user has unpacked them already
+    unpacked     folders in the raw folder that ``read`` takes in place of the archives, because it checks the
+                 official hash of every file in them itself
     """
 
     name: str
@@ -51,3 +58,10 @@ class Adapter:
     read: Callable[[Path], dict[str, Split]]
     archives: tuple[Archive, ...] = ()
     unpacked: tuple[str, ...] = ()
+
+
+def hold_out_last(x: np.ndarray, y: np.ndarray, per_class: int) -> dict[str, Split]:
+    """Splits of a data set that was published without any: the last ``per_class`` examples of each class are test."""
+    test = np.concatenate([np.flatnonzero(y == label)[-per_class:] for label in np.unique(y)])
+    is_test = np.isin(np.arange(len(y)), test)
+    return {"train": Split(x[~is_test], y[~is_test]), "test": Split(x[is_test], y[is_test])}

@@ -1,29 +1,33 @@
-"""What CIFAR-10 and CIFAR-100 share: torchvision reads them and checks the official md5 of every file."""
+"""What CIFAR-10 and CIFAR-100 share: torchvision reads them and checks the official md5 of every file first."""
 
 from pathlib import Path
 
 import numpy as np
 
-from contrastbench import torch_compat  # noqa: F401  (must come before torchvision)
 from contrastbench.datasets.base import Archive, Split
-from contrastbench.datasets.fetch import unpack
+from contrastbench.datasets.fetch import unpacked
 from contrastbench.errors import UserError
 
 
 def read_cifar(raw: Path, archive: Archive, reader_name: str) -> dict[str, Split]:
-    """Read the two official splits from the archive, or from its unpacked folder in ``raw``."""
+    """Read the two official splits from the archive in ``raw``, or from its unpacked folder there."""
+    from contrastbench import torch_compat  # noqa: F401, I001  (must come before torchvision)
     from torchvision import datasets
 
     reader = getattr(datasets, reader_name)
-    if not (raw / reader.base_folder).is_dir():
-        unpack(raw / archive.name, raw / "unpacked")
-        raw = raw / "unpacked"
+    if (raw / reader.base_folder).is_dir():
+        return _read_folder(raw, reader)
+    with unpacked(raw / archive.name) as folder:
+        return _read_folder(folder, reader)
+
+
+def _read_folder(root: Path, reader) -> dict[str, Split]:  # type: ignore[no-untyped-def]
     splits = {}
     for split, is_train in (("train", True), ("test", False)):
         try:
-            data = reader(str(raw), train=is_train, download=False)
+            data = reader(str(root), train=is_train, download=False)
         except RuntimeError:
-            folder = raw / reader.base_folder
-            raise UserError(f"{folder}: missing or wrong files (official md5s differ); fetch the archive again") from None
+            folder = root / reader.base_folder
+            raise UserError(f"{folder}: a file is missing or not the official one (md5); delete and fetch") from None
         splits[split] = Split(data.data, np.asarray(data.targets))
     return splits

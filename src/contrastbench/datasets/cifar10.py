@@ -8,6 +8,7 @@ ARCHIVE = Archive(
     name="cifar-10-python.tar.gz",
     digest="c58f30108f718f92721af3b95e74349a",
     algorithm="md5",
+    size=170_498_071,
 )
 
 ADAPTER = Adapter(

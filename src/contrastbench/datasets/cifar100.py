@@ -8,6 +8,7 @@ ARCHIVE = Archive(
     name="cifar-100-python.tar.gz",
     digest="eb9058c3a382ffc7106e4002c42a8d85",
     algorithm="md5",
+    size=169_001_437,
 )
 
 CLASSES = """

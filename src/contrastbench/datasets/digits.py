@@ -3,21 +3,19 @@
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_digits
 
-from contrastbench.datasets.base import Adapter, Split
+from contrastbench.datasets.base import Adapter, Split, hold_out_last
 
 TEST_PER_CLASS = 40
 
 
 def _read(_: Path) -> dict[str, Split]:
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     # 17 grey levels, spread over 0..255.
     x = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
-    y = digits.target
-    test = np.concatenate([np.flatnonzero(y == label)[-TEST_PER_CLASS:] for label in range(10)])
-    is_test = np.isin(np.arange(len(y)), test)
-    return {"train": Split(x[~is_test], y[~is_test]), "test": Split(x[is_test], y[is_test])}
+    return hold_out_last(x, digits.target, TEST_PER_CLASS)
 
 
 ADAPTER = Adapter(

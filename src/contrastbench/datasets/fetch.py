@@ -1,14 +1,20 @@
 """Get official archives: from the raw folder, a local mirror, or the network; never opened before their hash agrees."""
 
+import http.client
 import os
 import shutil
 import tarfile
+import tempfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from contrastbench.datasets.base import Adapter, Archive
 from contrastbench.errors import UserError
@@ -16,6 +22,7 @@ from contrastbench.files import file_hash, replacing
 
 MIRROR_VARIABLE = "CONTRASTBENCH_MIRROR"
 TIMEOUT_S = 60
+BLOCK = 1 << 20
 
 
 def fetch(adapter: Adapter, raw: Path, mirror: Path | None = None, *, show_progress: bool = True) -> list[Path]:
@@ -25,8 +32,8 @@ def fetch(adapter: Adapter, raw: Path, mirror: Path | None = None, *, show_progr
     sub-folder with the data set's name), then downloads. Raises UserError of one line for a wrong or truncated
     file, a missing mirror or a failed download; nothing half-written is left behind.
     """
-    if adapter.unpacked and all((raw / name).exists() for name in adapter.unpacked):
-        return []  # the reader checks the official hash of each unpacked file
+    if adapter.unpacked and all((raw / name).is_dir() for name in adapter.unpacked):
+        return [raw / name for name in adapter.unpacked]  # the reader checks the official hash of each file
     if mirror is None and os.environ.get(MIRROR_VARIABLE):
         mirror = Path(os.environ[MIRROR_VARIABLE])
     if mirror is not None and not mirror.is_dir():
@@ -37,62 +44,73 @@ def fetch(adapter: Adapter, raw: Path, mirror: Path | None = None, *, show_progr
 def _fetch_one(dataset: str, archive: Archive, raw: Path, mirror: Path | None, show_progress: bool) -> Path:
     target = raw / archive.name
     if target.is_file():
-        _verify(target, archive, str(target))
+        _verify(target, archive, f"{target}: delete it and fetch again")
         return target
     for candidate in [] if mirror is None else [mirror / dataset / archive.name, mirror / archive.name]:
         if candidate.is_file():
             with replacing(target) as temporary:
                 shutil.copyfile(candidate, temporary)
-                _verify(temporary, archive, str(candidate))
+                _verify(temporary, archive, f"{candidate}: mend the mirror")
             return target
     with replacing(target) as temporary:
         _download(archive, temporary, show_progress)
-        _verify(temporary, archive, archive.url)
+        _verify(temporary, archive, f"{archive.url}: try again, or put the official {archive.name} into {raw}")
     return target
 
 
-def _verify(path: Path, archive: Archive, shown: str) -> None:
+def _verify(path: Path, archive: Archive, advice: str) -> None:
+    size = path.stat().st_size
+    if archive.size is not None and size < archive.size:
+        raise UserError(f"truncated file ({size:,} of {archive.size:,} bytes): {advice}")
     digest = file_hash(path, archive.algorithm)
     if digest != archive.digest:
-        raise UserError(
-            f"{shown}: wrong or truncated file: {archive.algorithm} {digest} ({path.stat().st_size:,} bytes), "
-            f"expected {archive.digest}; delete it and fetch again"
-        )
+        raise UserError(f"wrong file ({archive.algorithm} {digest}, official {archive.digest}): {advice}")
 
 
 def _download(archive: Archive, target: Path, show_progress: bool) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    text, bar = TextColumn("{task.description}"), BarColumn()
+    columns = (text, bar, DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     try:
         with (
             urllib.request.urlopen(archive.url, timeout=TIMEOUT_S) as answer,
             target.open("wb") as file,
-            Progress(*columns, disable=not show_progress) as progress,
+            Progress(*columns, console=Console(stderr=True), disable=not show_progress) as progress,
         ):
-            total = answer.headers.get("Content-Length")
-            bar = progress.add_task(archive.name, total=int(total) if total else None)
-            while block := answer.read(1 << 20):
+            length = answer.headers.get("Content-Length")
+            task = progress.add_task(archive.name, total=int(length) if length else archive.size)
+            while block := answer.read(BLOCK):
                 file.write(block)
-                progress.advance(bar, len(block))
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", error)
+                progress.advance(task, len(block))
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", None) or error
         raise UserError(
-            f"{archive.url}: cannot be downloaded ({reason}); put {archive.name} into data/raw or use --mirror"
+            f"{archive.url}: cannot be downloaded ({reason}); put {archive.name} into the raw folder or use --mirror"
         ) from None
 
 
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a verified .tar.gz or .zip into ``folder`` (made anew), refusing members that point outside it."""
-    with replacing(folder) as temporary:
-        temporary.mkdir()
+@contextmanager
+def unpacked(archive: Path) -> Iterator[Path]:
+    """Yield a folder with the contents of a verified .tar.gz or .zip; it lies beside the archive and goes at the end.
+
+    A member that points outside the folder, a broken archive or a full disk is a UserError.
+    """
+    with tempfile.TemporaryDirectory(dir=archive.parent, prefix=f".{archive.name}.") as name:
+        folder = Path(name)
         try:
             if archive.suffix == ".zip":
-                with zipfile.ZipFile(archive) as zipped:
-                    for name in zipped.namelist():
-                        if not (temporary / name).resolve().is_relative_to(temporary.resolve()):
-                            raise UserError(f"{archive}: unsafe member {name!r}")
-                    zipped.extractall(temporary)
+                _extract_zip(archive, folder)
             else:
                 with tarfile.open(archive) as tarred:
-                    tarred.extractall(temporary, filter="data")
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+                    tarred.extractall(folder, filter="data")
+        except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error) as error:
             raise UserError(f"{archive}: cannot be unpacked: {error}") from None
+        yield folder
+
+
+def _extract_zip(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as zipped:
+        for name in zipped.namelist():
+            # zipfile would write such a member under another name; an official archive has none.
+            if not (folder / name).resolve().is_relative_to(folder.resolve()):
+                raise UserError(f"{archive}: cannot be unpacked: {name!r} points outside the archive")
+        zipped.extractall(folder)

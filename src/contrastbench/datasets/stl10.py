@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from contrastbench import torch_compat  # noqa: F401  (must come before torchvision)
 from contrastbench.datasets.base import Adapter, Archive, Split
-from contrastbench.datasets.fetch import unpack
+from contrastbench.datasets.fetch import unpacked
 from contrastbench.errors import UserError
 
 ARCHIVE = Archive(
@@ -12,22 +11,29 @@ ARCHIVE = Archive(
     name="stl10_binary.tar.gz",
     digest="91f7769df0f17e558f3565bffb0c7dfb",
     algorithm="md5",
+    size=2_640_397_119,
 )
+FOLDER = "stl10_binary"
 
 
 def _read(raw: Path) -> dict[str, Split]:
+    if (raw / FOLDER).is_dir():
+        return _read_folder(raw)
+    with unpacked(raw / ARCHIVE.name) as folder:
+        return _read_folder(folder)
+
+
+def _read_folder(root: Path) -> dict[str, Split]:
+    from contrastbench import torch_compat  # noqa: F401, I001  (must come before torchvision)
     from torchvision.datasets import STL10
 
-    if not (raw / STL10.base_folder).is_dir():
-        unpack(raw / ARCHIVE.name, raw / "unpacked")
-        raw = raw / "unpacked"
     splits = {}
     for split in ("train", "test", "unlabeled"):
         try:
-            data = STL10(str(raw), split=split, download=False)
+            data = STL10(str(root), split=split, download=False)
         except RuntimeError:
-            folder = raw / STL10.base_folder
-            raise UserError(f"{folder}: missing or wrong files (official md5s differ); fetch the archive again") from None
+            folder = root / FOLDER
+            raise UserError(f"{folder}: a file is missing or not the official one (md5); delete and fetch") from None
         labels = None if split == "unlabeled" else data.labels
         splits[split] = Split(data.data.transpose(0, 2, 3, 1), labels)
     return splits
@@ -42,5 +48,5 @@ ADAPTER = Adapter(
     split_rule="official train (5,000), test (8,000) and unlabeled (100,000)",
     read=_read,
     archives=(ARCHIVE,),
-    unpacked=("stl10_binary",),
+    unpacked=(FOLDER,),
 )
