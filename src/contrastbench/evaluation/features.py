@@ -20,7 +20,7 @@ def extract_features(
     encoder.eval().to(device)
     parts = []
     for start in range(0, len(x), batch_size):
-        raw = torch.from_numpy(x[start : start + batch_size]).to(device)
+        raw = torch.from_numpy(np.array(x[start : start + batch_size])).to(device)  # a copy: the map is read-only
         parts.append(encoder(to_tensor(raw)).float().cpu().numpy())
     return np.concatenate(parts)
 

@@ -46,3 +46,17 @@ def rank_correlations(indicators: Scores) -> dict[str, float]:
         for position, first in enumerate(names)
         for second in names[position + 1 :]
     }
+
+
+# The share of each anchor's negatives that counts as heavily weighted.
+TOP = 0.1
+
+
+def selection_report(weight: Tensor, negative: Tensor, labels: Tensor) -> dict[str, float]:
+    """What a method's weights chose: weight and negative (2B, 2B), labels (2B,); see the functions above."""
+    return {
+        "false_negatives_top": false_negative_rate(weight, negative, labels, TOP),
+        "false_negatives_weighted": weighted_false_negative_rate(weight, negative, labels),
+        "false_negatives_base": weighted_false_negative_rate(torch.ones_like(weight), negative, labels),
+        "effective_negatives": effective_negatives(weight, negative),
+    }

@@ -105,7 +105,8 @@ def _mean_distance(cosine: Tensor, distance: Distance, negatives: Negatives) -> 
     else:
         # The floor keeps the root's gradient finite for duplicates when weights stay attached.
         apart = (2 - 2 * cosine).clamp_min(1e-12).sqrt()
-    # j itself stands in its own sum: its distance is 0 (up to the floor).
+    # j itself stands in its own sum: its distance is exactly 0, which rounding would not leave it.
+    apart = apart.masked_fill(torch.eye(len(apart), dtype=torch.bool, device=apart.device), 0)
     partner = apart.roll(batch, dims=0)  # row i: distances of every j to the other view of i
     if negatives == "both":
         return (apart.sum(dim=0, keepdim=True) - apart - partner) / (2 * batch - 3)
@@ -113,9 +114,9 @@ def _mean_distance(cosine: Tensor, distance: Distance, negatives: Negatives) -> 
     return (same_view.unsqueeze(0) - partner) / (batch - 2)
 
 
-def weights(
+def negative_weights(
     indicators: Scores,
-    mix: tuple[float, float, float],
+    weights: tuple[float, float, float],
     *,
     normalization: Normalization,
     beta: float,
@@ -123,7 +124,7 @@ def weights(
 ) -> Tensor:
     """w_ij (2B, 2B): mean one over each anchor's negatives, zero elsewhere, never negative.
 
-    mix  lambda_1 (uncertainty), lambda_2 (anchor similarity), lambda_3 (representativeness), sum 1
+    weights  lambda_1 (uncertainty), lambda_2 (anchor similarity), lambda_3 (representativeness), sum 1
     ``minmax``: h = sum lambda * minmax(indicator), w = h / mean h. ``exp``: w = e^{beta h} / mean e^{beta h}.
     ``softmix``: w = sum lambda * |N| softmax_j(beta * indicator), similarity divided by the temperature, so that
     (0, 1, 0) is HCL's weighting.
@@ -135,12 +136,12 @@ def weights(
         scaled = (columns[0], columns[1] / temperature, columns[2])
         parts = [
             share * (beta * column).masked_fill(~mask, -math.inf).softmax(dim=1)
-            for share, column in zip(mix, scaled, strict=True)
+            for share, column in zip(weights, scaled, strict=True)
             if share > 0
         ]
         return count * torch.stack(parts).sum(dim=0)
     mixed = torch.stack(
-        [share * _minmax(column, mask) for share, column in zip(mix, columns, strict=True) if share > 0]
+        [share * _minmax(column, mask) for share, column in zip(weights, columns, strict=True) if share > 0]
     ).sum(dim=0)
     if normalization == "exp":
         mixed = (beta * mixed).exp() * mask
@@ -161,7 +162,7 @@ def unremix_loss(
     second: Projection,
     *,
     temperature: float,
-    mix: tuple[float, float, float],
+    weights: tuple[float, float, float],
     uncertainty: Uncertainty,
     pseudo_label: PseudoLabel,
     normalization: Normalization,
@@ -175,11 +176,11 @@ def unremix_loss(
 
     first, second: projections of the two views, ``hidden`` (B, H) and ``output`` (B, D).
     """
-    z, weight = weighted(
+    z, weight, _ = weighted(
         first,
         second,
         temperature=temperature,
-        mix=mix,
+        weights=weights,
         uncertainty=uncertainty,
         pseudo_label=pseudo_label,
         normalization=normalization,
@@ -202,7 +203,7 @@ def weighted(
     second: Projection,
     *,
     temperature: float,
-    mix: tuple[float, float, float],
+    weights: tuple[float, float, float],
     uncertainty: Uncertainty,
     pseudo_label: PseudoLabel,
     normalization: Normalization,
@@ -210,21 +211,23 @@ def weighted(
     distance: Distance,
     negatives: Negatives,
     detach_weights: bool,
-) -> tuple[Tensor, Tensor]:
-    """Normalised embeddings z (2B, D) and the weights (2B, 2B) of their negatives."""
+) -> tuple[Tensor, Tensor, Scores]:
+    """Normalised embeddings z (2B, D), the weights (2B, 2B) of their negatives, and the scores behind them."""
     z = normalized_pair(first.output, second.output, least=2 if negatives == "both" else 3)
     output = torch.cat([first.output, second.output]).float()
     hidden = torch.cat([first.hidden, second.hidden]).float()
     with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_weights):
-        source = (z, output, hidden) if not detach_weights else (z.detach(), output.detach(), hidden.detach())
         indicators = scores(
-            source[0],
-            source[1].norm(dim=1).clamp_min(1e-12),
-            source[2],
+            z,
+            output.norm(dim=1).clamp_min(1e-12),
+            hidden,
             temperature=temperature,
             uncertainty=uncertainty,
             pseudo_label=pseudo_label,
             distance=distance,
             negatives=negatives,
         )
-        return z, weights(indicators, mix, normalization=normalization, beta=beta, temperature=temperature)
+        weight = negative_weights(
+            indicators, weights, normalization=normalization, beta=beta, temperature=temperature
+        )
+    return z, weight, indicators

@@ -9,27 +9,24 @@ from pydantic import Field
 from contrastbench.errors import UserError
 from contrastbench.params.base import Section, overlay, read_yaml, validate
 from contrastbench.params.data import DataParams
-from contrastbench.params.swaro import SwAROTrack
-from contrastbench.params.uamix import UaMixTrack
 from contrastbench.params.unremix import UnReMixTrack
 
-Track = UnReMixTrack | SwAROTrack | UaMixTrack
+Track = UnReMixTrack
 DEFAULT = "default"
+TRACKS = ("unremix",)
 
 
 class Params(Section):
-    """Every number of a run. ``tracks`` says which of the three systems a preset runs."""
+    """Every number of a run. ``tracks`` says which systems a preset runs."""
 
-    tracks: tuple[Literal["unremix", "swaro", "uamix"], ...] = Field(min_length=1)
+    tracks: tuple[Literal["unremix"], ...] = Field(min_length=1)
     data: DataParams
     unremix: UnReMixTrack
-    swaro: SwAROTrack
-    uamix: UaMixTrack
 
     def track(self, name: str) -> Track:
         """The section of one track; an unknown name is a UserError."""
-        if name not in ("unremix", "swaro", "uamix"):
-            raise UserError(f"unknown track {name!r}; known: unremix, swaro, uamix")
+        if name not in TRACKS:
+            raise UserError(f"unknown track {name!r}; known: {', '.join(TRACKS)}")
         return getattr(self, name)
 
 

@@ -180,7 +180,7 @@ def _entry(
     method: Method, output: dict[str, Tensor], batch: Batch, labels: Tensor | None, step: Step, rate: float
 ) -> dict[str, float]:
     entry = {"step": float(step.number + 1), "epoch": (step.number + 1) / step.per_epoch, "learning_rate": rate}
-    entry |= {name: float(value) for name, value in output.items() if name != "embeddings"}
+    entry |= {name: float(value.detach()) for name, value in output.items() if name != "embeddings"}
     entry["effective_rank"] = effective_rank(output["embeddings"])
     if labels is not None:
         method.eval()
@@ -191,7 +191,7 @@ def _entry(
 
 
 def _not_a_number(output: dict[str, Tensor], number: int, checkpoint: Path) -> str:
-    terms = ", ".join(f"{name} {float(value):.4g}" for name, value in output.items() if name != "embeddings")
+    terms = ", ".join(f"{name} {float(value.detach()):.4g}" for name, value in output.items() if name != "embeddings")
     resume = f"resume from {checkpoint}" if checkpoint.is_file() else "no checkpoint was written yet"
     return (
         f"training stopped at step {number}: the loss is not a number ({terms}); {resume}, "

@@ -1,0 +1,30 @@
+"""What image methods share: an encoder and a projector over two views."""
+
+from typing import Self
+
+from torch import Tensor
+
+from contrastbench.methods.base import Method
+from contrastbench.models.encoders import build_encoder
+from contrastbench.models.heads import Projection, ProjectionHead
+from contrastbench.params.unremix import ImagePretrainParams
+
+
+class ContrastiveMethod(Method):
+    """Encoder, projector, and the method's settings as ``self.settings``."""
+
+    def __init__(self, params: ImagePretrainParams, channels: int) -> None:
+        super().__init__()
+        encoder = build_encoder(params.encoder, channels)
+        self.encoder = encoder
+        self.projector = ProjectionHead(encoder.features, params.projector)
+        self.settings = params.settings
+
+    @classmethod
+    def from_params(cls, params: ImagePretrainParams, input_shape: tuple[int, int, int], number_of_classes: int) -> Self:
+        """Build the method for images of ``input_shape`` (C, H, W)."""
+        return cls(params, input_shape[0])
+
+    def project(self, views: Tensor) -> Projection:
+        """(B, C, H, W) -> the projection of one view; BatchNorm sees each view on its own."""
+        return self.projector(self.encoder(views))

@@ -1,0 +1,90 @@
+"""What the three tracks share: data sets, methods, seeds, and variants of methods."""
+
+import difflib
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from contrastbench.errors import UserError
+from contrastbench.params.base import Section
+from contrastbench.params.evaluation import ProbeParams
+from contrastbench.registry import METHODS, WITHOUT_ENCODER
+
+Seed = Annotated[int, Field(ge=0)]
+
+
+class Variant(Section):
+    """A method with some settings changed, under a label of its own; that is how ablations are made."""
+
+    method: str
+    settings: dict[str, Any]
+
+
+class NoSettings(Section):
+    """The settings of methods that have none."""
+
+
+class TrackParams(Section):
+    """A track. Subclasses add ``settings`` (one Section per method) and what training reads.
+
+    methods         what the default target runs: methods or labels of variants
+    ablation        labels of the variants (or methods) that the ablation target runs, with ``ablation_seeds``
+    """
+
+    datasets: tuple[str, ...] = Field(min_length=1)
+    methods: tuple[str, ...] = Field(min_length=1)
+    seeds: tuple[Seed, ...] = Field(min_length=1)
+    variants: dict[str, Variant]
+    ablation: tuple[str, ...]
+    ablation_seeds: tuple[Seed, ...]
+    probe: ProbeParams
+
+    @model_validator(mode="after")
+    def _labels_are_known(self) -> "TrackParams":
+        for label in self.variants:
+            if label in METHODS or label in WITHOUT_ENCODER:
+                raise ValueError(f"the variant {label!r} has the name of a method; call it otherwise")
+        for label in (*self.methods, *self.ablation, *self.variants):
+            if label not in WITHOUT_ENCODER:
+                self.settings_of(label)
+        return self
+
+    def base_method(self, label: str) -> str:
+        """The registered method behind a method's name or a variant's label."""
+        if label in self.variants:
+            return self.variants[label].method
+        return label
+
+    def settings_of(self, label: str) -> Section:
+        """The settings of a method, or of a variant with its changes made; ValueError for unknown ones."""
+        method = self.base_method(label)
+        known: Section = getattr(self, "settings")  # noqa: B009  (each track declares its own)
+        name = method.replace("-", "_")
+        if method not in METHODS or (name not in type(known).model_fields and method != "random"):
+            of_track = [field.replace("_", "-") for field in type(known).model_fields]
+            names = [*WITHOUT_ENCODER, "random", *of_track, *self.variants]
+            near = difflib.get_close_matches(label, names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+            raise ValueError(f"unknown method {label!r}; {hint}")
+        settings = NoSettings() if method == "random" else getattr(known, name)
+        if label not in self.variants:
+            return settings
+        changes = self.variants[label].settings
+        try:
+            # Through the model again, so that a variant's values are held to the same ranges.
+            return type(settings).model_validate(settings.model_dump() | _as_tuples(changes))
+        except ValidationError as error:
+            mistake = error.errors()[0]
+            where = ".".join(map(str, mistake["loc"]))
+            raise ValueError(f"variant {label!r}: {where}: {mistake['msg'].removeprefix('Value error, ')}") from None
+
+    def checked_settings(self, label: str) -> Section:
+        """Like :meth:`settings_of`, with a UserError for the command line."""
+        try:
+            return self.settings_of(label)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+
+
+def _as_tuples(changes: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in changes.items()}
