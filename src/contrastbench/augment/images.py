@@ -19,7 +19,7 @@ CROP_TRIES = 10
 
 def to_float(raw: Tensor) -> Tensor:
     """Stored images uint8 (B, H, W, C) -> float32 (B, C, H, W) in [0, 1]."""
-    return raw.permute(0, 3, 1, 2).float().div_(255)
+    return raw.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
 
 
 def augment_images(images: Tensor, params: AugmentParams, generator: Generator) -> Tensor:
@@ -33,16 +33,14 @@ def augment_images(images: Tensor, params: AugmentParams, generator: Generator) 
     boxes = draw_boxes(batch, height, width, params.crop_scale, params.crop_ratio, generator)
     flips = _coin(batch, params.flip_probability, generator)
     views = crop_resize(images, boxes, flips)
-    if params.jitter_probability > 0:
-        views = jitter(views, *draw_jitter(batch, params, generator))
-    if channels == 3 and params.grayscale_probability > 0:
-        gray = _coin(batch, params.grayscale_probability, generator)
-        views = torch.where(gray.view(-1, 1, 1, 1), luma(views), views)
-    if params.blur_probability > 0:
-        low, high = params.blur_sigma
-        sigma = torch.rand(batch, generator=generator, device=images.device) * (high - low) + low
-        blurred = _coin(batch, params.blur_probability, generator)
-        views = gaussian_blur(views, sigma, params.blur_kernel, blurred)
+    views = jitter(views, *draw_jitter(batch, params, generator))
+    gray = _coin(batch, params.grayscale_probability, generator).nonzero()[:, 0]
+    if channels == 3:
+        views[gray] = luma(views[gray]).expand(-1, 3, -1, -1)
+    low, high = params.blur_sigma
+    sigma = torch.rand(batch, generator=generator, device=images.device) * (high - low) + low
+    blurred = _coin(batch, params.blur_probability, generator).nonzero()[:, 0]
+    views[blurred] = gaussian_blur(views[blurred], sigma[blurred], params.blur_kernel)
     return views
 
 
@@ -61,7 +59,7 @@ def draw_boxes(
     """Crop boxes (B, 4) as (top, left, height, width), whole pixels, distributed as torchvision's.
 
     Area uniform in ``scale``, aspect ratio log-uniform in ``ratio``; the first of ten tries that fits counts,
-    the whole image when none does.
+    and when none does the largest box in the middle whose aspect ratio is allowed.
     """
     device = generator.device
     draws = torch.rand(4, batch, CROP_TRIES, generator=generator, device=device)
@@ -72,11 +70,18 @@ def draw_boxes(
     fits = (w >= 1) & (w <= width) & (h >= 1) & (h <= height)
     first = fits.int().argmax(dim=1, keepdim=True)  # position of the first True
     h, w = h.gather(1, first)[:, 0], w.gather(1, first)[:, 0]
-    none_fits = ~fits.any(dim=1)
-    h, w = h.masked_fill(none_fits, height), w.masked_fill(none_fits, width)
-    top = (draws[2, :, 0] * (height - h + 1)).floor().clamp_max(height - h)
-    left = (draws[3, :, 0] * (width - w + 1)).floor().clamp_max(width - w)
-    return torch.stack([top, left, h, w], dim=1)
+    # A draw is below 1, but its product with a whole number may round up to that number.
+    top = torch.minimum((draws[2, :, 0] * (height - h + 1)).floor(), height - h)
+    left = torch.minimum((draws[3, :, 0] * (width - w + 1)).floor(), width - w)
+    boxes = torch.stack([top, left, h, w], dim=1)
+    largest = torch.tensor(_largest_box(height, width, ratio), device=device, dtype=boxes.dtype)
+    return torch.where(fits.any(dim=1, keepdim=True), boxes, largest)
+
+
+def _largest_box(height: int, width: int, ratio: tuple[float, float]) -> tuple[int, int, int, int]:
+    aspect = min(max(width / height, ratio[0]), ratio[1])
+    h, w = min(height, round(width / aspect)), min(width, round(height * aspect))
+    return (height - h) // 2, (width - w) // 2, h, w
 
 
 def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor) -> Tensor:
@@ -87,19 +92,25 @@ def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor) -> Tensor:
     hence only ever enlarged, and anti-aliasing has nothing to do.
     """
     height, width = images.shape[-2:]
-    rows = _hat_weights(boxes[:, 0], boxes[:, 2], height)
-    columns = _hat_weights(boxes[:, 1], boxes[:, 3], width)
-    columns = torch.where(flips.view(-1, 1, 1), columns.flip(1), columns)
-    return (rows.unsqueeze(1) @ images @ columns.transpose(1, 2).unsqueeze(1)).clamp_(0, 1)
+    rows = _hat_weights(boxes[:, 0], boxes[:, 2], torch.zeros_like(flips), height)
+    columns = _hat_weights(boxes[:, 1], boxes[:, 3], flips, width)
+    return _along_axes(images, rows, columns).clamp_(0, 1)
 
 
-def _hat_weights(start: Tensor, length: Tensor, size: int) -> Tensor:
-    """(B, size, size): row i holds the bilinear weights of source pixels for output pixel i."""
+def _along_axes(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Apply the matrices ``rows`` (B, H, H) down and ``columns`` (B, W, W) across images (B, C, H, W)."""
+    across = images.flatten(1, 2) @ columns.transpose(1, 2)  # (B, C * H, W)
+    return rows.unsqueeze(1) @ across.view(images.shape)
+
+
+def _hat_weights(start: Tensor, length: Tensor, reverse: Tensor, size: int) -> Tensor:
+    """(B, size, size): row i holds the bilinear weights of source pixels for output pixel i, or size - 1 - i."""
     pixels = torch.arange(size, device=start.device, dtype=torch.float32)
+    output = torch.where(reverse.unsqueeze(1), pixels.flip(0), pixels)
     length = length.unsqueeze(1)
-    source = (pixels + 0.5) * (length / size) - 0.5
+    source = (output + 0.5) * (length / size) - 0.5
     source = torch.minimum(source.clamp_min(0), length - 1) + start.unsqueeze(1)
-    return (1 - (source.unsqueeze(2) - pixels).abs()).clamp_min_(0)
+    return (source.unsqueeze(2) - pixels).abs_().neg_().add_(1).clamp_min_(0)
 
 
 def draw_jitter(
@@ -107,7 +118,8 @@ def draw_jitter(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, list[int]]:
     """Factors of brightness, contrast, saturation (B,), hue shifts (B,) and the order of the four operations.
 
-    Samples that the coin leaves out get the neutral factors 1, 1, 1 and shift 0.
+    Samples that the coin leaves out get the neutral factors 1, 1, 1 and shift 0; an operation of strength 0 is
+    left out of the order.
     """
     device = generator.device
     applied = _coin(batch, params.jitter_probability, generator)
@@ -117,7 +129,9 @@ def draw_jitter(
         low, high = max(0.0, 1 - strength), 1 + strength
         factors.append(torch.where(applied, low + (high - low) * draw, torch.ones_like(draw)))
     hue = torch.where(applied, (2 * draws[3] - 1) * params.hue, torch.zeros_like(draws[3]))
+    strengths = (params.brightness, params.contrast, params.saturation, params.hue)
     order = torch.randperm(4, generator=generator, device=device).tolist()
+    order = [operation for operation in order if strengths[operation] * params.jitter_probability > 0]
     return factors[0], factors[1], factors[2], hue, order
 
 
@@ -130,58 +144,57 @@ def jitter(
         if operation == 0:
             images = (images * brightness.view(-1, 1, 1, 1)).clamp_(0, 1)
         elif operation == 1:
-            gray = luma(images) if colour else images
-            images = _blend(images, gray.mean(dim=(1, 2, 3), keepdim=True), contrast)
+            means = images.mean(dim=(2, 3), keepdim=True)
+            images = _blend(images, luma(means) if colour else means, contrast)
         elif operation == 2 and colour:
             images = _blend(images, luma(images), saturation)
-        elif operation == 3 and colour and bool(hue.any()):
+        elif operation == 3 and colour:
             images = shift_hue(images, hue)
     return images
 
 
 def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
-    factor = factor.view(-1, 1, 1, 1)
-    return (factor * images + (1 - factor) * other).clamp_(0, 1)
+    return torch.lerp(other, images, factor.view(-1, 1, 1, 1)).clamp_(0, 1)
 
 
 def luma(images: Tensor) -> Tensor:
     """Grey value (B, 1, H, W) of colour images (B, 3, H, W)."""
-    red, green, blue = images.unbind(1)
-    return (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue).unsqueeze(1)
+    red, green, blue = images.split(1, dim=1)
+    return (LUMA[0] * red).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
 
 
 def shift_hue(images: Tensor, shift: Tensor) -> Tensor:
-    """Turn the hue of colour images (B, 3, H, W) by ``shift`` (B,), in turns of the colour circle."""
+    """Turn the hue of colour images (B, 3, H, W) by ``shift`` (B,), in turns of the colour circle.
+
+    Value and chroma of the hexcone model (HSV) stay.
+    """
     red, green, blue = images.unbind(1)
     value, low = images.amax(dim=1), images.amin(dim=1)
     chroma = value - low
-    safe = torch.where(chroma > 0, chroma, torch.ones_like(chroma))
-    hue = torch.where(
-        value == red,
-        (green - blue) / safe,
-        torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
-    )
-    turned = hue + 6 * shift.view(-1, 1, 1)  # in sixths of the circle
-    # A channel n of the colour is value - chroma * clip(min(k, 4 - k), 0, 1) with k = (n + hue) mod 6.
-    channels = []
-    for offset in (5, 3, 1):
-        k = (turned + offset).remainder(6)
-        channels.append(value - chroma * torch.minimum(k, 4 - k).clamp_(0, 1))
-    return torch.stack(channels, dim=1).clamp_(0, 1)
+    # 0 where the channel is the greatest, else 1. Arithmetic on these is ten times as fast as torch.where on a CPU.
+    not_red, not_green = (value - red).sign_(), (value - green).sign_()
+    difference = torch.lerp(green - blue, torch.lerp(blue - red, red - green, not_green), not_red)
+    sector = (not_green + 1).mul_(not_red).mul_(2)  # red 0, green 2, blue 4
+    # In sixths of the circle; a grey pixel has difference 0 and any hue.
+    hue = difference.div_(chroma.clamp_min(torch.finfo(chroma.dtype).tiny)).add_(sector).add_(6 * shift.view(-1, 1, 1))
+    hue.sub_((hue / 6).floor_(), alpha=6)
+    turned = torch.empty_like(images)
+    torch.addcmul(low, (hue - 3).abs_().sub_(1).clamp_(0, 1), chroma, out=turned[:, 0])
+    torch.addcmul(low, (hue - 2).abs_().neg_().add_(2).clamp_(0, 1), chroma, out=turned[:, 1])
+    torch.addcmul(low, (hue - 4).abs_().neg_().add_(2).clamp_(0, 1), chroma, out=turned[:, 2])
+    return turned
 
 
-def gaussian_blur(images: Tensor, sigma: Tensor, kernel: int, applied: Tensor) -> Tensor:
-    """Blur with one ``sigma`` (B,) a sample, ``kernel`` taps, reflected borders, where ``applied`` (B,).
+def gaussian_blur(images: Tensor, sigma: Tensor, kernel: int) -> Tensor:
+    """Blur with one ``sigma`` (B,) a sample, ``kernel`` taps, reflected borders.
 
     Convolution along an axis is a product with a banded matrix; see :func:`crop_resize`.
     """
     offsets = torch.arange(kernel, device=images.device, dtype=torch.float32) - kernel // 2
     weights = torch.exp(-0.5 * (offsets / sigma.unsqueeze(1)) ** 2)
     weights = weights / weights.sum(dim=1, keepdim=True)
-    weights = torch.where(applied.unsqueeze(1), weights, (offsets == 0).float())
-    rows = _band(weights, images.shape[-2])
-    columns = rows if images.shape[-1] == images.shape[-2] else _band(weights, images.shape[-1])
-    return (rows.unsqueeze(1) @ images @ columns.transpose(1, 2).unsqueeze(1)).clamp_(0, 1)
+    rows, columns = _band(weights, images.shape[-2]), _band(weights, images.shape[-1])
+    return _along_axes(images, rows, columns).clamp_(0, 1)
 
 
 def _band(weights: Tensor, size: int) -> Tensor:
