@@ -12,13 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-
-@dataclass(frozen=True)
-class Labelled:
-    """Features (N, D) float32 and class numbers (N,) of one split."""
-
-    features: np.ndarray
-    labels: np.ndarray
+from contrastbench.evaluation.labelled import Labelled
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,9 @@ class ContrastiveMethod(Method):
         self.settings = params.settings
 
     @classmethod
-    def from_params(cls, params: ImagePretrainParams, input_shape: tuple[int, int, int], number_of_classes: int) -> Self:
+    def from_params(
+        cls, params: ImagePretrainParams, input_shape: tuple[int, int, int], number_of_classes: int
+    ) -> Self:
         """Build the method for images of ``input_shape`` (C, H, W)."""
         return cls(params, input_shape[0])
 

@@ -47,9 +47,7 @@ def negative_mask(batch: int, negatives: Negatives, device: torch.device) -> Ten
     return mask
 
 
-def gradient_factors(
-    z: Tensor, projection_norm: Tensor, *, temperature: float, pseudo_label: PseudoLabel
-) -> Tensor:
+def gradient_factors(z: Tensor, projection_norm: Tensor, *, temperature: float, pseudo_label: PseudoLabel) -> Tensor:
     """delta (2B, D): the gradient of each sample's pseudo-labelled loss by its projector output o.
 
     The sample's posterior over the batch is p_j = softmax_k(z_j . sg[z_k of the other view] / temperature), its
@@ -227,7 +225,5 @@ def weighted(
             distance=distance,
             negatives=negatives,
         )
-        weight = negative_weights(
-            indicators, weights, normalization=normalization, beta=beta, temperature=temperature
-        )
+        weight = negative_weights(indicators, weights, normalization=normalization, beta=beta, temperature=temperature)
     return z, weight, indicators

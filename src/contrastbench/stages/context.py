@@ -2,11 +2,11 @@
 
 import hashlib
 import resource
+import sys
 import time
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from contrastbench.evaluation.intervals import wilson
 from contrastbench.params.base import Section, params_hash
@@ -16,7 +16,11 @@ from contrastbench.reporting.rows import Row, pack_correct, row_path, write_row
 
 def device_name(device: str) -> str:
     """``cpu`` or the accelerator's own name."""
-    return torch.cuda.get_device_name(0) if device == "cuda" else device
+    if device != "cuda":
+        return device
+    import torch
+
+    return torch.cuda.get_device_name(0)
 
 
 class Meter:
@@ -33,7 +37,8 @@ class Meter:
     @property
     def peak_mb(self) -> float:
         """Peak memory in MiB."""
-        if torch.cuda.is_available():
+        torch = sys.modules.get("torch")  # a stage that never loaded torch has used no GPU
+        if torch is not None and torch.cuda.is_available():
             return round(torch.cuda.max_memory_allocated() / 2**20, 1)
         return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, 1)
 

@@ -6,15 +6,14 @@ import numpy as np
 import torch
 
 from contrastbench.datasets.store import Prepared, open_prepared
-from contrastbench.errors import UserError
 from contrastbench.evaluation.features import extract_features, pixel_features, spectrogram_statistics
-from contrastbench.files import replacing
 from contrastbench.methods import Method
 from contrastbench.params.evaluation import PretrainParams
 from contrastbench.pipeline.layout import Job, Layout
 from contrastbench.registry import WITHOUT_ENCODER
+from contrastbench.stages.cache import write_features
 from contrastbench.stages.modality import to_tensor_for
-from contrastbench.stages.pretrain import load_method
+from contrastbench.stages.runs import load_method
 
 
 def features(
@@ -42,24 +41,6 @@ def encode(method: Method, data: Prepared, device: str) -> dict[str, np.ndarray]
         for split in data.meta.splits
         if split != "unlabeled"
     }
-
-
-def write_features(folder: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write ``features.npz``; features that are not finite are refused, so that no protocol judges them."""
-    for split, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise UserError(f"{folder}: the {split} features are not finite; the training run has diverged")
-    with replacing(folder / "features.npz") as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-
-
-def read_features(folder: Path) -> dict[str, np.ndarray]:
-    """What :func:`write_features` left in ``folder``."""
-    path = folder / "features.npz"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run the stage features first")
-    with np.load(path) as archive:
-        return dict(archive)
 
 
 def _input_features(data: Prepared, split: str) -> np.ndarray:

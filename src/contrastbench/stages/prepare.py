@@ -18,7 +18,5 @@ def prepare(
     rule = source.split_rule
     if "validation" not in splits:
         splits["train"], splits["validation"] = carve_validation(splits["train"], params.validation_fraction)
-        rule += (
-            f"; validation: {params.validation_fraction:.0%} of train per class, by the sha256 of the position"
-        )
+        rule += f"; validation: {params.validation_fraction:.0%} of train per class, by the sha256 of the position"
     return write_prepared(folder, source, splits, rule)

@@ -1,26 +1,21 @@
 """Stage ``pretrain``: train one method on one data set with one seed."""
 
-import json
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import torch
-from safetensors.torch import load_file, save_file
 
 from contrastbench.datasets.store import Prepared, open_prepared
-from contrastbench.errors import UserError
-from contrastbench.files import replacing, write_text
-from contrastbench.methods import Method, method_class
+from contrastbench.methods import Method
 from contrastbench.params.base import params_hash
 from contrastbench.params.evaluation import PretrainParams
 from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.layout import Job, Layout
 from contrastbench.registry import method_module
-from contrastbench.stages.context import Meter, device_name
-from contrastbench.stages.modality import augmentation_for, input_shape, to_tensor_for
-from contrastbench.training.loop import Examples, TrainingLog, train
-from contrastbench.training.seeds import seed_for
+from contrastbench.stages.context import Meter
+from contrastbench.stages.modality import augmentation_for, to_tensor_for
+from contrastbench.stages.runs import build_method, write_run
+from contrastbench.training.loop import Examples, train
+from contrastbench.training.record import TrainingLog
 
 
 class Joined:
@@ -41,22 +36,6 @@ class Joined:
             if len(inside):
                 parts.append(array[inside - start])
         return np.concatenate(parts)
-
-
-def build_method(params: PretrainParams, data: Prepared, seed: int) -> Method:
-    """A freshly initialised method; its weights depend on ``seed`` alone."""
-    torch.manual_seed(seed_for("init", seed))
-    return method_class(params.method).from_params(params, input_shape(data), len(data.meta.classes))
-
-
-def load_method(folder: Path, params: PretrainParams, data: Prepared, seed: int) -> Method:
-    """The method that ``pretrain`` left in ``folder``, in eval mode on the CPU."""
-    method = build_method(params, data, seed)
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        raise UserError(f"{weights}: no such file; run the stage pretrain first")
-    method.load_state_dict(load_file(weights))
-    return method.eval()
 
 
 def pretrain(
@@ -95,43 +74,3 @@ def _examples(method: Method, data: Prepared, params: PretrainParams) -> Example
     if "unlabeled" in data.meta.splits and not method.uses_labels:
         return Examples(Joined([data.x("train"), data.x("unlabeled")]), None, to_tensor, augment)
     return Examples(data.x("train"), data.y("train"), to_tensor, augment)
-
-
-def write_run(
-    folder: Path,
-    method: Method,
-    log: TrainingLog,
-    params: PretrainParams,
-    code: str,
-    data_hash: str,
-    device: str,
-    meter: Meter,
-) -> None:
-    """Write weights, history and the record of one training run, each whole or not at all."""
-    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in method.state_dict().items()}
-    with replacing(folder / "model.safetensors") as temporary:
-        save_file(state, temporary)
-    write_text(folder / "history.csv", pd.DataFrame(log.history).to_csv(index=False))
-    record = {
-        "params": params.model_dump(mode="json"),
-        "params_hash": params_hash(params),
-        "code_hash": code,
-        "data_hash": data_hash,
-        "device": device_name(device),
-        "torch": torch.__version__,
-        "steps": log.steps,
-        "training_s": round(log.seconds, 3),
-        "wall_s": meter.wall_s,
-        "peak_mb": meter.peak_mb,
-        "warnings": log.warnings,
-    }
-    write_text(folder / "run.json", json.dumps(record, indent=1) + "\n")
-
-
-def run_record(folder: Path) -> dict:
-    """What :func:`write_run` left in ``run.json``; a missing or broken file is a UserError."""
-    path = folder / "run.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise UserError(f"{path}: missing or not readable; run the stage pretrain again") from None

@@ -1,17 +1,16 @@
 """Stage ``probe``: linear probe, low-label probe and kNN on cached features."""
 
 import numpy as np
-import torch
 
 from contrastbench.datasets.store import Prepared, open_prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.knn import knn_predict
-from contrastbench.evaluation.linear_probe import Labelled, linear_probe, low_label_probe
+from contrastbench.evaluation.labelled import Labelled
+from contrastbench.evaluation.linear_probe import linear_probe, low_label_probe
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
+from contrastbench.stages.cache import read_features, run_record
 from contrastbench.stages.context import RowWriter
-from contrastbench.stages.features import read_features
-from contrastbench.stages.pretrain import run_record
 
 
 def labelled(features: dict[str, np.ndarray], data: Prepared, split: str) -> Labelled:
@@ -56,11 +55,5 @@ def probe(grid: Grid, job: Job) -> None:
         verdicts = np.concatenate([result.correct for result in results])
         rows.accuracy(f"low-label-{shots}", verdicts, common | {"draws": draws})
 
-    predicted = knn_predict(
-        torch.from_numpy(train.features),
-        torch.from_numpy(train.labels),
-        torch.from_numpy(test.features),
-        neighbours=params.knn_neighbours,
-        temperature=params.knn_temperature,
-    )
-    rows.accuracy("knn", predicted.numpy() == test.labels, common | {"k": params.knn_neighbours})
+    predicted = knn_predict(train, test.features, neighbours=params.knn_neighbours, temperature=params.knn_temperature)
+    rows.accuracy("knn", predicted == test.labels, common | {"k": params.knn_neighbours})

@@ -25,5 +25,7 @@ def load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise UserError(f"{path}: not a readable checkpoint ({type(error).__name__}); delete it to start anew") from None
+        raise UserError(
+            f"{path}: not a readable checkpoint ({type(error).__name__}); delete it to start anew"
+        ) from None
     return state if state.get("identity") == identity else None

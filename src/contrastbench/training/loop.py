@@ -7,12 +7,12 @@ on the CPU.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Generator, Tensor
 
@@ -22,6 +22,7 @@ from contrastbench.params.training import TrainingParams
 from contrastbench.training.checkpoint import load_checkpoint, save_checkpoint
 from contrastbench.training.collapse import collapse_warning, effective_rank
 from contrastbench.training.optimizers import build_optimizer, learning_rate_factor
+from contrastbench.training.record import TrainingLog
 from contrastbench.training.seeds import generator_for, seed_for
 
 
@@ -39,16 +40,6 @@ class Examples:
     y: np.ndarray | None
     to_tensor: Callable[[Tensor], Tensor]
     augment: Callable[[Tensor, Generator], Tensor]
-
-
-@dataclass
-class TrainingLog:
-    """What training left besides the weights: one entry of ``history`` per logged step."""
-
-    history: list[dict[str, float]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    steps: int = 0
-    seconds: float = 0.0
 
 
 def train(

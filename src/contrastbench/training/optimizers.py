@@ -3,7 +3,6 @@
 import math
 
 import torch
-from timm.optim import Lars
 
 from contrastbench.methods import Method
 from contrastbench.params.training import TrainingParams
@@ -22,6 +21,8 @@ def build_optimizer(method: Method, params: TrainingParams) -> torch.optim.Optim
         return torch.optim.AdamW(groups, lr=params.learning_rate, betas=(0.9, 0.95))
     if params.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=params.learning_rate, momentum=0.9)
+    from timm.optim import Lars  # timm is slow to import, and only this choice needs it
+
     return Lars(groups, lr=params.learning_rate, momentum=0.9, trust_coeff=0.001)
 
 

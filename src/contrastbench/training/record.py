@@ -1,0 +1,13 @@
+"""What training leaves besides the weights."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class TrainingLog:
+    """What training left besides the weights: one entry of ``history`` per logged step."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    steps: int = 0
+    seconds: float = 0.0
