@@ -81,7 +81,8 @@ def main() -> None:
     def one_by_one() -> list[torch.Tensor]:
         return [torch.stack([transform(picture) for picture in pictures]) for _ in range(2)]
 
-    ours, theirs = [], []
+    ours: list[float] = []
+    theirs: list[float] = []
     batched()
     end = time.perf_counter() + arguments.seconds
     while not theirs or time.perf_counter() < end:

@@ -72,3 +72,38 @@ for TRACK in GRID.params.tracks:
         shell:
             "contrastbench probe {wildcards.track} {wildcards.dataset} {wildcards.method} {wildcards.seed}"
             f" --preset {PRESET} > {{log}} 2>&1"
+
+
+for TRACK in GRID.params.tracks:
+    for PAIR in GRID.transfers(TRACK):
+
+        rule:
+            name:
+                f"transfer_probe_{TRACK}_{PAIR.train}_{PAIR.probe}"
+            input:
+                f"data/prepared/{PAIR.train}/meta.json",
+                f"data/prepared/{PAIR.probe}/meta.json",
+                f"runs/{PRESET}/pretrain/{TRACK}/{PAIR.train}/{{method}}/{{seed}}/model.safetensors",
+            output:
+                [
+                    f"results/rows/{PRESET}/transfer_probe/{TRACK}/{PAIR.label}/{{method}}/{protocol}/{{seed}}.json"
+                    for protocol in GRID.probe_protocols(TRACK)
+                ],
+            log:
+                f"runs/{PRESET}/logs/transfer_probe/{TRACK}-{PAIR.label}-{{method}}-{{seed}}.log",
+            benchmark:
+                f"runs/{PRESET}/benchmarks/transfer_probe/{TRACK}-{PAIR.label}-{{method}}-{{seed}}.tsv"
+            threads: 1
+            resources:
+                mem_mb=2500,
+                gpu=1 if DEVICE == "cuda" else 0,
+            params:
+                state=lambda wildcards, track=TRACK, pair=PAIR: GRID.state(
+                    "transfer_probe",
+                    Job(track, pair.train, wildcards.method, int(wildcards.seed)),
+                    GRID.track(track).probe,
+                ),
+            shell:
+                f"contrastbench transfer-probe {TRACK} {PAIR.train} {PAIR.probe}"
+                " {wildcards.method} {wildcards.seed}"
+                f" --preset {PRESET} --device {DEVICE} > {{log}} 2>&1"

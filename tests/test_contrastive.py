@@ -22,15 +22,15 @@ def loop_hcl(z1, z2, temperature, tau_plus, beta):
     z = [list(map(float, row)) for row in functional.normalize(torch.cat([z1, z2]), dim=1)]
     batch, total = len(z1), 0.0
     for i in range(2 * batch):
-        positive = math.exp(sum(a * b for a, b in zip(z[i], z[(i + batch) % (2 * batch)])) / temperature)
+        positive = math.exp(sum(a * b for a, b in zip(z[i], z[(i + batch) % (2 * batch)], strict=True)) / temperature)
         negatives = [
-            math.exp(sum(a * b for a, b in zip(z[i], z[j])) / temperature)
+            math.exp(sum(a * b for a, b in zip(z[i], z[j], strict=True)) / temperature)
             for j in range(2 * batch)
             if j % batch != i % batch
         ]
         importance = [n**beta for n in negatives]
         mean = sum(importance) / len(importance)
-        reweighted = sum(w * n for w, n in zip(importance, negatives)) / mean
+        reweighted = sum(w * n for w, n in zip(importance, negatives, strict=True)) / mean
         count = len(negatives)
         ng = (-tau_plus * count * positive + reweighted) / (1 - tau_plus)
         ng = max(ng, count * math.exp(-1 / temperature))
@@ -48,7 +48,9 @@ def test_losses_equal_a_loop(batch, dim, temperature):
     expected = loop_hcl(z1, z2, temperature, 0.1, 0.0)
     assert dcl(z1, z2, temperature=temperature, tau_plus=0.1).item() == pytest.approx(expected, rel=2e-5, abs=2e-6)
     expected = loop_hcl(z1, z2, temperature, 0.1, 1.0)
-    assert hcl(z1, z2, temperature=temperature, tau_plus=0.1, beta=1.0).item() == pytest.approx(expected, rel=2e-5, abs=2e-6)
+    assert hcl(z1, z2, temperature=temperature, tau_plus=0.1, beta=1.0).item() == pytest.approx(
+        expected, rel=2e-5, abs=2e-6
+    )
 
 
 def test_nt_xent_of_identical_embeddings_is_log_of_all_others():
@@ -78,7 +80,9 @@ def test_gradients_equal_those_of_the_plain_formula():
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("loss", [nt_xent, lambda a, b, temperature: hcl(a, b, temperature=temperature, tau_plus=0.1, beta=1.0)])
+@pytest.mark.parametrize(
+    "loss", [nt_xent, lambda a, b, temperature: hcl(a, b, temperature=temperature, tau_plus=0.1, beta=1.0)]
+)
 def test_permutation_and_view_swap_change_nothing(loss):
     z1, z2 = pair(12, 6)
     order = torch.randperm(12, generator=torch.Generator().manual_seed(1))

@@ -73,7 +73,9 @@ def test_closed_form_gradient_equals_autograd(pseudo_label, bias):
 def loop_weights(first, second, settings):
     """Specification 1.4, one anchor and one negative at a time, in float64."""
     o = torch.cat([first.output, second.output]).double()
-    v = torch.cat([torch.cat([first.hidden, second.hidden]).double(), torch.ones(len(o), 1, dtype=torch.float64)], dim=1)
+    v = torch.cat(
+        [torch.cat([first.hidden, second.hidden]).double(), torch.ones(len(o), 1, dtype=torch.float64)], dim=1
+    )
     z = functional.normalize(o, dim=1)
     batch, n = len(first.output), 2 * len(first.output)
     tau = settings["temperature"]
@@ -105,10 +107,10 @@ def loop_weights(first, second, settings):
         if settings["normalization"] == "softmix":
             beta = settings["beta"]
             parts = [torch.softmax(beta * c, dim=0) * count for c in (u, s / tau, r)]
-            w = sum(share * part for share, part in zip(settings["weights"], parts))
+            w = sum(share * part for share, part in zip(settings["weights"], parts, strict=True))
         else:
             scaled = [(c - c.min()) / (c.max() - c.min()) for c in (u, s, r)]
-            h = sum(share * part for share, part in zip(settings["weights"], scaled))
+            h = sum(share * part for share, part in zip(settings["weights"], scaled, strict=True))
             if settings["normalization"] == "exp":
                 h = torch.exp(settings["beta"] * h)
             w = h / h.mean()
@@ -120,7 +122,9 @@ def loop_weights(first, second, settings):
     "changes",
     [
         dict(zip(("uncertainty", "normalization", "negatives"), values, strict=True))
-        for values in itertools.product(("norm", "gradsim", "infonce_z"), ("minmax", "softmix", "exp"), ("both", "other"))
+        for values in itertools.product(
+            ("norm", "gradsim", "infonce_z"), ("minmax", "softmix", "exp"), ("both", "other")
+        )
     ]
     + [{"distance": "cosine"}, {"pseudo_label": "alignment"}, {"weights": (0.7, 0.1, 0.2)}],
 )
@@ -161,7 +165,12 @@ def test_indicators_that_say_nothing_give_simclr():
 @pytest.mark.parametrize("beta", [0.5, 1.0, 3.0])
 def test_softmix_of_similarity_alone_is_hcl(beta):
     first, second = projections(8)
-    settings = SETTINGS | {"normalization": "softmix", "weights": (0.0, 1.0, 0.0), "beta": beta, "detach_weights": False}
+    settings = SETTINGS | {
+        "normalization": "softmix",
+        "weights": (0.0, 1.0, 0.0),
+        "beta": beta,
+        "detach_weights": False,
+    }
     outputs = [p.output.clone().requires_grad_() for p in (first, second)]
     ours = unremix_loss(Projection(first.hidden, outputs[0]), Projection(second.hidden, outputs[1]), **settings)
     theirs = hcl(*outputs, temperature=0.5, tau_plus=0.0, beta=beta)

@@ -33,14 +33,14 @@ class State:
     attack      position of the attack under way
     candidates  images (M,) that this attack faces, fixed when it starts
     batch       batches of it that are done
-    invalid     images that an attack claimed and that the recount refused
+    refused     (N,) bool: some attack returned an invalid image here (outside the ball or [0, 1], not finite)
     """
 
     broken_by: Tensor | None = None
     attack: int = 0
     candidates: Tensor | None = None
     batch: int = 0
-    invalid: int = 0
+    refused: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,9 @@ def autoattack(
         require_gradients(model, images[:1].to(device), "AutoAttack")
     state = state or State()
     with global_seed(seed), torch.no_grad():
-        if state.broken_by is None:
+        if state.broken_by is None or state.refused is None:
             predicted = [model(part.to(device)).argmax(1).cpu() for part in images.split(settings.batch_size)]
+            state.refused = torch.zeros(len(images), dtype=torch.bool)
             state.broken_by = torch.where(torch.cat(predicted) == labels.cpu(), ROBUST, CLEAN)
         classes = model(images[:1].to(device)).shape[1]
         front = build(model, settings, seed, classes, device)
@@ -139,7 +140,7 @@ def autoattack(
                 adversarial = _perturb(front, name, x, y)
                 verdict = recount(model, x, adversarial, y, eps=settings.eps, norm=settings.norm)
                 state.broken_by[batch[verdict.broken.cpu()]] = state.attack
-                state.invalid += int((~verdict.valid).sum())
+                state.refused[batch[~verdict.valid.cpu()]] = True
                 state.batch += 1
                 save(state)
             state.attack, state.candidates, state.batch = state.attack + 1, None, 0

@@ -15,6 +15,8 @@ from contrastbench.params.images import AugmentParams
 # Luma of ITU-R 601, the weights of torchvision's rgb_to_grayscale.
 LUMA = (0.2989, 0.587, 0.114)
 CROP_TRIES = 10
+# On a CPU, pieces whose intermediate results stay in its cache: at 256 images 32 x 32 half as fast again.
+CPU_PIECE = 64
 
 
 def to_float(raw: Tensor) -> Tensor:
@@ -25,10 +27,15 @@ def to_float(raw: Tensor) -> Tensor:
 def augment_images(images: Tensor, params: AugmentParams, generator: Generator) -> Tensor:
     """One random view of every image: (B, C, H, W) in [0, 1] -> the same shape.
 
-    Random resized crop, flip, colour jitter, grayscale, blur, as SimCLR orders them. The order of the four
-    jitter operations is drawn once a batch (torchvision draws it once an image); their strengths, like all
-    else, once a sample.
+    Random resized crop, flip, colour jitter, grayscale, blur, as SimCLR orders them. Everything is drawn once a
+    sample, except the order of the four jitter operations, which is drawn once a piece of ``CPU_PIECE`` samples
+    (on an accelerator: once a batch); torchvision draws it once an image.
     """
+    piece = CPU_PIECE if images.device.type == "cpu" else len(images)
+    return torch.cat([_augment_piece(part, params, generator) for part in images.split(piece)])
+
+
+def _augment_piece(images: Tensor, params: AugmentParams, generator: Generator) -> Tensor:
     batch, channels, height, width = images.shape
     boxes = draw_boxes(batch, height, width, params.crop_scale, params.crop_ratio, generator)
     flips = _coin(batch, params.flip_probability, generator)

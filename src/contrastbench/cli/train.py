@@ -1,5 +1,7 @@
 """Commands ``pretrain``, ``features``, ``probe`` and ``transfer-probe``."""
 
+from typing import Annotated
+
 import typer
 
 from contrastbench.cli.options import Dataset, Device, MethodName, Preset, Seed, Track, resolve_device
@@ -11,6 +13,7 @@ def register(app: typer.Typer) -> None:
     app.command("pretrain")(pretrain_command)
     app.command("features")(features_command)
     app.command("probe")(probe_command)
+    app.command("transfer-probe")(transfer_probe_command)
 
 
 def pretrain_command(
@@ -62,3 +65,20 @@ def probe_command(
     from contrastbench.stages.probe import probe
 
     probe(grid, job)
+
+
+def transfer_probe_command(
+    track: Track,
+    dataset: Dataset,
+    probed: Annotated[str, typer.Argument(help="The data set to probe on.")],
+    method: MethodName,
+    seed: Seed,
+    preset: Preset = "default",
+    device: Device = "auto",
+) -> None:
+    """Judge an encoder on another data set than it was trained on; writes result rows."""
+    grid = Grid(preset)
+    job = grid.job(track, dataset, method, seed)
+    from contrastbench.stages.transfer_probe import transfer_probe
+
+    transfer_probe(grid, job, grid.transfer(track, dataset, probed), resolve_device(device))

@@ -60,22 +60,21 @@ def _stem(channels: int, width: int, stride: int) -> nn.Conv2d:
 
 def _published(params: EncoderParams, channels: int) -> tuple[nn.Module, int]:
     """torchvision's ResNet-18/50 with the CIFAR stem (3 x 3, no max-pool) and without classifier."""
-    small = params.architecture == "resnet18"
-    block: type[BasicBlock] | type[Bottleneck] = BasicBlock if small else Bottleneck
-    layers = [2, 2, 2, 2] if small else [3, 4, 6, 3]
-    trunk = ResNet(block, layers)
-    features = trunk.fc.in_features
-    if params.width != PUBLISHED_WIDTH:
-        trunk, features = _scaled(block, layers, params.width)
+    if params.architecture == "resnet18":
+        trunk = _ScaledResNet(BasicBlock, [2, 2, 2, 2], params.width)
+        features = 8 * params.width
+    else:
+        trunk = _ScaledResNet(Bottleneck, [3, 4, 6, 3], params.width)
+        features = 8 * params.width * Bottleneck.expansion
     trunk.conv1 = _stem(channels, params.width, params.stem_stride)
     nn.init.kaiming_normal_(trunk.conv1.weight, mode="fan_out", nonlinearity="relu")
-    trunk.maxpool = nn.Identity()
-    trunk.fc = nn.Identity()
+    trunk.maxpool = nn.Identity()  # type: ignore[assignment]
+    trunk.fc = nn.Identity()  # type: ignore[assignment]
     return trunk, features
 
 
 class _ScaledResNet(ResNet):
-    """torchvision's ResNet, every stage ``width / 64`` times as wide."""
+    """torchvision's ResNet, every stage ``width / 64`` times as wide; at width 64 it is torchvision's."""
 
     def __init__(self, block: type[BasicBlock] | type[Bottleneck], layers: list[int], width: int) -> None:
         self._width = width
@@ -86,10 +85,6 @@ class _ScaledResNet(ResNet):
         if planes == PUBLISHED_WIDTH:  # the first stage follows the stem
             self.inplanes = self._width
         return super()._make_layer(block, planes * self._width // PUBLISHED_WIDTH, blocks, stride, dilate)
-
-
-def _scaled(block: type[BasicBlock] | type[Bottleneck], layers: list[int], width: int) -> tuple[ResNet, int]:
-    return _ScaledResNet(block, layers, width), 8 * width * block.expansion
 
 
 def _slim(params: EncoderParams, channels: int) -> nn.Module:

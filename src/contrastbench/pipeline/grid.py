@@ -12,6 +12,7 @@ from contrastbench.errors import UserError
 from contrastbench.params.base import Section, params_hash
 from contrastbench.params.evaluation import PretrainParams
 from contrastbench.params.root import Params, Track, load
+from contrastbench.params.unremix import Transfer, UnReMixTrack
 from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.layout import Job, Layout
 from contrastbench.registry import WITHOUT_ENCODER, method_module
@@ -103,6 +104,31 @@ class Grid:
         """Protocols of the stage ``probe``."""
         return ["linear", "knn", *(f"low-label-{shots}" for shots in self.track(track).probe.low_label_shots)]
 
+    def transfers(self, track: str) -> list[Transfer]:
+        """The pairs of data sets that a track probes transfer on."""
+        section = self.track(track)
+        return list(section.transfer) if isinstance(section, UnReMixTrack) else []
+
+    def transfer(self, track: str, train: str, probe: str) -> Transfer:
+        """One pair of data sets; one that the parameters do not name is a UserError."""
+        for pair in self.transfers(track):
+            if (pair.train, pair.probe) == (train, probe):
+                return pair
+        known = ", ".join(pair.label for pair in self.transfers(track)) or "none"
+        raise UserError(f"transfer {train} to {probe}: not among {track}.transfer; known: {known}")
+
+    def transfer_rows(self, track: str) -> list[Path]:
+        """Every row of the stage ``transfer_probe`` for a track."""
+        return [
+            row
+            for pair in self.transfers(track)
+            for job in self.jobs(track)
+            if job.dataset == pair.train and job.method not in WITHOUT_ENCODER
+            for row in self.row_files(
+                "transfer_probe", Job(track, pair.label, job.method, job.seed), self.probe_protocols(track)
+            )
+        ]
+
     def row_files(self, stage: str, job: Job, protocols: list[str]) -> list[Path]:
         """The rows that ``stage`` leaves for ``job``."""
         folder = self.layout.rows / self.preset / stage / job.track / job.dataset / job.method
@@ -114,7 +140,8 @@ class Grid:
 
     def targets(self) -> list[Path]:
         """Every row of the default target."""
-        return [row for track in self.params.tracks for job in self.jobs(track) for row in self.rows_of(job)]
+        rows = [row for track in self.params.tracks for job in self.jobs(track) for row in self.rows_of(job)]
+        return rows + [row for track in self.params.tracks for row in self.transfer_rows(track)]
 
     def ablation_targets(self, track: str) -> list[Path]:
         """Every row of a track's ablation."""

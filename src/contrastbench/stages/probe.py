@@ -7,10 +7,13 @@ from contrastbench.errors import UserError
 from contrastbench.evaluation.knn import knn_predict
 from contrastbench.evaluation.labelled import Labelled
 from contrastbench.evaluation.linear_probe import linear_probe, low_label_probe
+from contrastbench.params.evaluation import ProbeParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.stages.cache import read_features, run_record
 from contrastbench.stages.context import RowWriter
+
+SPLITS = ("train", "validation", "test")
 
 
 def labelled(features: dict[str, np.ndarray], data: Prepared, split: str) -> Labelled:
@@ -41,15 +44,20 @@ def probe(grid: Grid, job: Job) -> None:
     sections = [section for section in (grid.pretrain_params(job), params) if section is not None]
     code = [grid.code(stage, job) for stage in ("pretrain", "features", "probe")]
     rows = RowWriter(grid.layout, "probe", job, sections, code, data.meta.hash, device)
-    train, validation, test = (labelled(cached, data, split) for split in ("train", "validation", "test"))
+    judge(rows, params, {split: labelled(cached, data, split) for split in SPLITS}, common)
 
-    result = linear_probe(train, validation, test, params.l2_grid, job.seed)
+
+def judge(rows: RowWriter, params: ProbeParams, splits: dict[str, Labelled], common: dict) -> None:
+    """Linear probe, low-label probe and kNN: fit on ``train``, choose on ``validation``, judge ``test`` once."""
+    train, validation, test = (splits[split] for split in SPLITS)
+    seed = rows.job.seed
+    result = linear_probe(train, validation, test, params.l2_grid, seed)
     chosen = {"C": result.strength, "validation_accuracy": result.validation_accuracy}
     rows.accuracy("linear", result.correct, common | chosen)
 
     for shots in params.low_label_shots:
         results = low_label_probe(
-            train, validation, test, params.l2_grid, shots=shots, draws=params.low_label_draws, seed=job.seed
+            train, validation, test, params.l2_grid, shots=shots, draws=params.low_label_draws, seed=seed
         )
         draws = [float(result.correct.mean()) for result in results]
         verdicts = np.concatenate([result.correct for result in results])

@@ -1,0 +1,84 @@
+"""AudioMAE's log-mel front end on batches: Kaldi's filter bank, as its own differentiable tensor code.
+
+Equal to ``torchaudio.compliance.kaldi.fbank`` with AudioMAE's arguments (``tests/test_log_mel.py``), which takes
+one waveform at a time. Specification of uaMix-MAE, section 2.
+"""
+
+import math
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from contrastbench.errors import UserError
+
+SAMPLE_RATE = 16_000
+WINDOW, SHIFT, FFT = 400, 160, 512  # 25 ms, 10 ms, the next power of two
+PREEMPHASIS = 0.97
+LOW_HZ, HIGH_HZ = 20.0, SAMPLE_RATE / 2
+EPSILON = torch.finfo(torch.float32).eps
+# Frames at a time: keeps the intermediate results of a batch within some 100 MB.
+FRAMES_AT_ONCE = 16_384
+
+
+def number_of_frames(samples: int) -> int:
+    """Whole windows in ``samples`` samples (Kaldi's snip_edges)."""
+    return 1 + (samples - WINDOW) // SHIFT if samples >= WINDOW else 0
+
+
+def log_mel(waveforms: Tensor, mels: int) -> Tensor:
+    """Log-mel energies (B, frames, mels) of waveforms (B, samples) in [-1, 1] at 16 kHz; float32.
+
+    The waveform's mean is removed, then each window's; pre-emphasis 0.97 (the first sample is its own
+    predecessor), periodic-free Hann window, power spectrum, triangular mel filters from 20 Hz to 8 kHz, natural
+    logarithm of at least float32's epsilon. Raises UserError for clips shorter than one window.
+    """
+    if waveforms.shape[1] < WINDOW:
+        raise UserError(f"a clip of {waveforms.shape[1]} samples is shorter than one window ({WINDOW} samples)")
+    waveforms = waveforms - waveforms.mean(dim=1, keepdim=True)
+    window = torch.hann_window(WINDOW, periodic=False, device=waveforms.device)
+    filters = mel_filters(mels).to(waveforms.device)
+    frames = waveforms.unfold(1, WINDOW, SHIFT)  # (B, frames, WINDOW), a view
+    rows = max(1, FRAMES_AT_ONCE // frames.shape[1])
+    return torch.cat([_log_mel_of_frames(part, window, filters) for part in frames.split(rows)])
+
+
+def _log_mel_of_frames(frames: Tensor, window: Tensor, filters: Tensor) -> Tensor:
+    frames = frames - frames.mean(dim=2, keepdim=True)
+    frames = frames - PREEMPHASIS * functional.pad(frames, (1, 0), mode="replicate")[..., :-1]
+    power = torch.fft.rfft(frames * window, n=FFT).abs().square()
+    return (power @ filters).clamp_min(EPSILON).log()
+
+
+@cache
+def mel_filters(mels: int) -> Tensor:
+    """(FFT / 2 + 1, mels) triangles, evenly spaced on Kaldi's mel scale 1127 ln(1 + f / 700)."""
+    low, high = _mel(torch.tensor(LOW_HZ)), _mel(torch.tensor(HIGH_HZ))
+    width = (high - low) / (mels + 1)
+    left = low + width * torch.arange(mels)
+    mel = _mel(torch.arange(FFT // 2) * (SAMPLE_RATE / FFT)).unsqueeze(1)
+    rising, falling = (mel - left) / width, (left + 2 * width - mel) / width
+    return functional.pad(torch.minimum(rising, falling).clamp_min(0), (0, 0, 0, 1))  # nothing at 8 kHz itself
+
+
+def _mel(hertz: Tensor) -> Tensor:
+    return 1127 * torch.log1p(hertz / 700)
+
+
+def pad_or_cut(spectrograms: Tensor, frames: int) -> Tensor:
+    """(B, T, mels) -> (B, frames, mels): padded with 0 at the end, or cut (AudioMAE does so before normalising)."""
+    return functional.pad(spectrograms[:, :frames], (0, 0, 0, max(0, frames - spectrograms.shape[1])))
+
+
+def normalise(spectrograms: Tensor, mean: float, std: float) -> Tensor:
+    """(x - mean) / (2 std), AudioMAE's normalisation."""
+    return (spectrograms - mean) / (2 * std)
+
+
+def segment_count(samples: int, frames: int, most: int) -> int:
+    """How many segments of ``frames`` frames a clip gives: whole ones, at least one, at most ``most``.
+
+    A remainder of half a segment or more counts as one, and is padded.
+    """
+    return min(most, max(1, math.floor(number_of_frames(samples) / frames + 0.5)))

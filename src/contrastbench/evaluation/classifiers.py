@@ -1,0 +1,211 @@
+"""Classifiers on top of encoders: what the attacks attack. Pixels in [0, 1] in, logits out.
+
+slf   standard linear: logistic regression on frozen, standardised features of clean images (spec 3, LE)
+alf   robust linear (r-LE): the linear head trained on PGD examples of the whole network, encoder frozen in eval mode
+aff   adversarial full fine-tuning: TRADES or PGD adversarial training of the whole network
+
+Every choice (the L2 strength of slf) is made on validation data; alf and aff take the last epoch.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.pipeline import Pipeline
+from torch import Generator, Tensor, nn
+
+from contrastbench.attacks.pgd import pgd
+from contrastbench.errors import UserError
+from contrastbench.evaluation.features import extract_features
+from contrastbench.evaluation.linear_probe import Labelled, fit_linear
+from contrastbench.params.robustness import FineTuningParams, TuningParams
+
+
+class Classifier(nn.Module):
+    """An encoder (B, C, H, W) -> (B, D) and a linear head; returns logits (B, classes)."""
+
+    def __init__(self, encoder: nn.Module, head: nn.Linear) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits."""
+        return self.head(self.encoder(images))
+
+
+def fold(fitted: Pipeline) -> nn.Linear:
+    """The linear layer equal to a fitted (StandardScaler, LogisticRegression): W (x - m) / s + b in one step.
+
+    Two classes give one row of coefficients in scikit-learn; here they are the logits 0 and w x + b.
+    """
+    scaler, regression = fitted[0], fitted[-1]
+    weight = regression.coef_ / scaler.scale_
+    bias = regression.intercept_ - weight @ scaler.mean_
+    if len(weight) == 1:
+        weight, bias = np.concatenate([0 * weight, weight]), np.concatenate([0 * bias, bias])
+    linear = nn.Linear(weight.shape[1], weight.shape[0])
+    with torch.no_grad():
+        linear.weight.copy_(torch.from_numpy(weight))
+        linear.bias.copy_(torch.from_numpy(bias))
+    return linear
+
+
+def standard_linear(
+    encoder: nn.Module, train: Labelled, validation: Labelled, strengths: tuple[float, ...], seed: int
+) -> tuple[Classifier, dict[str, float]]:
+    """slf: the classifier on ``encoder``, and what was chosen. ``train`` and ``validation`` hold its features."""
+    fitted, strength, accuracy = fit_linear(train, validation, strengths, seed)
+    return Classifier(encoder, fold(fitted)), {"C": strength, "validation_accuracy": accuracy}
+
+
+class Training:
+    """Labelled training images as batches of tensors on a device.
+
+    x          stored array (N, ...), possibly memory-mapped
+    to_tensor  stored batch -> (B, C, H, W) in [0, 1]
+    """
+
+    def __init__(
+        self, x: np.ndarray, y: np.ndarray, to_tensor: Callable[[Tensor], Tensor], device: torch.device
+    ) -> None:
+        self.x, self.y, self.to_tensor, self.device = x, y, to_tensor, device
+
+    def batch(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Images and labels at the positions ``index``."""
+        raw = torch.from_numpy(np.array(self.x[index])).to(self.device)
+        return self.to_tensor(raw), torch.from_numpy(np.array(self.y[index])).to(self.device)
+
+    def first(self, count: int) -> np.ndarray:
+        """``count`` positions of an order fixed for ever (all, where there are fewer)."""
+        return np.sort(np.random.default_rng(0).permutation(len(self.y))[:count])
+
+
+def robust_linear(
+    start: Classifier, training: Training, params: TuningParams, *, eps: float, generator: Generator
+) -> Classifier:
+    """alf: a copy of ``start`` (slf) whose head is trained on PGD examples only; the encoder does not change.
+
+    The head is trained on standardised features (statistics of the clean training images), so that one learning
+    rate fits all encoders; the standardisation is folded into the returned layer.
+    """
+    model = copy.deepcopy(start).eval().requires_grad_(False)
+    index = training.first(params.max_examples or len(training.y))
+    features = extract_features(model.encoder, _rows(training.x, index), training.to_tensor, device=training.device)
+    mean = torch.from_numpy(features.mean(0)).to(training.device)
+    scale = torch.from_numpy(features.std(0)).to(training.device).clamp_min(1e-6)
+    weight = (model.head.weight * scale).requires_grad_()
+    bias = (model.head.bias + model.head.weight @ mean).requires_grad_()
+
+    def put_back() -> None:
+        with torch.no_grad():
+            model.head.weight.copy_(weight / scale)
+            model.head.bias.copy_(bias - (weight / scale) @ mean)
+
+    for images, labels in _epochs([weight, bias], training, index, params, generator):
+        put_back()
+        adversarial = _training_attack(model, images, labels, params, eps, generator)
+        with torch.no_grad():
+            standardised = (model.encoder(adversarial) - mean) / scale
+        F.cross_entropy(F.linear(standardised, weight, bias), labels).backward()
+    put_back()
+    return model
+
+
+def fine_tuned(
+    start: Classifier, training: Training, params: FineTuningParams, *, eps: float, generator: Generator
+) -> Classifier:
+    """aff: a copy of ``start`` (slf) with all weights trained by TRADES or PGD adversarial training.
+
+    TRADES (Zhang et al. 2019, arXiv 1901.08573, equation 5): CE(f(x), y) + beta KL(f(x) || f(x')), where x'
+    maximises the KL term; PGD-AT: CE(f(x'), y). The attack sees BatchNorm in eval mode.
+    """
+    model = copy.deepcopy(start).requires_grad_(True)
+    index = training.first(params.max_examples or len(training.y))
+    for images, labels in _epochs(list(model.parameters()), training, index, params, generator):
+        model.eval()
+        if params.loss == "trades":
+            adversarial = _trades_attack(model, images, params, eps, generator)
+            model.train()
+            clean = model(images)
+            loss = F.cross_entropy(clean, labels) + params.beta * divergence(clean, model(adversarial))
+        else:
+            adversarial = _training_attack(model, images, labels, params, eps, generator)
+            model.train()
+            loss = F.cross_entropy(model(adversarial), labels)
+        loss.backward()
+    return model.eval().requires_grad_(False)
+
+
+def divergence(clean: Tensor, adversarial: Tensor) -> Tensor:
+    """KL(softmax(clean) || softmax(adversarial)), the mean over the batch, of logits (B, classes)."""
+    return F.kl_div(adversarial.log_softmax(1), clean.log_softmax(1), log_target=True, reduction="batchmean")
+
+
+def _epochs(parameters, training: Training, index: np.ndarray, params: TuningParams, generator: Generator):  # type: ignore[no-untyped-def]
+    """Yield batches; after each, step SGD on the gradients that the caller left, along a cosine schedule."""
+    optimizer = torch.optim.SGD(parameters, params.learning_rate, momentum=0.9, weight_decay=params.weight_decay)
+    size = min(params.batch_size, len(index))
+    per_epoch = len(index) // size
+    total = per_epoch * params.epochs
+    for number in range(total):
+        if number % per_epoch == 0:
+            order = torch.randperm(len(index), generator=generator, device=generator.device).cpu().numpy()
+        part = number % per_epoch
+        optimizer.zero_grad(set_to_none=True)
+        yield training.batch(np.sort(index[order[part * size : (part + 1) * size]]))
+        optimizer.param_groups[0]["lr"] = params.learning_rate * (1 + math.cos(math.pi * number / total)) / 2
+        optimizer.step()
+
+
+def _training_attack(
+    model: nn.Module, images: Tensor, labels: Tensor, params: TuningParams, eps: float, generator: Generator
+) -> Tensor:
+    return pgd(
+        model,
+        images,
+        labels,
+        eps=eps,
+        step_size=params.step_fraction * eps,
+        steps=params.attack_steps,
+        active_set=False,
+        generator=generator,
+        batch_size=len(images),
+    ).images
+
+
+def _trades_attack(model: nn.Module, images: Tensor, params: TuningParams, eps: float, generator: Generator) -> Tensor:
+    """l_inf ascent on the KL term, from x + 0.001 N(0, 1) (spec 3, AFF)."""
+    with torch.no_grad():
+        clean = model(images)
+    noise = torch.randn(images.shape, generator=generator, device=images.device)
+    x = (images + 0.001 * noise).clamp(0, 1)
+    for _ in range(params.attack_steps):
+        x = x.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(divergence(clean, model(x)), x)
+        x = x.detach() + params.step_fraction * eps * gradient.sign()
+        x = (images + (x - images).clamp(-eps, eps)).clamp(0, 1)
+    return x.detach()
+
+
+def _rows(x: np.ndarray, index: np.ndarray) -> np.ndarray:
+    return x if len(index) == len(x) else x[index]
+
+
+@torch.no_grad()
+def check_logits(model: nn.Module, images: Tensor) -> None:
+    """Refuse a model whose outputs on ``images`` (B, C, H, W) are probabilities, or not finite.
+
+    Cross-entropy of probabilities has almost no gradient: attacks would fail and the model look robust.
+    """
+    output = model(images)
+    if not torch.isfinite(output).all():
+        raise UserError("the classifier returns values that are not finite; its training has diverged")
+    if bool((output >= 0).all()) and bool(((output.sum(1) - 1).abs() < 1e-3).all()):
+        raise UserError(
+            "the classifier returns probabilities (rows of numbers from 0 to 1 that sum to 1); "
+            "attacks need logits: remove its softmax"
+        )

@@ -1,0 +1,84 @@
+"""Checks that a robustness evaluation must pass to be believed (Carlini et al. 2019, arXiv 1902.06705, section 5).
+
+Each returns None, or one line that says what is wrong; a row with such lines is marked in every table. Verdicts are
+(n,) bool: still classified correctly. Comparisons are paired: both verdicts are on the same images.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.stats import binomtest
+from torch import Tensor, nn
+
+SIGNIFICANCE = 0.01
+
+
+def clearly_more(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether ``first`` has more correct images than ``second`` beyond chance (exact one-sided McNemar test)."""
+    count = min(len(first), len(second))
+    only_first = int((first[:count] & ~second[:count]).sum())
+    only_second = int((second[:count] & ~first[:count]).sum())
+    if only_first + only_second == 0:
+        return False
+    return binomtest(only_first, only_first + only_second, 0.5, alternative="greater").pvalue < SIGNIFICANCE
+
+
+def large_radius_breaks_all(at_large: np.ndarray, eps: float, allowed: float = 0.02) -> str | None:
+    """At a very large radius no image stands: any image can become any other."""
+    share = float(at_large.mean())
+    if share <= allowed:
+        return None
+    return f"{share:.1%} of the images stand at eps {eps:g}, where none should: the attack is blocked, not resisted"
+
+
+def more_steps_never_help_the_defender(few: np.ndarray, many: np.ndarray) -> str | None:
+    """A longer attack breaks at least what a shorter one breaks, beyond chance."""
+    if not clearly_more(many, few):
+        return None
+    return f"more steps break fewer images ({many.mean():.1%} stand against {few.mean():.1%}): the loss misleads"
+
+
+def white_box_is_strongest(white: np.ndarray, black: np.ndarray, name: str) -> str | None:
+    """An attack with gradients is at least as strong as ``name``, which has none."""
+    count = min(len(white), len(black))
+    if not clearly_more(white[:count], black[:count]):
+        return None
+    return (
+        f"{name} is stronger than white-box PGD ({black[:count].mean():.1%} against {white[:count].mean():.1%} stand): "
+        "gradients are masked"
+    )
+
+
+def noise_is_weaker(noise: np.ndarray, fgsm: np.ndarray) -> str | None:
+    """Random noise of the same radius does less harm than one gradient step."""
+    if not clearly_more(fgsm, noise):
+        return None
+    return f"random noise is stronger than FGSM ({noise.mean():.1%} against {fgsm.mean():.1%} stand): gradients mislead"
+
+
+def perturbations_are_valid(valid: np.ndarray, attack: str) -> str | None:
+    """Every image that the attack returned is finite, inside the ball and inside [0, 1]."""
+    refused = int((~valid).sum())
+    if not refused:
+        return None
+    return f"{attack}: {refused} of {len(valid)} images left the ball or [0, 1] or were not finite; not counted"
+
+
+def gradients_are_useful(gradients: Tensor) -> str | None:
+    """No image (N, ...) has a gradient that is zero everywhere or not finite."""
+    flat = gradients.flatten(1)
+    infinite = int((~torch.isfinite(flat)).any(1).sum())
+    zero = int((flat == 0).all(1).sum())
+    if not infinite and not zero:
+        return None
+    return (
+        f"input gradients: {zero} of {len(flat)} are zero, {infinite} are not finite; gradient attacks are blind there"
+    )
+
+
+def input_gradients(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Gradient (N, C, H, W) of the cross-entropy at each image of one batch."""
+    with torch.enable_grad():
+        x = images.detach().clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(F.cross_entropy(model(x), labels, reduction="sum"), x)
+    return gradient

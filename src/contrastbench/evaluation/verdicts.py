@@ -1,0 +1,141 @@
+"""Per-example verdicts: which attack broke which image at which radius; everything else is read off them.
+
+All attacks on a data set take the first images of one order that is the same for every method and seed
+(:func:`attack_order`), so that two verdicts always compare on their common images.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from contrastbench.errors import UserError
+from contrastbench.files import replacing, write_text
+
+_FIELDS = ("broken", "valid", "distance", "passes", "seconds")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one attack did to the first n images of the order.
+
+    broken    (n,) bool: misclassified by a valid perturbation, or without any
+    valid     (n,) bool: the attack's image was finite, inside the ball and inside [0, 1]
+    distance  (n,) float32: norm of the perturbation (see attacks/recount.py)
+    passes    images through the model; seconds: wall time
+    """
+
+    broken: np.ndarray
+    valid: np.ndarray
+    distance: np.ndarray
+    passes: int = 0
+    seconds: float = 0.0
+
+    def joined(self, more: "Verdict") -> "Verdict":
+        """This verdict, and then the one on the images that follow."""
+        return Verdict(
+            np.concatenate([self.broken, more.broken]),
+            np.concatenate([self.valid, more.valid]),
+            np.concatenate([self.distance, more.distance]),
+            self.passes + more.passes,
+            self.seconds + more.seconds,
+        )
+
+
+EMPTY = Verdict(np.zeros(0, bool), np.zeros(0, bool), np.zeros(0, np.float32))
+
+
+def attack_order(count: int) -> np.ndarray:
+    """The order in which the ``count`` test images are attacked: a fixed permutation."""
+    return np.random.default_rng(0).permutation(count)
+
+
+class PartialStore:
+    """Verdicts of an evaluation under way, one file per attack, written after every batch.
+
+    ``identity`` names the model, the data, the parameters and the code. Files of another identity are
+    not used: they are deleted when the store is opened.
+    """
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self.folder = folder
+        mark = folder / "identity"
+        if not mark.is_file() or mark.read_text(encoding="utf-8") != identity:
+            self.clear()
+            write_text(mark, identity)
+
+    def save(self, name: str, arrays: dict[str, np.ndarray]) -> None:
+        """Write the state of one attack, whole or not at all."""
+        with replacing(self.folder / f"{name}.npz") as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    def load(self, name: str) -> dict[str, np.ndarray]:
+        """What was saved under ``name``; empty where nothing was."""
+        path = self.folder / f"{name}.npz"
+        if not path.is_file():
+            return {}
+        with np.load(path) as archive:
+            return dict(archive)
+
+    def clear(self) -> None:
+        """Delete the store."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def to_arrays(verdict: Verdict) -> dict[str, np.ndarray]:
+    """A verdict as arrays for an ``.npz`` file."""
+    return {name: np.asarray(getattr(verdict, name)) for name in _FIELDS}
+
+
+def from_arrays(arrays: dict[str, np.ndarray]) -> Verdict:
+    """The verdict that :func:`to_arrays` took apart; of nothing, the empty verdict."""
+    if not arrays:
+        return EMPTY
+    return Verdict(
+        arrays["broken"].astype(bool),
+        arrays["valid"].astype(bool),
+        arrays["distance"].astype(np.float32),
+        int(arrays["passes"]),
+        float(arrays["seconds"]),
+    )
+
+
+def write_verdicts(path: Path, verdicts: dict[str, Verdict]) -> None:
+    """Write the verdicts of one head as one ``.npz`` file with the arrays ``ATTACK/FIELD``."""
+    arrays = {f"{name}/{key}": value for name, verdict in verdicts.items() for key, value in to_arrays(verdict).items()}
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def read_verdicts(path: Path) -> dict[str, Verdict]:
+    """What :func:`write_verdicts` wrote."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run the stage attack first")
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    names = list(dict.fromkeys(key.rpartition("/")[0] for key in arrays))
+    return {name: from_arrays({field: arrays[f"{name}/{field}"] for field in _FIELDS}) for name in names}
+
+
+def robust(verdict: Verdict) -> np.ndarray:
+    """(n,) bool: still classified correctly."""
+    return ~verdict.broken
+
+
+def worst_case(verdicts: list[tuple[float, Verdict]], eps: float) -> np.ndarray:
+    """(n,) bool: correct under every attack of radius at most ``eps``, on the images that all at ``eps`` judged.
+
+    ``verdicts`` are (radius, verdict) of one norm, clean images at radius 0. An image that is broken at a smaller
+    radius is broken at ``eps``, because the balls contain each other.
+    """
+    at_eps = [len(verdict.broken) for radius, verdict in verdicts if radius == eps]
+    if not at_eps:
+        raise ValueError(f"no attack at radius {eps:g}")
+    count = min(at_eps)
+    stands = np.ones(count, bool)
+    for radius, verdict in verdicts:
+        if radius <= eps:
+            known = min(count, len(verdict.broken))
+            stands[:known] &= robust(verdict)[:known]
+    return stands

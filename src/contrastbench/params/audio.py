@@ -1,0 +1,105 @@
+"""Parameters of audio: log-mel front end, augmentation of spectrograms, few-shot and low-shot protocols."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from contrastbench.params.base import Section
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Shots = tuple[Annotated[int, Field(ge=1)], ...]
+DatasetName = str
+
+
+class FrontEndParams(Section):
+    """AudioMAE's log-mel front end (specification of uaMix-MAE, section 2).
+
+    frames    length of one segment in frames of 10 ms; shorter clips are padded with 0 before normalisation
+    mels      mel bins
+    segments  a longer clip is cut into at most this many segments, one after another; 1 keeps its beginning
+    mean, std statistics for (x - mean) / (2 std); null takes them from the training split. Fix both to
+              a checkpoint's own when it was trained elsewhere (AudioMAE on AudioSet: -4.2677393, 4.5689974)
+    """
+
+    frames: int = Field(ge=16)
+    mels: int = Field(ge=16, le=256)
+    segments: int = Field(ge=1)
+    mean: float | None = None
+    std: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> "FrontEndParams":
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("set mean and std both, or neither")
+        return self
+
+
+class AudioAugmentParams(Section):
+    """Random changes of normalised spectrograms, drawn for every sample on its own.
+
+    gain             strength of AudioMAE's gain: x U with U = 1 + gain (Beta(10, 10) - 1/2) x 2 on the waveform,
+                     which adds a constant to its log-mel; 0.5 is AudioMAE's Beta(10, 10) + 0.5; 0 is off
+    roll             circular shift in time, by up to this share of the frames either way; 0.5 is any shift
+    crop_probability how often BYOL-A's random resize crop is made
+    canvas           size of BYOL-A's virtual canvas, as multiples of (time, frequency)
+    crop_time, crop_mel  range of the crop's size, as multiples of the spectrogram's
+    time_mask, mel_mask  SpecAugment: the longest run of frames and of mel bins set to 0 (the mean); 0 is off
+    """
+
+    gain: float = Field(ge=0, lt=1)
+    roll: float = Field(ge=0, le=0.5)
+    crop_probability: Probability
+    canvas: tuple[Annotated[float, Field(ge=1)], Annotated[float, Field(ge=1)]]
+    crop_time: tuple[Positive, Positive]
+    crop_mel: tuple[Positive, Positive]
+    time_mask: int = Field(ge=0)
+    mel_mask: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _ranges(self) -> "AudioAugmentParams":
+        for name, (low, high) in (("crop_time", self.crop_time), ("crop_mel", self.crop_mel)):
+            if low > high:
+                raise ValueError(f"{name} must be [low, high] with low <= high")
+        return self
+
+
+class FewShotParams(Section):
+    """N-way K-shot episodes on the test split (specification of uaMix-MAE, section 3a).
+
+    queries     query clips per class of an episode
+    class_of    column whose values are an episode's classes, where that is not ``y`` (instruments: ``group``)
+    classifiers ``centroid`` (nearest, L2), ``cl2n`` (SimpleShot: centred on the training split, L2-normalised),
+                ``linear`` (multinomial logistic regression on each episode)
+    l2          strength of the linear classifier's penalty, on L2-normalised features
+    """
+
+    way: int = Field(ge=2)
+    shots: Annotated[Shots, Field(min_length=1)]
+    queries: int = Field(ge=1)
+    episodes: int = Field(ge=2)
+    class_of: dict[DatasetName, Literal["y", "group"]]
+    classifiers: tuple[Literal["centroid", "cl2n", "linear"], ...] = Field(min_length=1)
+    l2: Positive
+
+    def protocols(self) -> list[str]:
+        """Names of the rows' protocols."""
+        return [f"few-shot-{self.way}-way-{k}-shot-{name}" for k in self.shots for name in self.classifiers]
+
+
+class LowShotParams(Section):
+    """Logistic regression on few labels per class (section 3b), on data sets that may be other than trained on.
+
+    datasets  for each data set that is trained on, those that are judged
+    strength  inverse L2 strength C of the regression on centred, L2-normalised features; fixed, nothing is
+              chosen, so that no validation labels are used
+    """
+
+    datasets: dict[DatasetName, tuple[DatasetName, ...]]
+    shots: Shots
+    draws: int = Field(ge=1)
+    strength: Positive
+
+    def protocols(self) -> list[str]:
+        """Names of the rows' protocols."""
+        return [f"low-shot-{n}" for n in self.shots]

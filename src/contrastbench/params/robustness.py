@@ -1,0 +1,215 @@
+"""Parameters of the robustness suite: budgets, attacks, how many images each attacks, heads."""
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from contrastbench.params.base import Section
+
+HeadName = Literal["slf", "alf", "aff"]
+
+# Supervised methods: judged by their own classifier (the head ``own``), which gets every attack.
+WITH_CLASSIFIER = ("supervised", "pgd-at", "trades")
+
+ALL = sys.maxsize  # images: the whole test split
+
+
+def _fraction(value: Any) -> Any:
+    """``8/255`` as the number it is."""
+    if isinstance(value, str) and value.count("/") == 1:
+        above, below = value.split("/")
+        try:
+            return float(above) / float(below)
+        except (ValueError, ZeroDivisionError):
+            return value
+    return value
+
+
+Epsilon = Annotated[float, BeforeValidator(_fraction), Field(ge=0, le=1)]  # l_inf, inputs in [0, 1]
+Radius = Annotated[float, BeforeValidator(_fraction), Field(ge=0)]  # l2 and l1 are not bounded by 1
+
+
+class Budget(Section):
+    """Radii of one data set, on inputs in [0, 1]; fractions such as 8/255 may be written as such.
+
+    main   the l_inf radius of AutoAttack, Square, noise and the transfer matrix; one of ``linf``
+    large  the l_inf radius at which no honest model keeps an image (a sanity check)
+    """
+
+    linf: tuple[Epsilon, ...] = Field(min_length=1)
+    main: Epsilon
+    large: Epsilon
+    l2: tuple[Radius, ...]
+    l1: tuple[Radius, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> "Budget":
+        if self.main not in self.linf:
+            raise ValueError(f"main {self.main:g} must be one of linf {[*self.linf]}")
+        if self.large <= max(self.linf):
+            raise ValueError(f"large {self.large:g} must exceed every radius in linf")
+        return self
+
+
+class Images(Section):
+    """How many test images each family attacks; 0 leaves the family out. All take the first images of one fixed order.
+
+    gradient    FGSM, our PGD, noise              foolbox     Foolbox's PGD, as a cross-check and for l1
+    minimal     DeepFool and Carlini-Wagner       decision    HopSkipJump
+    autoattack  standard AutoAttack, and APGD-l1  square      Square alone
+    transfer    each entry of the transfer matrix
+    """
+
+    gradient: int = Field(ge=1)
+    foolbox: int = Field(ge=0)
+    minimal: int = Field(ge=0)
+    decision: int = Field(ge=0)
+    autoattack: int = Field(ge=0)
+    square: int = Field(ge=0)
+    transfer: int = Field(ge=0)
+
+
+class Steps(Section):
+    """Steps of the iterative attacks. AutoAttack's 100 iterations and 5,000 queries are its standard, not a choice.
+
+    ``pgd_long`` is the run that more steps are checked with; ``square_queries`` is Square's when it runs alone.
+    """
+
+    pgd: int = Field(ge=1)
+    pgd_long: int = Field(ge=1)
+    pgd_restarts: int = Field(ge=1)
+    deepfool: int = Field(ge=1)
+    cw: int = Field(ge=1)
+    hopskipjump: int = Field(ge=1)
+    square_queries: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Steps":
+        if self.pgd_long <= self.pgd:
+            raise ValueError(f"pgd_long {self.pgd_long} must exceed pgd {self.pgd}")
+        return self
+
+
+class TuningParams(Section):
+    """Adversarial training of a head (ALF) or of the whole network (AFF): SGD with momentum 0.9, cosine schedule.
+
+    The attack's radius is the data set's main one. ``step_fraction`` is a step in units of that radius.
+    ``max_examples`` trains on the first N training examples of a fixed order; null takes all.
+    """
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    attack_steps: int = Field(ge=1)
+    step_fraction: float = Field(gt=0, le=1)
+    max_examples: int | None = Field(ge=2)
+
+
+class FineTuningParams(TuningParams):
+    """Adversarial full fine-tuning: ``trades`` with weight ``beta``, or ``pgd-at`` (which does not read it)."""
+
+    loss: Literal["trades", "pgd-at"]
+    beta: float = Field(gt=0)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One attack on one head: what a result row of the robustness suite is about.
+
+    kind   clean, noise, fgsm, pgd, foolbox-pgd, deepfool, cw, hopskipjump, autoattack, apgd or square
+    eps    None for clean images and for attacks that search for the smallest perturbation
+    """
+
+    kind: str
+    norm: str
+    eps: float | None
+    images: int
+    steps: int = 0
+
+    @property
+    def name(self) -> str:
+        """The row's protocol, for example ``pgd-20-linf@0.1``."""
+        if self.kind == "clean":
+            return "clean"
+        middle = f"-{self.steps}" if self.kind in ("pgd", "foolbox-pgd") else ""
+        norm = "" if self.kind in ("noise", "fgsm", "square") else f"-{self.norm}"
+        return f"{self.kind}{middle}{norm}" + ("" if self.eps is None else f"@{self.eps:.4g}")
+
+
+class RobustnessParams(Section):
+    """The suite. ``heads`` are fitted on every encoder; a supervised method is judged by its own classifier.
+
+    ``slf`` gets every attack; ``alf`` and ``aff`` get clean images, PGD at every l_inf radius and AutoAttack.
+    """
+
+    budgets: dict[str, Budget]
+    heads: tuple[HeadName, ...] = Field(min_length=1)
+    images: Images
+    steps: Steps
+    alf: TuningParams
+    aff: FineTuningParams
+    l2_grid: tuple[float, ...] = Field(min_length=1)
+    batch_size: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "RobustnessParams":
+        if "slf" not in self.heads:
+            raise ValueError("slf is missing; the other heads start from it")
+        return self
+
+    def cells(self, dataset: str, head: str) -> list[Cell]:
+        """What ``head`` is attacked with, in the order of the run: cheap attacks first."""
+        budget, images, steps = self.budgets[dataset], self.images, self.steps
+        main = budget.main
+        few = [Cell("pgd", "linf", eps, images.gradient, steps.pgd) for eps in budget.linf]
+        strong = Cell("autoattack", "linf", main, images.autoattack)
+        if head in ("alf", "aff"):
+            return _wanted([Cell("clean", "linf", None, ALL), *few, strong])
+        return _wanted(
+            [
+                Cell("clean", "linf", None, ALL),
+                Cell("noise", "linf", main, images.gradient),
+                *(Cell("fgsm", "linf", eps, images.gradient) for eps in budget.linf),
+                *few,
+                Cell("pgd", "linf", main, images.gradient, steps.pgd_long),
+                Cell("pgd", "linf", budget.large, images.gradient, steps.pgd),
+                *(Cell("pgd", "l2", eps, images.gradient, steps.pgd) for eps in budget.l2),
+                Cell("foolbox-pgd", "linf", main, images.foolbox, steps.pgd),
+                *(Cell("foolbox-pgd", "l1", eps, images.foolbox, steps.pgd) for eps in budget.l1),
+                Cell("deepfool", "l2", None, images.minimal, steps.deepfool),
+                Cell("cw", "l2", None, images.minimal, steps.cw),
+                Cell("hopskipjump", "l2", None, images.decision, steps.hopskipjump),
+                *(Cell("apgd", "l1", eps, images.autoattack) for eps in budget.l1),
+                Cell("square", "linf", main, images.square, steps.square_queries),
+                strong,
+            ]
+        )
+
+    def worst_case_radii(self, dataset: str) -> tuple[float, ...]:
+        """The l_inf radii that get a row ``worst-case@EPS``."""
+        return self.budgets[dataset].linf
+
+    def heads_of(self, method: str) -> tuple[str, ...]:
+        """The heads of a registered method."""
+        return ("own",) if method in WITH_CLASSIFIER else self.heads
+
+    def protocols(self, dataset: str, method: str) -> list[str]:
+        """Every protocol of the stage ``attack`` for a registered method on ``dataset``."""
+        names = []
+        for head in self.heads_of(method):
+            own = [cell.name for cell in self.cells(dataset, head)]
+            own += [f"worst-case@{eps:.4g}" for eps in self.worst_case_radii(dataset)]
+            names += [protocol_of(head, name) for name in own]
+        return names
+
+
+def protocol_of(head: str, name: str) -> str:
+    """The protocol in a row: ``pgd-20-linf@0.1`` for the linear head, ``aff-pgd-20-linf@0.1`` for another."""
+    return name if head in ("slf", "own") else f"{head}-{name}"
+
+
+def _wanted(cells: list[Cell]) -> list[Cell]:
+    return [cell for cell in cells if cell.images]

@@ -1,0 +1,139 @@
+"""Stage ``attack``: classifiers on one trained encoder, every attack of the suite on them, and the rows.
+
+Leaves ``HEAD.safetensors`` (the classifier), ``HEAD.npz`` (the verdict on every image, evaluation/verdicts.py)
+and one row per protocol. What is finished lies in the checkpoint folder until the stage ends, so that a killed
+stage continues where it stood.
+"""
+
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.stats import binom
+
+from contrastbench.datasets.store import Prepared, open_prepared
+from contrastbench.errors import UserError
+from contrastbench.evaluation.classifiers import Classifier, check_logits
+from contrastbench.evaluation.robustness import Target, evaluate, failed_checks, minimal_distance, worst_cases
+from contrastbench.evaluation.verdicts import PartialStore, Verdict, robust, write_verdicts
+from contrastbench.files import file_hash
+from contrastbench.params.base import params_hash
+from contrastbench.params.robustness import Cell, RobustnessParams, protocol_of
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
+from contrastbench.stages.classify import fit_classifier, load_classifier, ready, save_classifier, trained_method
+from contrastbench.stages.context import RowWriter
+from contrastbench.stages.modality import to_tensor_for
+from contrastbench.stages.probe import training_record
+
+
+def robustness_of(grid: Grid, track: str, dataset: str, data: Prepared) -> RobustnessParams:
+    """The suite's parameters; a track or data set that has none is a UserError."""
+    params: RobustnessParams | None = getattr(grid.track(track), "robustness", None)
+    if params is None:
+        raise UserError(f"track {track!r} has no section `robustness`; the suite runs on swaro")
+    if dataset not in params.budgets:
+        raise UserError(f"{track}.robustness.budgets: no radii for {dataset!r}; there are {', '.join(params.budgets)}")
+    if data.meta.modality != "image":
+        raise UserError(f"{dataset}: the robustness suite attacks images")
+    return params
+
+
+def attack(grid: Grid, job: Job, *, device: str = "cpu", progress: Callable[[str], None] = lambda _: None) -> None:
+    """Fit, attack and judge every head of one trained method, and write its rows."""
+    data = open_prepared(grid.data_folder(job))
+    params = robustness_of(grid, job.track, job.dataset, data)
+    pretrain = grid.pretrain_params(job)
+    if pretrain is None:
+        raise UserError(f"{job.method}: a reference row without an encoder; there is nothing to attack")
+    trained_on, common = training_record(grid, job)
+    code = [grid.code(stage, job) for stage in ("pretrain", "features", "attack")]
+    rows = RowWriter(grid.layout, "attack", job, [pretrain, params], code, data.meta.hash, trained_on)
+    weights = file_hash(grid.weights(job)[0])
+    identity = hashlib.sha256("/".join([weights, data.meta.hash, params_hash(params), *code]).encode()).hexdigest()
+    stores = []
+    for head in params.heads_of(pretrain.method):
+        store = PartialStore(grid.layout.run("checkpoints", job) / f"attack-{head}", identity)
+        stores.append(store)
+        target, chosen = _target(grid, job, head, data, params, store, torch.device(device))
+        cells = params.cells(job.dataset, head)
+        verdicts = evaluate(target, cells, store, lambda line, head=head: progress(f"{head} {line}"))  # type: ignore[misc]
+        failures = failed_checks(target, params, job.dataset, head, verdicts)
+        _write_rows(rows, params, job.dataset, head, cells, verdicts, failures, common, chosen, data)
+        write_verdicts(grid.layout.run("attack", job) / f"{head}.npz", verdicts)
+    for store in stores:
+        store.clear()
+
+
+def _target(
+    grid: Grid, job: Job, head: str, data: Prepared, params: RobustnessParams, store: PartialStore, device: torch.device
+) -> tuple[Target, dict]:
+    """The classifier, fitted or as a killed run left it, with the test images that it is attacked on."""
+    labels = data.y("test")
+    assert labels is not None
+    kept = store.folder / "classifier.safetensors"
+    chosen = {name: float(value) for name, value in store.load("chosen").items()}
+    method = trained_method(grid, job, data)
+    classifier: Classifier
+    if kept.is_file():
+        classifier = load_classifier(kept, method).to(device)
+    else:
+        classifier, chosen = fit_classifier(grid, job, head, data, method, params, device)
+        store.save("chosen", {name: np.asarray(value) for name, value in chosen.items()})
+        save_classifier(kept, classifier)
+    save_classifier(grid.layout.run("attack", job) / f"{head}.safetensors", classifier)
+    target = Target(ready(classifier), data.x("test"), labels, to_tensor_for(data), device, job.seed, params.batch_size)
+    check_logits(classifier, target.images(0, min(64, len(labels)))[0])
+    return target, chosen
+
+
+def _write_rows(
+    rows: RowWriter,
+    params: RobustnessParams,
+    dataset: str,
+    head: str,
+    cells: list[Cell],
+    verdicts: dict[str, Verdict],
+    failures: dict[str, list[str]],
+    common: dict,
+    chosen: dict,
+    data: Prepared,
+) -> None:
+    dimensions = int(np.prod(data.x("test").shape[1:]))
+    general = [*common.get("failed_checks", []), *failures[""]]
+
+    def detail(of: dict, lines: list[str]) -> dict:
+        return {"head": head, **chosen, **of, **({"failed_checks": lines} if lines else {})}
+
+    for cell in cells:
+        verdict, protocol = verdicts[cell.name], protocol_of(head, cell.name)
+        facts = {"norm": cell.norm, "eps": cell.eps, "steps": cell.steps}
+        facts |= {"passes": verdict.passes, "seconds": round(verdict.seconds, 3)}
+        lines = [*general, *failures[cell.name]] if cell.kind != "clean" else common.get("failed_checks", [])
+        if cell.eps is None and cell.kind != "clean":
+            distance = minimal_distance(verdict, dimensions)
+            value, interval = median_interval(distance)
+            rows.value(protocol, "median-distance", value, len(distance), interval, detail=detail(facts, lines))
+            continue
+        metric = "top1" if cell.kind == "clean" else "robust-top1"
+        rows.accuracy(protocol, robust(verdict), detail(facts, lines), metric)
+    for eps, stands in worst_cases(cells, verdicts, params.worst_case_radii(dataset)).items():
+        lines = [*general, *(line for cell in cells if cell.norm == "linf" for line in failures[cell.name])]
+        rows.accuracy(
+            protocol_of(head, f"worst-case@{eps:.4g}"),
+            stands,
+            detail({"norm": "linf", "eps": eps}, lines),
+            "robust-top1",
+        )
+
+
+def median_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, tuple[float, float]]:
+    """The median of ``values`` (n,) and its order-statistics interval, which assumes nothing about their shape."""
+    ordered = np.sort(values)
+    below = int(binom.ppf((1 - confidence) / 2, len(ordered), 0.5))
+    above = len(ordered) - 1 - below
+    return float(np.median(ordered)), (
+        float(ordered[max(0, below - 1)]),
+        float(ordered[min(len(ordered) - 1, above + 1)]),
+    )

@@ -1,0 +1,46 @@
+"""Stage ``transfer_attack``: the matrix source x target over all attacked methods of one (track, data set, seed)."""
+
+import torch
+
+from contrastbench.datasets.store import open_prepared
+from contrastbench.errors import UserError
+from contrastbench.evaluation.robustness import Target
+from contrastbench.evaluation.transfer import transfer_matrix
+from contrastbench.pipeline.grid import Grid
+from contrastbench.stages.attack import robustness_of
+from contrastbench.stages.classify import load_classifier, trained_method
+from contrastbench.stages.context import RowWriter
+from contrastbench.stages.modality import to_tensor_for
+from contrastbench.stages.probe import training_record
+
+
+def transfer_attack(grid: Grid, track: str, dataset: str, seed: int, *, device: str = "cpu") -> None:
+    """Write one row per (source, target): method = target, protocol = ``transfer-from-SOURCE@EPS``."""
+    jobs = grid.attacked_jobs(track, dataset, seed)
+    if not jobs:
+        raise UserError(f"{track}, {dataset}, seed {seed}: no method to attack")
+    data = open_prepared(grid.data_folder(jobs[0]))
+    params = robustness_of(grid, track, dataset, data)
+    labels = data.y("test")
+    assert labels is not None
+    targets = {}
+    for job in jobs:
+        head = params.heads_of(grid.track(track).base_method(job.method))[0]
+        path = grid.layout.run("attack", job) / f"{head}.safetensors"
+        classifier = load_classifier(path, trained_method(grid, job, data)).to(torch.device(device))
+        targets[job.method] = Target(
+            classifier, data.x("test"), labels, to_tensor_for(data), torch.device(device), seed, params.batch_size
+        )
+    eps = params.budgets[dataset].main
+    matrix = transfer_matrix(targets, eps=eps, steps=params.steps.pgd, count=params.images.transfer)
+    for job in jobs:
+        pretrain = grid.pretrain_params(job)
+        assert pretrain is not None
+        trained_on, common = training_record(grid, job)
+        code = [grid.code(stage, job) for stage in ("pretrain", "features", "attack", "transfer_attack")]
+        rows = RowWriter(grid.layout, "transfer_attack", job, [pretrain, params], code, data.meta.hash, trained_on)
+        for source in targets:
+            lines = [*common.get("failed_checks", []), *matrix.failed_checks(source, job.method)]
+            detail = {"source": source, "norm": "linf", "eps": eps} | ({"failed_checks": lines} if lines else {})
+            protocol = grid.transfer_protocol(source, eps)
+            rows.accuracy(protocol, matrix.stands[source][job.method], detail, "robust-top1")

@@ -1,0 +1,140 @@
+"""Heads: the folded probe is scikit-learn's, alf and aff gain robustness, probabilities are refused."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+
+from contrastbench.attacks.pgd import pgd
+from contrastbench.errors import UserError
+from contrastbench.evaluation.classifiers import (
+    Classifier,
+    Training,
+    check_logits,
+    divergence,
+    fine_tuned,
+    fold,
+    robust_linear,
+    standard_linear,
+)
+from contrastbench.evaluation.features import extract_features
+from contrastbench.evaluation.linear_probe import Labelled
+from contrastbench.params.robustness import FineTuningParams, TuningParams
+
+CPU = torch.device("cpu")
+EPS = 0.15
+COMMON = {
+    "epochs": 4,
+    "batch_size": 64,
+    "learning_rate": 0.05,
+    "weight_decay": 2e-4,
+    "attack_steps": 5,
+    "step_fraction": 0.3,
+    "max_examples": 800,
+}
+
+
+def to_tensor(raw: Tensor) -> Tensor:
+    return raw.permute(0, 3, 1, 2).float() / 255
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    data = load_digits()
+    return (data.images * 15.9375).astype(np.uint8)[..., None], data.target
+
+
+@pytest.fixture(scope="module")
+def encoder() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()
+        ).eval()
+
+
+@pytest.fixture(scope="module")
+def start(encoder: nn.Module, digits: tuple) -> Classifier:
+    x, y = digits
+    parts = [
+        Labelled(extract_features(encoder, x[part], to_tensor, device=CPU), y[part])
+        for part in (slice(0, 1000), slice(1000, 1200))
+    ]
+    classifier, chosen = standard_linear(encoder, *parts, strengths=(0.01, 0.1), seed=0)
+    assert chosen["C"] in (0.01, 0.1) and chosen["validation_accuracy"] > 0.9
+    return classifier.eval()
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_the_folded_layer_is_scikit_learns_classifier(classes: int) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(classes, size=300)
+    features = (rng.normal(size=(300, 7)) * 10 ** rng.uniform(-2, 2, 7) + labels[:, None]).astype(np.float32)
+    fitted = make_pipeline(StandardScaler(), LogisticRegression()).fit(features, labels)
+    logits = fold(fitted)(torch.from_numpy(features))
+    assert logits.shape == (300, classes)
+    assert np.allclose(logits.softmax(1).detach().numpy(), fitted.predict_proba(features), atol=1e-4)
+
+
+def accuracies(model: nn.Module, digits: tuple) -> tuple[float, float]:
+    images, labels = to_tensor(torch.tensor(digits[0][1200:1500])), torch.tensor(digits[1][1200:1500])
+    attacked = pgd(model, images, labels, eps=EPS, steps=10, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        clean = float((model(images).argmax(1) == labels).float().mean())
+    return clean, 1 - float(attacked.fooled.float().mean())
+
+
+def training(digits: tuple) -> Training:
+    return Training(digits[0][:1000], digits[1][:1000], to_tensor, CPU)
+
+
+def test_robust_linear_changes_the_head_only_and_gains_robustness(start: Classifier, digits: tuple) -> None:
+    before = copy.deepcopy(start.state_dict())
+    params = TuningParams(**COMMON)
+    model = robust_linear(start, training(digits), params, eps=EPS, generator=torch.Generator().manual_seed(0))
+    again = robust_linear(start, training(digits), params, eps=EPS, generator=torch.Generator().manual_seed(0))
+    assert all(torch.equal(before[name], value) for name, value in start.state_dict().items())
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+        assert torch.equal(value, before[name]) == name.startswith("encoder")
+    (_, robust_before), (_, robust_after) = accuracies(start, digits), accuracies(model, digits)
+    assert robust_after > robust_before + 0.03
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("loss", ["trades", "pgd-at"])
+def test_fine_tuning_changes_everything_and_gains_more(start: Classifier, digits: tuple, loss: str) -> None:
+    params = FineTuningParams(**COMMON, loss=loss, beta=6.0)
+    model = fine_tuned(start, training(digits), params, eps=EPS, generator=torch.Generator().manual_seed(0))
+    changed = [not torch.equal(value, start.state_dict()[name]) for name, value in model.state_dict().items()]
+    assert all(changed)
+    (_, robust_before), (clean, robust_after) = accuracies(start, digits), accuracies(model, digits)
+    assert robust_after > robust_before + 0.1 and clean > 0.7
+    assert not model.training and not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_divergence_is_the_kl_of_the_two_softmaxes() -> None:
+    clean, adversarial = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    p, q = clean.softmax(1).numpy(), adversarial.softmax(1).numpy()
+    naive = np.mean(
+        [sum(a * np.log(a / b) for a, b in zip(row, other, strict=True)) for row, other in zip(p, q, strict=True)]
+    )
+    assert float(divergence(clean, adversarial)) == pytest.approx(naive, rel=1e-12)
+    assert float(divergence(clean, clean)) == pytest.approx(0, abs=1e-12)
+
+
+def test_probabilities_and_broken_outputs_are_refused(start: Classifier, digits: tuple) -> None:
+    images = to_tensor(torch.tensor(digits[0][:20]))
+    check_logits(start, images)
+    check_logits(nn.Sequential(start, nn.LogSoftmax(1)), images)  # shifted logits are logits
+    with pytest.raises(UserError, match="returns probabilities"):
+        check_logits(nn.Sequential(start, nn.Softmax(1)), images)
+    with pytest.raises(UserError, match="not finite"):
+        check_logits(lambda x: F.one_hot(torch.zeros(len(x), dtype=torch.long), 10) * float("inf"), images)

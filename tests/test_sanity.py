@@ -1,0 +1,130 @@
+"""Every sanity check passes an honest evaluation and fails a dishonest one."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+
+from contrastbench.attacks.autoattack import ROBUST, Settings, autoattack
+from contrastbench.attacks.foolbox_attacks import run_foolbox
+from contrastbench.attacks.pgd import pgd
+from contrastbench.evaluation import sanity
+
+EPS = 0.2
+
+
+def share(correct: int, total: int = 100) -> np.ndarray:
+    return np.arange(total) < correct
+
+
+def test_clearly_more_is_the_exact_one_sided_mcnemar_test() -> None:
+    ten_more, five_more = (share(50), share(40)), (share(45), share(40))
+    assert sanity.clearly_more(*ten_more)  # 10 discordant, all one way: p = 2^-10
+    assert not sanity.clearly_more(*five_more)  # 2^-5 = 0.031
+    assert not sanity.clearly_more(share(40), share(50))
+    assert not sanity.clearly_more(share(40), share(40))
+    noisy = np.random.default_rng(0).random((2, 400)) < 0.5
+    assert not sanity.clearly_more(noisy[0], noisy[1])
+
+
+def test_large_radius() -> None:
+    assert sanity.large_radius_breaks_all(share(1), 0.9) is None
+    assert "10.0% of the images stand at eps 0.9" in (sanity.large_radius_breaks_all(share(10), 0.9) or "")
+
+
+def test_more_steps() -> None:
+    assert sanity.more_steps_never_help_the_defender(share(50), share(48)) is None
+    assert sanity.more_steps_never_help_the_defender(share(50), share(53)) is None, "within noise"
+    assert "more steps break fewer" in (sanity.more_steps_never_help_the_defender(share(50), share(70)) or "")
+
+
+def test_white_box_against_black_box_on_their_common_images() -> None:
+    assert sanity.white_box_is_strongest(share(30), share(40), "Square") is None
+    failing = sanity.white_box_is_strongest(share(60), share(20, 40), "Square") or ""
+    assert "Square is stronger than white-box PGD (50.0% against 100.0% stand)" in failing
+
+
+def test_noise() -> None:
+    assert sanity.noise_is_weaker(share(90), share(30)) is None
+    assert "random noise is stronger" in (sanity.noise_is_weaker(share(30), share(90)) or "")
+
+
+def test_validity() -> None:
+    assert sanity.perturbations_are_valid(share(100), "fgsm") is None
+    assert "fgsm: 3 of 100 images left the ball" in (sanity.perturbations_are_valid(share(97), "fgsm") or "")
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gradients(layout: torch.memory_format) -> None:
+    gradients = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0)).to(memory_format=layout)
+    assert sanity.gradients_are_useful(gradients) is None
+    zero, broken = gradients.clone(), gradients.clone()
+    zero[1] = 0
+    broken[2, 0, 0, 0] = float("nan")
+    assert "1 of 4 are zero" in (sanity.gradients_are_useful(zero) or "")
+    assert "1 are not finite" in (sanity.gradients_are_useful(broken) or "")
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[torch.Tensor, torch.Tensor]:
+    digits = load_digits()
+    return torch.tensor(digits.images / 16, dtype=torch.float32).unsqueeze(1), torch.tensor(digits.target)
+
+
+@pytest.fixture(scope="module")
+def honest(data: tuple) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10))
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(data[0][:1000]), data[1][:1000]).backward()
+        optimizer.step()
+    return net.eval().requires_grad_(False)
+
+
+class Masked(nn.Module):
+    """The honest model behind rounded pixels and huge logits: as easy to break, but its gradients say nothing."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rounded = torch.round(4 * x) / 4 + 0 * x
+        return 1e4 * self.model(rounded)
+
+
+def test_a_masked_model_is_found_out(honest: nn.Module, data: tuple) -> None:
+    images, labels = data[0][1200:1280], data[1][1200:1280]
+
+    def stands(model: nn.Module, eps: float, steps: int = 20) -> np.ndarray:
+        found = pgd(model, images, labels, eps=eps, steps=steps, generator=torch.Generator().manual_seed(0))
+        return ~found.fooled.numpy()
+
+    def judged(model: nn.Module) -> list[str | None]:
+        square = autoattack(
+            model,
+            images,
+            labels,
+            Settings(eps=EPS, attacks=("square",), queries=300),
+            seed=0,
+            device=torch.device("cpu"),
+        )
+        black = (square.broken_by == ROBUST).numpy()
+        noise, fgsm = (
+            ~run_foolbox(name, model, images, labels, seed=0, eps=EPS)[1].broken.numpy() for name in ("noise", "fgsm")
+        )
+        return [
+            sanity.large_radius_breaks_all(stands(model, 0.9), 0.9),
+            sanity.white_box_is_strongest(stands(model, EPS), black, "Square"),
+            sanity.gradients_are_useful(sanity.input_gradients(model, images, labels)),
+            sanity.noise_is_weaker(noise, fgsm),
+            sanity.more_steps_never_help_the_defender(stands(model, EPS, 5), stands(model, EPS, 20)),
+        ]
+
+    assert judged(honest) == [None] * 5
+    findings = judged(Masked(honest))
+    assert all(findings[:3]), "blocked at a large radius, weaker than Square, zero gradients"

@@ -1,0 +1,201 @@
+"""The verdict store, what is read off it, and a killed evaluation that continues."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+
+from contrastbench.attacks import autoattack as aa
+from contrastbench.errors import UserError
+from contrastbench.evaluation import robustness
+from contrastbench.evaluation.robustness import Target, evaluate, minimal_distance, worst_cases
+from contrastbench.evaluation.transfer import transfer_matrix
+from contrastbench.evaluation.verdicts import (
+    PartialStore,
+    Verdict,
+    attack_order,
+    read_verdicts,
+    robust,
+    worst_case,
+    write_verdicts,
+)
+from contrastbench.params.robustness import Cell
+
+CELLS = [
+    Cell("clean", "linf", None, 10**9),
+    Cell("noise", "linf", 0.15, 40),
+    Cell("fgsm", "linf", 0.15, 40),
+    Cell("pgd", "linf", 0.05, 40, 5),
+    Cell("pgd", "linf", 0.15, 40, 5),
+    Cell("pgd", "l2", 0.8, 40, 5),
+    Cell("foolbox-pgd", "l1", 5.0, 20, 5),
+    Cell("deepfool", "l2", None, 20, 10),
+    Cell("hopskipjump", "l2", None, 10, 2),
+    Cell("apgd", "l1", 5.0, 20),
+    Cell("square", "linf", 0.15, 20, 50),
+    Cell("autoattack", "linf", 0.15, 24),
+]
+
+
+def target_of(seed: int) -> Target:
+    """A linear classifier of digits; a different seed, a different start."""
+    digits = load_digits()
+    x, y = (digits.images * 15.9375).astype(np.uint8)[..., None], digits.target
+    to_tensor = lambda raw: raw.permute(0, 3, 1, 2).float() / 255  # noqa: E731
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    optimizer = torch.optim.Adam(net.parameters(), 2e-2)
+    for _ in range(50):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(to_tensor(torch.tensor(x[:900]))), torch.tensor(y[:900])).backward()
+        optimizer.step()
+    net.eval().requires_grad_(False)
+    return Target(net, x[900:1100], y[900:1100], to_tensor, torch.device("cpu"), seed=0, batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def target() -> Target:
+    return target_of(0)
+
+
+@pytest.fixture(autouse=True)
+def few_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AutoAttack with 4 iterations: the test is about verdicts, not about strength."""
+    build = aa.build
+
+    def cheap(model, settings, *rest):  # type: ignore[no-untyped-def]
+        front = build(model, settings, *rest)
+        front.apgd.n_iter = front.apgd_targeted.n_iter = front.fab.n_iter = 4
+        front.square.n_queries = 30
+        return front
+
+    monkeypatch.setattr(aa, "build", cheap)
+
+
+class Killed(Exception):
+    pass
+
+
+class DyingStore(PartialStore):
+    """A store whose process is killed right after ``alive`` writes."""
+
+    def __init__(self, folder: Path, identity: str, alive: int) -> None:
+        super().__init__(folder, identity)
+        self.alive = alive
+
+    def save(self, name: str, arrays: dict[str, np.ndarray]) -> None:
+        super().save(name, arrays)
+        self.alive -= 1
+        if not self.alive:
+            raise Killed
+
+
+def same(first: dict[str, Verdict], second: dict[str, Verdict]) -> bool:
+    return first.keys() == second.keys() and all(
+        np.array_equal(first[name].broken, second[name].broken)
+        and np.array_equal(first[name].valid, second[name].valid)
+        and np.array_equal(first[name].distance, second[name].distance, equal_nan=True)
+        and first[name].passes == second[name].passes
+        for name in first
+    )
+
+
+def test_a_killed_evaluation_continues_and_ends_with_the_same_verdicts(target: Target, tmp_path: Path) -> None:
+    whole = evaluate(target, CELLS, PartialStore(tmp_path / "whole", "model-1"))
+    deaths = 0
+    while True:
+        try:
+            resumed = evaluate(target, CELLS, DyingStore(tmp_path / "killed", "model-1", alive=7))
+            break
+        except Killed:
+            deaths += 1
+    assert deaths > 5
+    assert same(whole, resumed)
+    assert len(whole["clean"].broken) == 200 and len(whole["autoattack-linf@0.15"].broken) == 24
+    assert all(verdict.valid.all() for verdict in whole.values())
+
+
+def test_a_finished_evaluation_runs_nothing_again(
+    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = evaluate(target, CELLS[:4], PartialStore(tmp_path, "model-1"))
+    monkeypatch.setattr(robustness, "_attack_batch", lambda *_: pytest.fail("ran again"))
+    assert same(first, evaluate(target, CELLS[:4], PartialStore(tmp_path, "model-1")))
+    assert PartialStore(tmp_path, "model-2").load("clean") == {}, "verdicts on another model must not be used"
+
+
+def test_verdicts_do_not_hang_on_the_batch_before(target: Target, tmp_path: Path) -> None:
+    """A longer evaluation agrees with a shorter one on their common batches."""
+    short, long = (
+        evaluate(target, [Cell("pgd", "linf", 0.1, count, 5)], PartialStore(tmp_path / str(count), "m"))
+        for count in (32, 48)
+    )
+    assert np.array_equal(short["pgd-5-linf@0.1"].broken, long["pgd-5-linf@0.1"].broken[:32])
+
+
+def test_written_verdicts_are_read_back(target: Target, tmp_path: Path) -> None:
+    verdicts = evaluate(target, CELLS[:3], PartialStore(tmp_path / "work", "m"))
+    write_verdicts(tmp_path / "slf.npz", verdicts)
+    assert same(verdicts, read_verdicts(tmp_path / "slf.npz"))
+    with pytest.raises(UserError, match="run the stage attack first"):
+        read_verdicts(tmp_path / "absent.npz")
+
+
+def verdict(*broken: int) -> Verdict:
+    flags = np.asarray(broken, bool)
+    return Verdict(flags, np.ones(len(flags), bool), np.zeros(len(flags), np.float32))
+
+
+def test_worst_case_is_the_union_of_what_is_broken_up_to_a_radius() -> None:
+    known = [
+        (0.0, verdict(1, 0, 0, 0, 0, 0)),
+        (0.1, verdict(1, 1, 0, 0, 0)),
+        (0.2, verdict(1, 0, 1, 0, 0)),
+        (0.2, verdict(1, 0, 0, 1)),  # AutoAttack on fewer images
+        (0.3, verdict(1, 1, 1, 1, 1)),
+    ]
+    assert worst_case(known, 0.1).tolist() == [False, False, True, True, True]
+    assert worst_case(known, 0.2).tolist() == [False, False, False, False]
+    with pytest.raises(ValueError, match=r"no attack at radius 0\.15"):
+        worst_case(known, 0.15)
+
+
+def test_worst_case_of_a_run_is_at_most_every_attack(target: Target, tmp_path: Path) -> None:
+    verdicts = evaluate(target, CELLS, PartialStore(tmp_path, "m"))
+    worst = worst_cases(CELLS, verdicts, (0.05, 0.15))
+    assert len(worst[0.05]) == 40 and len(worst[0.15]) == 20, "the images that every attack at the radius judged"
+    for cell in CELLS:
+        if cell.norm == "linf" and cell.eps == 0.15:
+            assert not (worst[0.15] & ~robust(verdicts[cell.name])[:20]).any()
+    assert worst[0.15].mean() < worst[0.05][:20].mean() < 1
+    assert not (worst[0.15] & verdicts["pgd-5-l2@0.8"].broken[:20]).all()
+
+
+def test_the_order_is_fixed_and_nested() -> None:
+    assert sorted(attack_order(50)) == list(range(50))
+    assert attack_order(1000)[:5].tolist() == [579, 547, 127, 716, 569]
+
+
+def test_distances_of_attacks_that_found_nothing_are_the_diameter() -> None:
+    distances = np.asarray([0.5, np.inf, 0.0], np.float32)
+    found = Verdict(np.asarray([1, 0, 1], bool), np.ones(3, bool), distances)
+    assert minimal_distance(found, 784).tolist() == [0.5, 28.0, 0.0]
+
+
+def test_transfer_matrix(tmp_path: Path) -> None:
+    models = {"a": target_of(0), "b": target_of(1)}
+    matrix = transfer_matrix(models, eps=0.15, steps=10, count=48)
+    for source in models:
+        for name, judge in models.items():
+            stands = matrix.stands[source][name]
+            assert stands.shape == (48,)
+            clean = robust(evaluate(judge, CELLS[:1], PartialStore(tmp_path / name, "m"))["clean"])[:48]
+            assert not (stands & ~clean).any(), "what is wrong without an attack stays wrong"
+    assert matrix.stands["a"]["a"].mean() < matrix.stands["b"]["a"].mean() < 1
+    assert matrix.failed_checks("b", "a") == matrix.failed_checks("a", "a") == []
+    matrix.stands["a"]["a"][:] = True
+    assert "transfer from b is stronger" in matrix.failed_checks("b", "a")[0]
