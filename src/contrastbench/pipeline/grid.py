@@ -70,6 +70,12 @@ class Grid:
             raise UserError(f"seed {seed}: must be 0 or more")
         return job
 
+    def datasets(self) -> list[str]:
+        """Every data set that the preset trains or probes on."""
+        names = [name for track in self.params.tracks for name in self.track(track).datasets]
+        pairs = [pair for track in self.params.tracks for pair in self.transfers(track)]
+        return list(dict.fromkeys([*names, *(name for pair in pairs for name in (pair.train, pair.probe))]))
+
     def data_folder(self, job: Job) -> Path:
         """The arrays that this job trains on and is judged on."""
         layout = self.layout
@@ -93,6 +99,11 @@ class Grid:
     def data_state(self, dataset: str) -> str:
         """What makes prepared data stale: the code that reads this data set, and the split parameters."""
         return f"{fingerprint('prepare', dataset_module(dataset))}-{params_hash(self.params.data)}"
+
+    def tables_state(self, track: str) -> str:
+        """What makes a track's tables stale besides their rows: the code that renders them, and the methods' order."""
+        section = self.track(track)
+        return "-".join([fingerprint("tables"), *section.methods, "ablation", *section.ablation])
 
     def weights(self, job: Job) -> list[Path]:
         """The trained weights that this job's features come from; none for rows without an encoder."""
@@ -138,13 +149,28 @@ class Grid:
         """Every row of one job."""
         return self.row_files("probe", job, self.probe_protocols(job.track))
 
-    def targets(self) -> list[Path]:
-        """Every row of the default target."""
-        rows = [row for track in self.params.tracks for job in self.jobs(track) for row in self.rows_of(job)]
-        return rows + [row for track in self.params.tracks for row in self.transfer_rows(track)]
+    def rows(self, track: str) -> list[Path]:
+        """Every row of a track that the default target asks for."""
+        return [row for job in self.jobs(track) for row in self.rows_of(job)] + self.transfer_rows(track)
 
-    def ablation_targets(self, track: str) -> list[Path]:
+    def tables(self, track: str) -> list[Path]:
+        """The rendered tables of a track."""
+        return [self.layout.tables / f"{track}.{ending}" for ending in ("md", "csv", "tex")]
+
+    def metrics(self, track: str) -> Path:
+        """The means of a track, as `dvc metrics` reads them."""
+        return self.layout.metrics / f"{track}.json"
+
+    def targets(self) -> list[Path]:
+        """What the default target asks for: every track's tables, and with them their rows."""
+        return [path for track in self.params.tracks for path in self.tables(track)]
+
+    def ablation_rows(self, track: str) -> list[Path]:
         """Every row of a track's ablation."""
+        return [row for job in self.ablation_jobs(track) for row in self.rows_of(job)]
+
+    def ablation_tables(self, track: str) -> list[Path]:
+        """The rendered tables of a track's ablation; none where the preset does not run the track."""
         if track not in self.params.tracks:
             return []
-        return [row for job in self.ablation_jobs(track) for row in self.rows_of(job)]
+        return [self.layout.tables / f"{track}-ablation.{ending}" for ending in ("md", "csv", "tex")]

@@ -1,0 +1,1 @@
+"""Stage ``tables``: render a track's tables and metrics from its rows."""
