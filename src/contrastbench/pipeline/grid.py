@@ -11,6 +11,7 @@ from contrastbench.datasets import dataset_module
 from contrastbench.errors import UserError
 from contrastbench.params.base import Section, params_hash
 from contrastbench.params.evaluation import PretrainParams
+from contrastbench.params.robustness import RobustnessParams
 from contrastbench.params.root import Params, Track, load
 from contrastbench.params.unremix import Transfer, UnReMixTrack
 from contrastbench.pipeline.fingerprint import fingerprint
@@ -139,6 +140,58 @@ class Grid:
                 "transfer_probe", Job(track, pair.label, job.method, job.seed), self.probe_protocols(track)
             )
         ]
+
+    def robustness(self, track: str) -> RobustnessParams | None:
+        """The robustness suite of a track, where it has one."""
+        return getattr(self.track(track), "robustness", None)
+
+    def attacked_jobs(self, track: str, dataset: str, seed: int) -> list[Job]:
+        """The jobs with an encoder that the suite attacks, and transfers attacks between, on one data set and seed."""
+        if self.robustness(track) is None:
+            return []
+        return [
+            job
+            for job in self.jobs(track)
+            if (job.dataset, job.seed) == (dataset, seed) and job.method not in WITHOUT_ENCODER
+        ]
+
+    def attack_heads(self, job: Job) -> tuple[str, ...]:
+        """The classifiers that the stage ``attack`` fits on a job's encoder; the first is what transfer judges."""
+        params = self.robustness(job.track)
+        return params.heads_of(self.track(job.track).base_method(job.method)) if params else ()
+
+    def attack_files(self, job: Job) -> list[Path]:
+        """What the stage ``attack`` leaves besides rows: every head's weights, and the verdict on every image."""
+        folder = self.layout.run("attack", job)
+        return [folder / f"{head}.{ending}" for head in self.attack_heads(job) for ending in ("safetensors", "npz")]
+
+    def attack_protocols(self, job: Job) -> list[str]:
+        """Protocols of the stage ``attack`` for one job."""
+        params = self.robustness(job.track)
+        return params.protocols(job.dataset, self.track(job.track).base_method(job.method)) if params else []
+
+    def transfer_protocol(self, source: str, eps: float) -> str:
+        """The protocol of one entry of the transfer matrix; the row's method is the target."""
+        return f"transfer-from-{source}@{eps:.4g}"
+
+    def transfer_attack_rows(self, track: str, dataset: str, seed: int) -> list[Path]:
+        """Every entry of the transfer matrix of one data set and seed."""
+        params = self.robustness(track)
+        if params is None or not params.images.transfer:
+            return []
+        jobs, eps = self.attacked_jobs(track, dataset, seed), params.budget(dataset).main
+        protocols = [self.transfer_protocol(job.method, eps) for job in jobs]
+        return [row for job in jobs for row in self.row_files("transfer_attack", job, protocols)]
+
+    def attack_targets(self, track: str) -> list[Path]:
+        """Every row of the robustness suite of a track; none for a track without one."""
+        section, rows = self.track(track), []
+        for dataset in section.datasets:
+            for seed in section.seeds:
+                for job in self.attacked_jobs(track, dataset, seed):
+                    rows += self.row_files("attack", job, self.attack_protocols(job))
+                rows += self.transfer_attack_rows(track, dataset, seed)
+        return rows
 
     def row_files(self, stage: str, job: Job, protocols: list[str]) -> list[Path]:
         """The rows that ``stage`` leaves for ``job``."""
