@@ -1,0 +1,58 @@
+"""Commands ``tables``, ``export``, ``check-results`` and ``compare``: everything that is rendered from rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from contrastbench.errors import UserError
+from contrastbench.files import write_text
+
+if TYPE_CHECKING:  # pandas and scipy are loaded by the commands that need them: every pipeline step starts this program
+    from contrastbench.reporting.load import Loaded
+
+OnePreset = Annotated[str | None, typer.Option("--preset", help="Only this preset; all that have rows if not given.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command("tables")(tables_command)
+
+
+def load_rows() -> Loaded:
+    """Rows of the working tree; one line on stderr for each that cannot be read."""
+    from contrastbench.reporting.load import rows_in
+
+    loaded = rows_in()
+    tell(loaded.problems)
+    return loaded
+
+
+def presets_of(loaded: Loaded, preset: str | None) -> list[str]:
+    """The chosen preset, or all that have rows; one without rows is a UserError."""
+    present = loaded.presets()
+    if preset is None:
+        return present
+    if preset not in present:
+        raise UserError(f"no result rows of preset {preset!r}; there are rows of: {', '.join(present) or 'none'}")
+    return [preset]
+
+
+def tell(problems: list[str]) -> None:
+    """Print each problem as one line on stderr."""
+    for problem in problems:
+        typer.echo(f"contrastbench: {problem}", err=True)
+
+
+def tables_command(preset: OnePreset = None) -> None:
+    """Render results/tables, results/metrics and the marked tables of README and docs from the rows."""
+    from contrastbench.reporting.rendered import rendered_files
+
+    loaded = load_rows()
+    for path, text in rendered_files(loaded, presets_of(loaded, preset)).items():
+        file = Path(path)
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            write_text(file, text)
+            typer.echo(f"written: {path}")
