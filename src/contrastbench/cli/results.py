@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from contrastbench.cli.options import Preset
 from contrastbench.errors import UserError
 from contrastbench.files import write_text
 
@@ -19,6 +20,7 @@ OnePreset = Annotated[str | None, typer.Option("--preset", help="Only this prese
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command("tables")(tables_command)
+    app.command("compare")(compare_command)
 
 
 def load_rows() -> Loaded:
@@ -56,3 +58,40 @@ def tables_command(preset: OnePreset = None) -> None:
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
             write_text(file, text)
             typer.echo(f"written: {path}")
+
+
+def compare_command(
+    before: Annotated[str, typer.Argument(metavar="REV_A", help="A git revision, or WORKTREE.")],
+    after: Annotated[str, typer.Argument(metavar="REV_B", help="A git revision, or WORKTREE.")] = "WORKTREE",
+    preset: Preset = "default",
+    everything: Annotated[bool, typer.Option("--all", help="Also cells in which nothing changed.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, full precision.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="Print one HTML page.")] = False,
+) -> None:
+    """Compare the results of two commits, or of a commit and the working tree; nothing is checked out.
+
+    Exit code 1 when something got significantly worse.
+    """
+    from contrastbench.reporting import compare_render
+    from contrastbench.reporting.compare import WORSE, compare_revisions
+
+    if markdown + as_json + html > 1:
+        raise UserError("--markdown, --json, --html: choose one")
+    comparison = compare_revisions(before, after, preset)
+    tell(comparison.problems)
+    if markdown:
+        typer.echo(compare_render.as_markdown(comparison, everything), nl=False)
+    elif as_json:
+        typer.echo(compare_render.as_json(comparison, everything), nl=False)
+    elif html:
+        typer.echo(compare_render.as_html(comparison, everything), nl=False)
+    else:
+        from rich.console import Console
+
+        console = Console()
+        if not console.is_terminal:
+            console.width = 160  # nobody wraps a file or a pipe
+        console.print(compare_render.as_terminal(comparison, everything))
+    if comparison.count(WORSE):
+        raise typer.Exit(1)

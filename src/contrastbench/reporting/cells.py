@@ -70,12 +70,16 @@ class Cell:
         return list(dict.fromkeys(line for row in self.rows for line in row.detail.get("failed_checks", [])))
 
 
+def key_of(row: Row) -> Key:
+    """The cell that a row belongs to."""
+    return Key(row.preset, row.track, row.dataset, row.protocol, row.metric, row.method)
+
+
 def cells_of(rows: Iterable[Row]) -> dict[Key, Cell]:
     """Group rows into cells."""
     groups: dict[Key, list[Row]] = {}
     for row in rows:
-        key = Key(row.preset, row.track, row.dataset, row.protocol, row.metric, row.method)
-        groups.setdefault(key, []).append(row)
+        groups.setdefault(key_of(row), []).append(row)
     return {
         key: Cell(key, tuple(sorted(group, key=lambda row: row.seed)))
         for key, group in sorted(groups.items(), key=lambda item: order(item[0]))
