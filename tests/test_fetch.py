@@ -9,6 +9,7 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -134,7 +135,7 @@ def test_a_download_with_the_wrong_hash_leaves_nothing(tmp_path, server):
 class Interrupted(io.BytesIO):
     """An answer that ends in ``error`` after its first block."""
 
-    headers: dict[str, str] = {}
+    headers: ClassVar[dict[str, str]] = {}
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(CONTENT)

@@ -94,14 +94,14 @@ def test_a_corrupt_meta_is_one_line(folder, content):
 def test_a_truncated_array_is_one_line(folder, keep):
     path = folder / "test_x.npy"
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match="test_x.npy: missing or corrupt") as caught:
+    with pytest.raises(UserError, match=r"test_x.npy: missing or corrupt") as caught:
         open_prepared(folder)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_array_is_one_line(folder):
     (folder / "train_group.npy").unlink()
-    with pytest.raises(UserError, match="train_group.npy: missing or corrupt"):
+    with pytest.raises(UserError, match=r"train_group.npy: missing or corrupt"):
         open_prepared(folder)
 
 
@@ -126,7 +126,7 @@ def test_changed_bytes_are_found_when_asked_for(folder):
     content[-1] ^= 1
     path.write_bytes(content)
     data = open_prepared(folder)  # the shape still agrees
-    with pytest.raises(UserError, match="train_x.npy: changed since it was prepared"):
+    with pytest.raises(UserError, match=r"train_x.npy: changed since it was prepared"):
         verify_prepared(data)
 
 
