@@ -16,7 +16,7 @@ for TRACK in GRID.params.tracks:
         params:
             state=GRID.tables_state(TRACK),
         shell:
-            f"contrastbench tables {TRACK} --preset {PRESET} > {{log}} 2>&1"
+            f"contrastbench tables --preset {PRESET} --track {TRACK} > {{log}} 2>&1"
 
     rule:
         name:
@@ -30,4 +30,4 @@ for TRACK in GRID.params.tracks:
         params:
             state=GRID.tables_state(TRACK),
         shell:
-            f"contrastbench tables {TRACK} --ablation --preset {PRESET} > {{log}} 2>&1"
+            f"contrastbench tables --preset {PRESET} --track {TRACK} --ablation > {{log}} 2>&1"

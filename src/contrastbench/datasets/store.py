@@ -172,6 +172,8 @@ def carve_validation(train: Split, fraction: float) -> tuple[Split, Split]:
     held_out = np.zeros(train.count, dtype=bool)
     for label in np.unique(train.y):
         members = np.flatnonzero(train.y == label)
+        if len(members) < 2:
+            raise UserError(f"class {label} has one training example: none would be left beside the validation split")
         count = max(1, round(fraction * len(members)))
         held_out[members[np.argsort(rank[members])[:count]]] = True
     return _select(train, ~held_out), _select(train, held_out)

@@ -1,0 +1,106 @@
+"""Commands ``tables``, ``export``, ``check-results`` and ``compare``: everything that is rendered from rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from contrastbench.cli.options import Preset
+from contrastbench.errors import UserError
+from contrastbench.files import write_text
+
+if TYPE_CHECKING:  # pandas and scipy are loaded by the commands that need them: every pipeline step starts this program
+    from contrastbench.reporting.load import Loaded
+
+OnePreset = Annotated[str | None, typer.Option("--preset", help="Only this preset; all that have rows if not given.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command("tables")(tables_command)
+    app.command("compare")(compare_command)
+
+
+def load_rows() -> Loaded:
+    """Rows of the working tree; one line on stderr for each that cannot be read."""
+    from contrastbench.reporting.load import rows_in
+
+    loaded = rows_in()
+    tell(loaded.problems)
+    return loaded
+
+
+def presets_of(loaded: Loaded, preset: str | None) -> list[str]:
+    """The chosen preset, or all that have rows; one without rows is a UserError."""
+    present = loaded.presets()
+    if preset is None:
+        return present
+    if preset not in present:
+        raise UserError(f"no result rows of preset {preset!r}; there are rows of: {', '.join(present) or 'none'}")
+    return [preset]
+
+
+def tell(problems: list[str]) -> None:
+    """Print each problem as one line on stderr."""
+    for problem in problems:
+        typer.echo(f"contrastbench: {problem}", err=True)
+
+
+def tables_command(
+    preset: OnePreset = None,
+    track: Annotated[str | None, typer.Option(help="Only this track's tables and metrics.")] = None,
+    ablation: Annotated[bool, typer.Option("--ablation", help="With --track: its ablation's tables instead.")] = False,
+) -> None:
+    """Render results/tables, results/metrics and the marked tables of README and docs from the rows."""
+    from contrastbench.reporting.rendered import rendered_files
+    from contrastbench.stages.tables import tables
+
+    loaded = load_rows()
+    if track is not None:
+        files = tables(loaded, preset or "default", track, ablation=ablation)
+    else:
+        files = rendered_files(loaded, presets_of(loaded, preset))
+    for path, text in files.items():
+        file = Path(path)
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            write_text(file, text)
+            typer.echo(f"written: {path}")
+
+
+def compare_command(
+    before: Annotated[str, typer.Argument(metavar="REV_A", help="A git revision, or WORKTREE.")],
+    after: Annotated[str, typer.Argument(metavar="REV_B", help="A git revision, or WORKTREE.")] = "WORKTREE",
+    preset: Preset = "default",
+    everything: Annotated[bool, typer.Option("--all", help="Also cells in which nothing changed.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, full precision.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="Print one HTML page.")] = False,
+) -> None:
+    """Compare the results of two commits, or of a commit and the working tree; nothing is checked out.
+
+    Exit code 1 when something got significantly worse.
+    """
+    from contrastbench.reporting import compare_render
+    from contrastbench.reporting.compare import WORSE, compare_revisions
+
+    if markdown + as_json + html > 1:
+        raise UserError("--markdown, --json, --html: choose one")
+    comparison = compare_revisions(before, after, preset)
+    tell(comparison.problems)
+    if markdown:
+        typer.echo(compare_render.as_markdown(comparison, everything), nl=False)
+    elif as_json:
+        typer.echo(compare_render.as_json(comparison, everything), nl=False)
+    elif html:
+        typer.echo(compare_render.as_html(comparison, everything), nl=False)
+    else:
+        from rich.console import Console
+
+        console = Console()
+        if not console.is_terminal:
+            console.width = 160  # nobody wraps a file or a pipe
+        console.print(compare_render.as_terminal(comparison, everything))
+    if comparison.count(WORSE):
+        raise typer.Exit(1)
