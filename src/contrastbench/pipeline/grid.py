@@ -155,6 +155,19 @@ class Grid:
             if (job.dataset, job.seed) == (dataset, seed) and job.method not in WITHOUT_ENCODER
         ]
 
+    def attack_patterns(self, track: str) -> list[Job]:
+        """One job for each (data set, method or variant) that the suite can attack, its seed left open (0)."""
+        if self.robustness(track) is None:
+            return []
+        section = self.track(track)
+        labels = dict.fromkeys([*section.methods, *section.ablation])
+        return [
+            Job(track, dataset, label, 0)
+            for dataset in section.datasets
+            for label in labels
+            if label not in WITHOUT_ENCODER
+        ]
+
     def attack_heads(self, job: Job) -> tuple[str, ...]:
         """The classifiers that the stage ``attack`` fits on a job's encoder; the first is what transfer judges."""
         params = self.robustness(job.track)
@@ -170,12 +183,21 @@ class Grid:
         params = self.robustness(job.track)
         return params.protocols(job.dataset, self.track(job.track).base_method(job.method)) if params else []
 
+    def attack_rows(self, job: Job) -> list[Path]:
+        """Every row of the stage ``attack`` for one job."""
+        return self.row_files("attack", job, self.attack_protocols(job))
+
     def transfer_protocol(self, source: str, eps: float) -> str:
         """The protocol of one entry of the transfer matrix; the row's method is the target."""
         return f"transfer-from-{source}@{eps:.4g}"
 
+    def transfer_attack_inputs(self, track: str, dataset: str, seed: int) -> list[Path]:
+        """The classifiers of one transfer matrix, and what their encoders were trained to."""
+        jobs = self.attacked_jobs(track, dataset, seed)
+        return [path for job in jobs for path in (*self.weights(job), self.attack_files(job)[0])]
+
     def transfer_attack_rows(self, track: str, dataset: str, seed: int) -> list[Path]:
-        """Every entry of the transfer matrix of one data set and seed."""
+        """Every entry of the transfer matrix of one data set and seed; none where the suite leaves it out."""
         params = self.robustness(track)
         if params is None or not params.images.transfer:
             return []
@@ -183,13 +205,19 @@ class Grid:
         protocols = [self.transfer_protocol(job.method, eps) for job in jobs]
         return [row for job in jobs for row in self.row_files("transfer_attack", job, protocols)]
 
+    def transfer_attack_state(self, track: str, dataset: str, seed: int) -> str:
+        """What makes a transfer matrix stale besides its inputs: the suite, and the code for every method."""
+        jobs = self.attacked_jobs(track, dataset, seed)
+        codes = [self.code("transfer_attack", job) for job in jobs]
+        params = self.robustness(track)
+        return "-".join([*dict.fromkeys(codes), *([params_hash(params)] if params else [])])
+
     def attack_targets(self, track: str) -> list[Path]:
         """Every row of the robustness suite of a track; none for a track without one."""
         section, rows = self.track(track), []
         for dataset in section.datasets:
             for seed in section.seeds:
-                for job in self.attacked_jobs(track, dataset, seed):
-                    rows += self.row_files("attack", job, self.attack_protocols(job))
+                rows += [row for job in self.attacked_jobs(track, dataset, seed) for row in self.attack_rows(job)]
                 rows += self.transfer_attack_rows(track, dataset, seed)
         return rows
 
