@@ -21,6 +21,8 @@ def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command("tables")(tables_command)
     app.command("compare")(compare_command)
+    app.command("export")(export_command)
+    app.command("check-results")(check_results_command)
 
 
 def load_rows() -> Loaded:
@@ -94,4 +96,64 @@ def compare_command(
             console.width = 160  # nobody wraps a file or a pipe
         console.print(compare_render.as_terminal(comparison, everything))
     if comparison.count(WORSE):
+        raise typer.Exit(1)
+
+
+def export_command(
+    form: Annotated[str, typer.Option("--format", help="csv, markdown or latex: tables; parquet: all rows.")],
+    preset: OnePreset = None,
+    output: Annotated[Path | None, typer.Option(help="File to write; else stdout, or results/rows.parquet.")] = None,
+) -> None:
+    """Export tables as CSV, Markdown or LaTeX (booktabs), or all rows as one parquet file."""
+    from contrastbench.reporting.export import FORMATS, tables_text, write_parquet
+
+    if form not in FORMATS:
+        raise UserError(f"--format {form}: must be {', '.join(FORMATS)}")
+    loaded = load_rows()
+    presets = presets_of(loaded, preset)
+    if form == "parquet":
+        output = output or Path("results/rows.parquet")
+        write_parquet(output, loaded if preset is None else loaded.only(preset))
+    else:
+        text = tables_text(loaded, presets, form)
+        if output is None:
+            typer.echo(text, nl=False)
+            return
+        write_text(output, text)
+    typer.echo(f"written: {output}")
+
+
+def check_results_command(
+    reproduced: Annotated[
+        bool, typer.Option("--reproduced", help="Compare the rows of this run with those committed at HEAD.")
+    ] = False,
+) -> None:
+    """Fail with exit code 1 when a table in results, README or docs is stale against the rows."""
+    from contrastbench.reporting.check import stale_files
+
+    if reproduced:
+        _check_reproduction()
+        return
+    loaded = load_rows()
+    stale = stale_files(loaded)
+    for line in stale:
+        typer.echo(f"contrastbench: {line}; run `contrastbench tables`", err=True)
+    if stale:
+        raise typer.Exit(1)
+    typer.echo(f"results are true to {len(loaded.rows)} rows")
+
+
+def _check_reproduction() -> None:
+    from contrastbench.reporting.check import TOLERANCE, reproduction
+
+    found, problems = reproduction()
+    tell(problems)
+    if not found.total:
+        typer.echo("reproduced: no results are committed at HEAD, so there is nothing to compare with")
+        return
+    typer.echo(found.summary())
+    typer.echo(f"({TOLERANCE}; on the machine that made the committed results, all cells should be identical)")
+    for line in found.outside:
+        typer.echo(f"outside tolerance: {line}", err=True)
+    if found.outside:
         raise typer.Exit(1)
