@@ -99,7 +99,6 @@ def same(first: dict[str, Verdict], second: dict[str, Verdict]) -> bool:
         np.array_equal(first[name].broken, second[name].broken)
         and np.array_equal(first[name].valid, second[name].valid)
         and np.array_equal(first[name].distance, second[name].distance, equal_nan=True)
-        and first[name].passes == second[name].passes
         for name in first
     )
 
@@ -177,7 +176,7 @@ def test_worst_case_of_a_run_is_at_most_every_attack(target: Target, tmp_path: P
 
 def test_the_order_is_fixed_and_nested() -> None:
     assert sorted(attack_order(50)) == list(range(50))
-    assert attack_order(1000)[:5].tolist() == [579, 547, 127, 716, 569]
+    assert attack_order(1000)[:5].tolist() == [459, 206, 222, 162, 711]
 
 
 def test_distances_of_attacks_that_found_nothing_are_the_diameter() -> None:

@@ -12,9 +12,8 @@ import torch
 from foolbox.attacks.base import Attack
 from torch import Tensor, nn
 
-from contrastbench.attacks.geometry import Bounds, Norm, check_inputs, global_seed
+from contrastbench.attacks.geometry import Bounds, Norm, check_inputs, global_seed, require_gradients
 from contrastbench.attacks.recount import Recount, recount
-from contrastbench.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -87,26 +86,16 @@ def _hop_skip_jump(attack: Attack, wrapped: foolbox.PyTorchModel, model: nn.Modu
     """HopSkipJump on the images that are classified correctly, each started from another image of the batch.
 
     Foolbox's own search for a starting point (blended noise) gives up with an error where noise keeps the
-    class; an image that the model puts into another class is a starting point by definition.
+    class; an image that the model puts into another class is a starting point by definition. Where the batch
+    has none (the model gives one class for everything), the attack has failed and the image is left as it is.
     """
     with torch.no_grad():
         predicted = model(x).argmax(1)
     right = torch.nonzero(predicted == y).flatten()
     others = predicted[None, :] != y[right, None]
-    usable = others.any(1)
-    if not bool(usable.all()):
-        raise UserError("HopSkipJump needs images that the model puts into at least two classes")
+    right, others = right[others.any(1)], others[others.any(1)]
     adversarial = x.clone()
     if len(right):
         starts = x[others.int().argmax(1)]
         adversarial[right] = attack(wrapped, x[right], y[right], starting_points=starts, epsilons=None)[0]
     return adversarial
-
-
-def require_gradients(model: nn.Module, image: Tensor, attack: str) -> None:
-    """Refuse a model whose output does not depend on its input through gradients."""
-    with torch.enable_grad():
-        if not model(image.detach().clone().requires_grad_()).requires_grad:
-            raise UserError(
-                f"{attack} needs gradients, and the model's output has none; use Square or HopSkipJump instead"
-            )

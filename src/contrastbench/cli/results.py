@@ -50,12 +50,21 @@ def tell(problems: list[str]) -> None:
         typer.echo(f"contrastbench: {problem}", err=True)
 
 
-def tables_command(preset: OnePreset = None) -> None:
+def tables_command(
+    preset: OnePreset = None,
+    track: Annotated[str | None, typer.Option(help="Only this track's tables and metrics.")] = None,
+    ablation: Annotated[bool, typer.Option("--ablation", help="With --track: its ablation's tables instead.")] = False,
+) -> None:
     """Render results/tables, results/metrics and the marked tables of README and docs from the rows."""
     from contrastbench.reporting.rendered import rendered_files
+    from contrastbench.stages.tables import tables
 
     loaded = load_rows()
-    for path, text in rendered_files(loaded, presets_of(loaded, preset)).items():
+    if track is not None:
+        files = tables(loaded, preset or "default", track, ablation=ablation)
+    else:
+        files = rendered_files(loaded, presets_of(loaded, preset))
+    for path, text in files.items():
         file = Path(path)
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
             write_text(file, text)

@@ -23,7 +23,7 @@ from contrastbench.evaluation.verdicts import (
     to_arrays,
     worst_case,
 )
-from contrastbench.params.robustness import Cell, RobustnessParams
+from contrastbench.params.robustness import WITH_EVERY_ATTACK, Cell, RobustnessParams
 from contrastbench.training.seeds import generator_for, seed_for
 
 FOOLBOX = {"fgsm": "fgsm", "deepfool": "deepfool", "cw": "cw", "hopskipjump": "hopskipjump"}
@@ -151,8 +151,9 @@ def _autoattack_cell(target: Target, cell: Cell, count: int, store: PartialStore
         np.full(count, np.nan, np.float32),  # AutoAttack fills the ball; its distances mean nothing
         spent[1] + passes.images,
         spent[0] + time.perf_counter() - begun,
+        broken_by,
     )
-    store.save(cell.name, to_arrays(verdict) | {"broken_by": broken_by})
+    store.save(cell.name, to_arrays(verdict))
     return verdict
 
 
@@ -187,13 +188,13 @@ def failed_checks(
     target: Target, params: RobustnessParams, dataset: str, head: str, verdicts: dict[str, Verdict]
 ) -> dict[str, list[str]]:
     """The checks of ``sanity`` that this evaluation fails: by cell name, and under ``""`` those on all its rows."""
-    budget, steps = params.budgets[dataset], params.steps
+    budget, steps = params.budget(dataset), params.steps
     main = f"{budget.main:.4g}"
     stands = {name: robust(verdict) for name, verdict in verdicts.items()}
     white = stands[f"pgd-{steps.pgd}-linf@{main}"]
     images, labels = target.images(0, min(params.images.gradient, target.batch_size))
     general = [sanity.gradients_are_useful(sanity.input_gradients(target.model, images, labels))]
-    if head in ("slf", "own"):
+    if head in WITH_EVERY_ATTACK:
         large = stands[f"pgd-{steps.pgd}-linf@{budget.large:.4g}"]
         longer = stands[f"pgd-{steps.pgd_long}-linf@{main}"]
         general += [
@@ -203,6 +204,9 @@ def failed_checks(
         ]
     if f"square@{main}" in stands:
         general.append(sanity.white_box_is_strongest(white, stands[f"square@{main}"], "Square"))
+    nearest = [verdicts[name].distance for name in ("deepfool-l2", "cw-l2") if name in verdicts]
+    if nearest and "hopskipjump-l2" in verdicts:
+        general.append(sanity.white_box_is_nearest(np.minimum.reduce(nearest), verdicts["hopskipjump-l2"].distance))
     own = {name: [sanity.perturbations_are_valid(verdict.valid, name)] for name, verdict in verdicts.items()}
     return {name: [line for line in lines if line] for name, lines in (own | {"": general}).items()}
 

@@ -65,8 +65,7 @@ def overlay(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
-        both_mappings = isinstance(old, dict) and isinstance(value, dict)
-        merged[key] = overlay(old, value) if both_mappings else value
+        merged[key] = overlay(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
 
 

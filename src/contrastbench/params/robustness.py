@@ -6,12 +6,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from contrastbench.errors import UserError
 from contrastbench.params.base import Section
 
 HeadName = Literal["slf", "alf", "aff"]
 
 # Supervised methods: judged by their own classifier (the head ``own``), which gets every attack.
 WITH_CLASSIFIER = ("supervised", "pgd-at", "trades")
+
+# Heads that get every attack; the others get clean images, PGD at every l_inf radius and AutoAttack.
+WITH_EVERY_ATTACK = ("slf", "own")
 
 ALL = sys.maxsize  # images: the whole test split
 
@@ -79,7 +83,6 @@ class Steps(Section):
 
     pgd: int = Field(ge=1)
     pgd_long: int = Field(ge=1)
-    pgd_restarts: int = Field(ge=1)
     deepfool: int = Field(ge=1)
     cw: int = Field(ge=1)
     hopskipjump: int = Field(ge=1)
@@ -160,13 +163,19 @@ class RobustnessParams(Section):
             raise ValueError("slf is missing; the other heads start from it")
         return self
 
+    def budget(self, dataset: str) -> Budget:
+        """The radii of a data set; one without radii is a UserError."""
+        if dataset not in self.budgets:
+            raise UserError(f"robustness.budgets: no radii for {dataset!r}; there are {', '.join(self.budgets)}")
+        return self.budgets[dataset]
+
     def cells(self, dataset: str, head: str) -> list[Cell]:
         """What ``head`` is attacked with, in the order of the run: cheap attacks first."""
-        budget, images, steps = self.budgets[dataset], self.images, self.steps
+        budget, images, steps = self.budget(dataset), self.images, self.steps
         main = budget.main
         few = [Cell("pgd", "linf", eps, images.gradient, steps.pgd) for eps in budget.linf]
         strong = Cell("autoattack", "linf", main, images.autoattack)
-        if head in ("alf", "aff"):
+        if head not in WITH_EVERY_ATTACK:
             return _wanted([Cell("clean", "linf", None, ALL), *few, strong])
         return _wanted(
             [
@@ -190,7 +199,7 @@ class RobustnessParams(Section):
 
     def worst_case_radii(self, dataset: str) -> tuple[float, ...]:
         """The l_inf radii that get a row ``worst-case@EPS``."""
-        return self.budgets[dataset].linf
+        return self.budget(dataset).linf
 
     def heads_of(self, method: str) -> tuple[str, ...]:
         """The heads of a registered method."""
@@ -208,7 +217,7 @@ class RobustnessParams(Section):
 
 def protocol_of(head: str, name: str) -> str:
     """The protocol in a row: ``pgd-20-linf@0.1`` for the linear head, ``aff-pgd-20-linf@0.1`` for another."""
-    return name if head in ("slf", "own") else f"{head}-{name}"
+    return name if head in WITH_EVERY_ATTACK else f"{head}-{name}"
 
 
 def _wanted(cells: list[Cell]) -> list[Cell]:

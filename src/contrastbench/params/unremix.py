@@ -93,7 +93,6 @@ class ImagePretrainParams(PretrainParams):
     encoder: EncoderParams
     projector: ProjectorParams
     augment: AugmentParams
-    training: TrainingParams
     settings: SerializeAsAny[Section]
 
 

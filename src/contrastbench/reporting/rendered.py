@@ -20,16 +20,25 @@ def rendered_files(loaded: Loaded, presets: list[str], root: Path = Path()) -> d
     """Content of every table and metrics file of ``presets``, and of every marked document, by path."""
     files: dict[str, str] = {}
     for preset in presets:
-        for track, rows in by_track(loaded, preset).items():
-            folder = f"{TABLES}/{preset}"
-            files |= _formats(f"{folder}/{track}", tables_of(rows), f"{track}, preset {preset}")
-            ablation = ablation_tables(rows)
-            if ablation:
-                files |= _formats(f"{folder}/{track}-ablation", ablation, f"{track}, ablation, preset {preset}")
-            files[f"{METRICS}/{preset}/{track}.json"] = metrics_json(rows)
+        for track in by_track(loaded, preset):
+            files |= track_files(loaded, preset, track) | ablation_files(loaded, preset, track)
     for document in documents(root):
         files[document.relative_to(root).as_posix()] = with_tables(document, loaded, root)
     return files
+
+
+def track_files(loaded: Loaded, preset: str, track: str) -> dict[str, str]:
+    """Tables and metrics of one track, by path; nothing where it has no rows."""
+    rows = by_track(loaded, preset).get(track, [])
+    tables = _formats(f"{TABLES}/{preset}/{track}", tables_of(rows), f"{track}, preset {preset}")
+    return tables | ({f"{METRICS}/{preset}/{track}.json": metrics_json(rows)} if tables else {})
+
+
+def ablation_files(loaded: Loaded, preset: str, track: str) -> dict[str, str]:
+    """Tables of one track's variants, by path; nothing where there are no rows of variants."""
+    rows = by_track(loaded, preset).get(track, [])
+    heading = f"{track}, ablation, preset {preset}"
+    return _formats(f"{TABLES}/{preset}/{track}-ablation", ablation_tables(rows), heading)
 
 
 def by_track(loaded: Loaded, preset: str) -> dict[str, list[Row]]:

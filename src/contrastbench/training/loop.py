@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -26,17 +27,25 @@ from contrastbench.training.record import TrainingLog
 from contrastbench.training.seeds import generator_for, seed_for
 
 
+class Stored(Protocol):
+    """Stored examples (N, ...): a memory-mapped array, or several read as one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: np.ndarray, /) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class Examples:
     """Training data and how a batch of it becomes tensors.
 
-    x          memory-mapped array (N, ...), as stored
+    x          (N, ...) as stored; a batch is read at sorted positions
     y          (N,) class numbers, or None for unlabeled data
     to_tensor  raw batch on the device -> (B, C, H, W) float32
     augment    (B, C, H, W), generator -> one randomly transformed view
     """
 
-    x: np.ndarray
+    x: Stored
     y: np.ndarray | None
     to_tensor: Callable[[Tensor], Tensor]
     augment: Callable[[Tensor, Generator], Tensor]
