@@ -10,6 +10,8 @@ import typer
 from contrastbench.cli.options import Preset
 from contrastbench.errors import UserError
 from contrastbench.files import write_text
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.steps import steps
 
 if TYPE_CHECKING:  # pandas and scipy are loaded by the commands that need them: every pipeline step starts this program
     from contrastbench.reporting.load import Loaded
@@ -23,6 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command("compare")(compare_command)
     app.command("export")(export_command)
     app.command("check-results")(check_results_command)
+    app.command("report")(report_command)
 
 
 def load_rows() -> Loaded:
@@ -166,3 +169,32 @@ def _check_reproduction() -> None:
         typer.echo(f"outside tolerance: {line}", err=True)
     if found.outside:
         raise typer.Exit(1)
+
+
+def report_command(
+    preset: Preset = "default",
+    output: Annotated[Path | None, typer.Option(help="File to write; else results/report.html.")] = None,
+) -> None:
+    """Write one self-contained, offline HTML page with tables, figures and their provenance."""
+    from contrastbench.reporting.report import build_report
+
+    loaded = load_rows()
+    page = build_report(loaded, preset, _step_graph(preset))
+    if output is None:
+        output = Path("results/report.html" if preset == "default" else f"results/report-{preset}.html")
+    write_text(output, page)
+    typer.echo(f"written: {output} ({len(page.encode()) / 1e6:.1f} MB)")
+
+
+def _step_graph(preset: str) -> dict[str, list[str]]:
+    """Each step of the pipeline with the steps whose outputs it reads."""
+    found = steps(Grid(preset))
+    outputs = {step.name: {*step.files, *step.folders, *step.tracked} for step in found}
+    return {
+        step.name: [
+            name
+            for name, files in outputs.items()
+            if name != step.name and any(path in files or not files.isdisjoint(path.parents) for path in step.inputs)
+        ]
+        for step in found
+    }
