@@ -126,7 +126,7 @@ def test_markdown_says_how_to_read_it_and_latex_uses_booktabs():
 
 
 def test_metrics_json_is_nested_as_dvc_reads_it():
-    content = json.loads(metrics_json([row(seed=0, value=0.5), row(seed=1, value=0.7)]))
+    content = json.loads(metrics_json([row(seed=0, value=0.5), row(seed=1, value=0.7), row("unremix-exp")]))
     assert content == {"mnist5k": {"linear": {"simclr": 0.6}}}
 
 

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from contrastbench.errors import UserError
-from contrastbench.reporting.cells import cells_of
+from contrastbench.reporting.cells import cells_of, is_variant
 from contrastbench.reporting.load import Loaded, rows_of
 from contrastbench.reporting.render import LEGEND, as_csv, as_latex, as_markdown, markdown_grid
 from contrastbench.reporting.rows import Row
@@ -60,9 +60,9 @@ def _formats(stem: str, tables: list[Table], heading: str) -> dict[str, str]:
 
 
 def metrics_json(rows: list[Row]) -> str:
-    """Means as ``{dataset: {protocol: {method: mean}}}``: what ``dvc metrics diff`` compares."""
+    """Means of the registered methods as ``{dataset: {protocol: {method: mean}}}``, for ``dvc metrics diff``."""
     nested: dict[str, dict[str, dict[str, float]]] = {}
-    for key, cell in cells_of(rows).items():
+    for key, cell in cells_of(row for row in rows if not is_variant(row.method)).items():
         nested.setdefault(key.dataset, {}).setdefault(key.protocol, {})[key.method] = round(cell.mean, 6)
     return json.dumps(nested, indent=1) + "\n"
 
