@@ -117,8 +117,9 @@ def cifar_files(name: str, images: np.ndarray, labels: np.ndarray) -> dict[str, 
 @pytest.fixture(params=["cifar10", "cifar100"])
 def cifar(request, tmp_path, monkeypatch):
     """Twelve small batches' worth of pictures in the official layout, whose md5s torchvision takes for official."""
-    import contrastbench.models  # noqa: F401  (makes torchvision importable)
     from torchvision import datasets
+
+    import contrastbench.models  # noqa: F401  (makes torchvision importable)
 
     name = request.param
     reader_name, folder = CIFAR_FOLDERS[name]
@@ -156,8 +157,9 @@ def test_an_unpacked_cifar_folder_is_read_and_each_file_checked(cifar, tmp_path)
 
 
 def test_stl10_archive(tmp_path, monkeypatch):
-    import contrastbench.models  # noqa: F401
     from torchvision.datasets import STL10
+
+    import contrastbench.models  # noqa: F401
 
     x = {"train": pictures(10, 96, 0), "test": pictures(4, 96, 1), "unlabeled": pictures(3, 96, 2)}
     y = {"train": np.arange(10) % 2, "test": np.arange(4) % 2}
