@@ -51,6 +51,9 @@ METHODS: dict[str, str] = {
     "uamix-mae": "contrastbench.methods.uamix_mae:UaMixMAE",
 }
 
+# Methods that start from another method's weights: the stage ``tune`` trains them after ``pretrain`` has trained that.
+TUNED_FROM: dict[str, str] = {"mae-ct": "mae", "uamix-mae": "mae"}
+
 # Reference rows without an encoder: the probe sees the input itself.
 WITHOUT_ENCODER = ("pixels",)
 

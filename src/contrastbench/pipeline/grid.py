@@ -16,7 +16,7 @@ from contrastbench.params.root import Params, Track, load
 from contrastbench.params.unremix import Transfer, UnReMixTrack
 from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.layout import Job, Layout
-from contrastbench.registry import WITHOUT_ENCODER, method_module
+from contrastbench.registry import TUNED_FROM, WITHOUT_ENCODER, method_module
 
 
 @dataclass
@@ -110,7 +110,26 @@ class Grid:
         """The trained weights that this job's features come from; none for rows without an encoder."""
         if job.method in WITHOUT_ENCODER:
             return []
-        return [self.layout.run("pretrain", job) / "model.safetensors"]
+        return [self.trained(job) / "model.safetensors"]
+
+    def training_stage(self, job: Job) -> str:
+        """The stage that trains a job's encoder last: ``pretrain`` or ``tune``."""
+        return "tune" if self.track(job.track).base_method(job.method) in TUNED_FROM else "pretrain"
+
+    def trained(self, job: Job) -> Path:
+        """The folder of a job's trained encoder."""
+        return self.layout.run(self.training_stage(job), job)
+
+    def tuned_from(self, job: Job) -> Job:
+        """The job whose weights a tuned method starts from: the same data set and seed."""
+        source = TUNED_FROM[self.track(job.track).base_method(job.method)]
+        return Job(job.track, job.dataset, source, job.seed)
+
+    def training_code(self, job: Job) -> list[str]:
+        """Fingerprints of the stages that led to a job's encoder."""
+        if self.training_stage(job) == "pretrain":
+            return [self.code("pretrain", job)]
+        return [self.code("pretrain", self.tuned_from(job)), self.code("tune", job)]
 
     def probe_protocols(self, track: str) -> list[str]:
         """Protocols of the stage ``probe``."""
