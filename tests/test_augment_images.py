@@ -17,6 +17,7 @@ from contrastbench.augment.images import (
     to_float,
 )
 from contrastbench.params.images import AugmentParams
+
 from torchvision.transforms import RandomResizedCrop  # isort: skip  (torchvision after contrastbench)
 from torchvision.transforms import functional as reference  # isort: skip
 
