@@ -83,11 +83,11 @@ def test_esc50_refuses_what_is_not_official(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="must name 2000 clips"):
         esc50.clip_table(folder)
     (folder / "audio" / table["filename"][0]).unlink()
-    with pytest.raises(UserError, match="1 clips of esc50.csv are missing"):
+    with pytest.raises(UserError, match=r"1 clips of esc50.csv are missing"):
         esc50.clip_table(folder, clips=250)
     write_sound(folder / "audio" / table["filename"][0])
     table.assign(category="dog").to_csv(folder / "meta" / "esc50.csv", index=False)
-    with pytest.raises(UserError, match="classes of esc50.csv"):
+    with pytest.raises(UserError, match=r"classes of esc50.csv"):
         esc50.clip_table(folder, clips=250)
     (folder / "meta" / "esc50.csv").write_text("something,else\n1,2\n")
     with pytest.raises(UserError, match="has no column 'filename'"):
@@ -115,7 +115,7 @@ def test_a_known_packing_is_verified_and_an_unknown_archive_is_read_by_rules(tmp
 
 
 def test_nothing_at_hand_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no ESC-50 and no ESC-50-master.zip"):
+    with pytest.raises(UserError, match=r"holds no ESC-50 and no ESC-50-master.zip"):
         esc50.ADAPTER.read(tmp_path, PARAMS)
 
 
