@@ -68,10 +68,12 @@ def build_report(
     if not chosen.rows:
         raise UserError(f"no result rows of preset {preset!r} to report; there are rows of: {loaded.presets()}")
     runs = runs_of(root, preset)
-    tracks = [track_section(track, rows, runs, preset, root) for track, rows in by_track(loaded, preset).items()]
+    by_name = by_track(loaded, preset)
+    names = sorted(by_name, key=lambda name: (name not in TITLES, list(TITLES).index(name) if name in TITLES else name))
+    tracks = [track_section(name, by_name[name], runs, preset, root) for name in names]
     pictures, left_out = gallery(root / "runs" / preset / "figures")
     environment = Environment(loader=PackageLoader("contrastbench.reporting"), autoescape=True, trim_blocks=True)
-    environment.filters |= {"plotly_json": plotly_json}
+    environment.filters |= {"plotly_json": plotly_json, "with_code": with_code}
     page = environment.get_template("report.html").render(
         preset=preset,
         tracks=tracks,
@@ -134,3 +136,11 @@ def gallery(folder: Path) -> tuple[list[Picture], list[str]]:
 def plotly_json(chart: Chart) -> Markup:
     """The figure as JSON that is safe inside a script element."""
     return Markup(chart.figure.to_json().replace("<", "\\u003c"))
+
+
+def with_code(text: str) -> Markup:
+    """``text`` as HTML, with what stands between backticks as code."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(parts)
+    )
