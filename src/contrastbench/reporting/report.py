@@ -17,6 +17,7 @@ from contrastbench.reporting.figures import Chart, selection_curves, shot_curves
 from contrastbench.reporting.load import Loaded
 from contrastbench.reporting.metrics import METRICS
 from contrastbench.reporting.provenance import costs, facts
+from contrastbench.reporting.published import HEADING, published_for
 from contrastbench.reporting.render import FAILED, TIE, value_text
 from contrastbench.reporting.rendered import by_track
 from contrastbench.reporting.robustness_figures import attack_heatmap, eps_curves, transfer_matrix
@@ -88,6 +89,8 @@ def build_report(
         plotly=Markup(get_plotlyjs()),
         metrics=METRICS,
         value_text=value_text,
+        published_for=published_for,
+        published_heading=HEADING,
         failed=FAILED,
         tie=TIE,
     )
