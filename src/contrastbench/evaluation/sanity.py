@@ -50,7 +50,7 @@ def white_box_is_strongest(white: np.ndarray, black: np.ndarray, name: str) -> s
 
 
 def white_box_is_nearest(white: np.ndarray, black: np.ndarray) -> str | None:
-    """HopSkipJump does not find clearly nearer images (distances (n,)) than DeepFool and Carlini-Wagner together."""
+    """HopSkipJump does not find clearly nearer images (distances (n,)) than the searches with gradients together."""
     count = min(len(white), len(black))
     white, black = white[:count], black[:count]
     if not clearly_more(black < 0.99 * white, white < 0.99 * black):

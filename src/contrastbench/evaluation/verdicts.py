@@ -1,7 +1,7 @@
 """Per-example verdicts: which attack broke which image at which radius; everything else is read off them.
 
-All attacks on a data set take the first images of one order that is the same for every method and seed
-(:func:`attack_order`), so that two verdicts always compare on their common images.
+At one seed, all attacks on all methods take the first images of the same order (:func:`attack_order`), so that two
+verdicts compare on their common images; each seed has an order of its own, so that seeds together see more images.
 """
 
 import shutil
@@ -49,9 +49,9 @@ class Verdict:
 EMPTY = Verdict(np.zeros(0, bool), np.zeros(0, bool), np.zeros(0, np.float32))
 
 
-def attack_order(count: int) -> np.ndarray:
-    """The order in which the ``count`` test images are attacked: a fixed permutation."""
-    return np.random.default_rng(0).permutation(count)
+def attack_order(count: int, seed: int) -> np.ndarray:
+    """The order in which the ``count`` test images are attacked at ``seed``: a fixed permutation."""
+    return np.random.default_rng(seed).permutation(count)
 
 
 class PartialStore:

@@ -17,9 +17,9 @@ T = TypeVar("T", bound="Section")
 
 
 class Section(BaseModel):
-    """A group of parameters: immutable, refuses unknown keys, converts no types."""
+    """A group of parameters: immutable, refuses unknown keys and infinite numbers, converts no types."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class _Loader(yaml.SafeLoader):
@@ -79,15 +79,16 @@ def validate(model: type[T], content: dict[str, Any], source: Callable[[list[str
         return model.model_validate_json(json.dumps(content))
     except ValidationError as error:
         path = [str(part) for part in error.errors()[0]["loc"]]
-        raise UserError(f"{source(path)}: {_explain(model, error)}") from None
+        raise UserError(f"{source(path)}: {explain(model, error)}") from None
     except TypeError as error:  # a YAML date or another value that JSON does not know
         raise UserError(f"{source([])}: {error}") from None
 
 
-def _explain(model: type[Section], error: ValidationError) -> str:
+def explain(model: type[Section], error: ValidationError) -> str:
+    """The first mistake of ``error`` in one line: key path, value, what is allowed, the nearest valid key."""
     mistake = error.errors()[0]
     path = [str(part) for part in mistake["loc"]]
-    where = ".".join(path) or "(top level)"
+    where = ".".join(path)
     if mistake["type"] == "extra_forbidden":
         siblings = _keys_at(model, path[:-1])
         near = difflib.get_close_matches(path[-1], siblings, n=1, cutoff=0.5)
@@ -98,8 +99,9 @@ def _explain(model: type[Section], error: ValidationError) -> str:
     message = mistake["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     value = mistake["input"]
-    shown = json.dumps(value) if not isinstance(value, dict) else "{...}"
-    return f"{where} = {shown}: {message}"
+    if isinstance(value, dict):  # a rule between several keys, which the message names
+        return f"{where}: {message}" if where else message
+    return f"{where} = {json.dumps(value)}: {message}"
 
 
 def _keys_at(model: type[Section], path: list[str]) -> list[str]:

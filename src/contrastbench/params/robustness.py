@@ -17,6 +17,9 @@ WITH_CLASSIFIER = ("supervised", "pgd-at", "trades")
 # Heads that get every attack; the others get clean images, PGD at every l_inf radius and AutoAttack.
 WITH_EVERY_ATTACK = ("slf", "own")
 
+# Attacks with gradients that search for the smallest l2 perturbation.
+MINIMAL = ("deepfool", "cw", "ddn")
+
 ALL = sys.maxsize  # images: the whole test split
 
 
@@ -58,11 +61,12 @@ class Budget(Section):
 
 
 class Images(Section):
-    """How many test images each family attacks; 0 leaves the family out. All take the first images of one fixed order.
+    """How many test images each family attacks; 0 leaves it out. All take the first images of the seed's order.
 
     gradient    FGSM, our PGD, noise              foolbox     Foolbox's PGD, as a cross-check and for l1
-    minimal     DeepFool and Carlini-Wagner       decision    HopSkipJump
+    minimal     DeepFool, Carlini-Wagner and DDN  decision    HopSkipJump
     autoattack  standard AutoAttack, and APGD-l1  square      Square alone
+    autoattack_tuned  standard AutoAttack on alf and aff
     transfer    each entry of the transfer matrix
     """
 
@@ -71,6 +75,7 @@ class Images(Section):
     minimal: int = Field(ge=0)
     decision: int = Field(ge=0)
     autoattack: int = Field(ge=0)
+    autoattack_tuned: int = Field(ge=0)
     square: int = Field(ge=0)
     transfer: int = Field(ge=0)
 
@@ -85,6 +90,7 @@ class Steps(Section):
     pgd_long: int = Field(ge=1)
     deepfool: int = Field(ge=1)
     cw: int = Field(ge=1)
+    ddn: int = Field(ge=1)
     hopskipjump: int = Field(ge=1)
     square_queries: int = Field(ge=1)
 
@@ -122,7 +128,7 @@ class FineTuningParams(TuningParams):
 class Cell:
     """One attack on one head: what a result row of the robustness suite is about.
 
-    kind   clean, noise, fgsm, pgd, foolbox-pgd, deepfool, cw, hopskipjump, autoattack, apgd or square
+    kind   clean, noise, fgsm, pgd, foolbox-pgd, deepfool, cw, ddn, hopskipjump, autoattack, apgd or square
     eps    None for clean images and for attacks that search for the smallest perturbation
     """
 
@@ -174,8 +180,8 @@ class RobustnessParams(Section):
         budget, images, steps = self.budget(dataset), self.images, self.steps
         main = budget.main
         few = [Cell("pgd", "linf", eps, images.gradient, steps.pgd) for eps in budget.linf]
-        strong = Cell("autoattack", "linf", main, images.autoattack)
         if head not in WITH_EVERY_ATTACK:
+            strong = Cell("autoattack", "linf", main, images.autoattack_tuned)
             return _wanted([Cell("clean", "linf", None, ALL), *few, strong])
         return _wanted(
             [
@@ -188,12 +194,11 @@ class RobustnessParams(Section):
                 *(Cell("pgd", "l2", eps, images.gradient, steps.pgd) for eps in budget.l2),
                 Cell("foolbox-pgd", "linf", main, images.foolbox, steps.pgd),
                 *(Cell("foolbox-pgd", "l1", eps, images.foolbox, steps.pgd) for eps in budget.l1),
-                Cell("deepfool", "l2", None, images.minimal, steps.deepfool),
-                Cell("cw", "l2", None, images.minimal, steps.cw),
+                *(Cell(kind, "l2", None, images.minimal, getattr(steps, kind)) for kind in MINIMAL),
                 Cell("hopskipjump", "l2", None, images.decision, steps.hopskipjump),
                 *(Cell("apgd", "l1", eps, images.autoattack) for eps in budget.l1),
                 Cell("square", "linf", main, images.square, steps.square_queries),
-                strong,
+                Cell("autoattack", "linf", main, images.autoattack),
             ]
         )
 

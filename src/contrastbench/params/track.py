@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from contrastbench.errors import UserError
-from contrastbench.params.base import Section
+from contrastbench.params.base import Section, explain
 from contrastbench.params.evaluation import ProbeParams
 from contrastbench.registry import METHODS, WITHOUT_ENCODER
 
@@ -74,9 +74,7 @@ class TrackParams(Section):
             # Through the model again, so that a variant's values are held to the same ranges.
             return type(settings).model_validate(settings.model_dump() | _as_tuples(changes))
         except ValidationError as error:
-            mistake = error.errors()[0]
-            where = ".".join(map(str, mistake["loc"]))
-            raise ValueError(f"variant {label!r}: {where}: {mistake['msg'].removeprefix('Value error, ')}") from None
+            raise ValueError(f"variant {label!r}: {explain(type(settings), error)}") from None
 
     def checked_settings(self, label: str) -> Section:
         """Like :meth:`settings_of`, with a UserError for the command line."""

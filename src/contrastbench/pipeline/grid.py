@@ -16,7 +16,7 @@ from contrastbench.params.root import Params, Track, load
 from contrastbench.params.unremix import Transfer, UnReMixTrack
 from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.layout import Job, Layout
-from contrastbench.registry import WITHOUT_ENCODER, method_module
+from contrastbench.registry import TUNED_FROM, WITHOUT_ENCODER, method_module
 
 
 @dataclass
@@ -110,7 +110,26 @@ class Grid:
         """The trained weights that this job's features come from; none for rows without an encoder."""
         if job.method in WITHOUT_ENCODER:
             return []
-        return [self.layout.run("pretrain", job) / "model.safetensors"]
+        return [self.trained(job) / "model.safetensors"]
+
+    def training_stage(self, job: Job) -> str:
+        """The stage that trains a job's encoder last: ``pretrain`` or ``tune``."""
+        return "tune" if self.track(job.track).base_method(job.method) in TUNED_FROM else "pretrain"
+
+    def trained(self, job: Job) -> Path:
+        """The folder of a job's trained encoder."""
+        return self.layout.run(self.training_stage(job), job)
+
+    def tuned_from(self, job: Job) -> Job:
+        """The job whose weights a tuned method starts from: the same data set and seed."""
+        source = TUNED_FROM[self.track(job.track).base_method(job.method)]
+        return Job(job.track, job.dataset, source, job.seed)
+
+    def training_code(self, job: Job) -> list[str]:
+        """Fingerprints of the stages that led to a job's encoder."""
+        if self.training_stage(job) == "pretrain":
+            return [self.code("pretrain", job)]
+        return [self.code("pretrain", self.tuned_from(job)), self.code("tune", job)]
 
     def probe_protocols(self, track: str) -> list[str]:
         """Protocols of the stage ``probe``."""
@@ -155,6 +174,19 @@ class Grid:
             if (job.dataset, job.seed) == (dataset, seed) and job.method not in WITHOUT_ENCODER
         ]
 
+    def attack_patterns(self, track: str) -> list[Job]:
+        """One job for each (data set, method or variant) that the suite can attack, its seed left open (0)."""
+        if self.robustness(track) is None:
+            return []
+        section = self.track(track)
+        labels = dict.fromkeys([*section.methods, *section.ablation])
+        return [
+            Job(track, dataset, label, 0)
+            for dataset in section.datasets
+            for label in labels
+            if label not in WITHOUT_ENCODER
+        ]
+
     def attack_heads(self, job: Job) -> tuple[str, ...]:
         """The classifiers that the stage ``attack`` fits on a job's encoder; the first is what transfer judges."""
         params = self.robustness(job.track)
@@ -170,12 +202,21 @@ class Grid:
         params = self.robustness(job.track)
         return params.protocols(job.dataset, self.track(job.track).base_method(job.method)) if params else []
 
+    def attack_rows(self, job: Job) -> list[Path]:
+        """Every row of the stage ``attack`` for one job."""
+        return self.row_files("attack", job, self.attack_protocols(job))
+
     def transfer_protocol(self, source: str, eps: float) -> str:
         """The protocol of one entry of the transfer matrix; the row's method is the target."""
         return f"transfer-from-{source}@{eps:.4g}"
 
+    def transfer_attack_inputs(self, track: str, dataset: str, seed: int) -> list[Path]:
+        """The classifiers of one transfer matrix, and what their encoders were trained to."""
+        jobs = self.attacked_jobs(track, dataset, seed)
+        return [path for job in jobs for path in (*self.weights(job), self.attack_files(job)[0])]
+
     def transfer_attack_rows(self, track: str, dataset: str, seed: int) -> list[Path]:
-        """Every entry of the transfer matrix of one data set and seed."""
+        """Every entry of the transfer matrix of one data set and seed; none where the suite leaves it out."""
         params = self.robustness(track)
         if params is None or not params.images.transfer:
             return []
@@ -183,13 +224,19 @@ class Grid:
         protocols = [self.transfer_protocol(job.method, eps) for job in jobs]
         return [row for job in jobs for row in self.row_files("transfer_attack", job, protocols)]
 
+    def transfer_attack_state(self, track: str, dataset: str, seed: int) -> str:
+        """What makes a transfer matrix stale besides its inputs: the suite, and the code for every method."""
+        jobs = self.attacked_jobs(track, dataset, seed)
+        codes = [self.code("transfer_attack", job) for job in jobs]
+        params = self.robustness(track)
+        return "-".join([*dict.fromkeys(codes), *([params_hash(params)] if params else [])])
+
     def attack_targets(self, track: str) -> list[Path]:
         """Every row of the robustness suite of a track; none for a track without one."""
         section, rows = self.track(track), []
         for dataset in section.datasets:
             for seed in section.seeds:
-                for job in self.attacked_jobs(track, dataset, seed):
-                    rows += self.row_files("attack", job, self.attack_protocols(job))
+                rows += [row for job in self.attacked_jobs(track, dataset, seed) for row in self.attack_rows(job)]
                 rows += self.transfer_attack_rows(track, dataset, seed)
         return rows
 
