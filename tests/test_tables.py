@@ -45,8 +45,8 @@ def test_protocols_are_ordered_by_number_and_split_into_families():
     tables = tables_of([row(protocol=name) for name in protocols])
     assert [[column.protocol for column in table.columns] for table in tables] == [
         ["linear", "low-label-5", "low-label-20"],
-        ["cw-l2"],
         ["pgd-20-linf@0.1"],
+        ["cw-l2"],
     ]
 
 

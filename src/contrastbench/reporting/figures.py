@@ -1,6 +1,7 @@
 """Interactive figures of the report, made by plotly from cells and training histories. Absent data, no figure."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,18 +23,22 @@ class Chart:
     figure: go.Figure
 
 
-def colours(methods: list[str]) -> dict[str, str]:
-    """A colour a method, the same in all figures of a track; readable on light and dark ground."""
-    palette = qualitative.T10
-    return {method: palette[index % len(palette)] for index, method in enumerate(sorted(methods, key=method_order))}
+PALETTE = (*qualitative.T10, *qualitative.Vivid)
+
+
+def colours(methods: Iterable[str]) -> dict[str, str]:
+    """A colour a method, the same in all figures; readable on light and dark ground."""
+    return {
+        method: PALETTE[method_order(method)[0] % len(PALETTE)] for method in sorted(set(methods), key=method_order)
+    }
 
 
 def styled(figure: go.Figure, height: int = 380) -> go.Figure:
     """The look that all figures share; the page sets text and grid colours for light and dark."""
     return figure.update_layout(
         height=height,
-        margin={"l": 55, "r": 15, "t": 30, "b": 45},
-        legend={"orientation": "h", "yanchor": "top", "y": -0.18, "x": 0},
+        margin={"l": 55, "r": 15, "t": 30, "b": 90},
+        legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"size": 13},
@@ -81,7 +86,9 @@ def selection_curves(history: pd.DataFrame) -> list[Chart]:
     )
     charts = []
     for dataset, group in logged.groupby("dataset", sort=False):
-        figure = _curves(group, {name: title for name, title in SELECTION.items() if group[name].notna().any()})
+        figure = _curves(
+            group, {name: title for name, title in SELECTION.items() if name in group and group[name].notna().any()}
+        )
         if "false_negatives_base" in group:
             level = float(group["false_negatives_base"].mean())
             figure.add_hline(y=level, line_dash="dot", line_color="#888", row=1, col=1)  # type: ignore[arg-type]
@@ -93,7 +100,7 @@ def _curves(group: pd.DataFrame, panels: dict[str, str]) -> go.Figure:
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     figure = make_subplots(rows, columns, subplot_titles=list(panels.values()), horizontal_spacing=0.12)
-    colour = colours(list(group["method"].unique()))
+    colour = colours(group["method"])
     for place, name in enumerate(panels):
         for method in colour:
             for index, (_, run) in enumerate(group[group["method"] == method].groupby("seed")):
@@ -144,7 +151,7 @@ def shot_curves(cells: dict[Key, Cell]) -> list[Chart]:
 def accuracy_lines(lines: dict[str, list[tuple[float, Cell]]], axis: str) -> go.Figure:
     """Accuracy in per cent over a number: a line a method, bars of one standard deviation."""
     figure = go.Figure()
-    colour = colours(list(lines))
+    colour = colours(lines)
     for method in colour:
         points = sorted(lines[method], key=lambda point: point[0])
         figure.add_scatter(
@@ -181,15 +188,19 @@ def simplex(runs: list[Run], cells: dict[Key, Cell], protocol: str = "linear") -
                 text=[f"{value:.1f}" for value in accuracy],
                 hovertext=shown,
                 mode="markers+text",
-                textposition="top center",
-                marker={"size": 18, "color": accuracy, "colorscale": "Viridis", "colorbar": {"title": "%"}},
+                textposition="middle right",
+                marker={"size": 18, "color": accuracy, "colorscale": "Viridis"},
                 cliponaxis=False,
             )
         )
-        axes = {f"{side}axis": {"title": {"text": name}} for side, name in zip("abc", NAMES, strict=True)}
+        axes = {
+            f"{side}axis": {"title": {"text": name}, "showticklabels": False}
+            for side, name in zip("abc", NAMES, strict=True)
+        }
         figure.update_layout(ternary={"sum": 1, "bgcolor": "rgba(0,0,0,0)", **axes})
         reading = f"{protocol} top-1 of UnReMix for each mixture of its three scores; the middle weighs them alike."
-        charts.append(Chart(f"The simplex of UnReMix's weights on {dataset}", reading, styled(figure, 460)))
+        figure = styled(figure).update_layout(margin={"l": 60, "r": 60, "t": 50, "b": 40})
+        charts.append(Chart(f"The simplex of UnReMix's weights on {dataset}", reading, figure))
     return charts
 
 

@@ -17,6 +17,7 @@ from contrastbench.reporting.figures import Chart, selection_curves, shot_curves
 from contrastbench.reporting.load import Loaded
 from contrastbench.reporting.metrics import METRICS
 from contrastbench.reporting.provenance import costs, facts
+from contrastbench.reporting.published import HEADING, published_for
 from contrastbench.reporting.render import FAILED, TIE, value_text
 from contrastbench.reporting.rendered import by_track
 from contrastbench.reporting.robustness_figures import attack_heatmap, eps_curves, transfer_matrix
@@ -68,10 +69,12 @@ def build_report(
     if not chosen.rows:
         raise UserError(f"no result rows of preset {preset!r} to report; there are rows of: {loaded.presets()}")
     runs = runs_of(root, preset)
-    tracks = [track_section(track, rows, runs, preset, root) for track, rows in by_track(loaded, preset).items()]
+    by_name = by_track(loaded, preset)
+    names = sorted(by_name, key=lambda name: (name not in TITLES, list(TITLES).index(name) if name in TITLES else name))
+    tracks = [track_section(name, by_name[name], runs, preset, root) for name in names]
     pictures, left_out = gallery(root / "runs" / preset / "figures")
     environment = Environment(loader=PackageLoader("contrastbench.reporting"), autoescape=True, trim_blocks=True)
-    environment.filters |= {"plotly_json": plotly_json}
+    environment.filters |= {"plotly_json": plotly_json, "with_code": with_code}
     page = environment.get_template("report.html").render(
         preset=preset,
         tracks=tracks,
@@ -86,6 +89,8 @@ def build_report(
         plotly=Markup(get_plotlyjs()),
         metrics=METRICS,
         value_text=value_text,
+        published_for=published_for,
+        published_heading=HEADING,
         failed=FAILED,
         tie=TIE,
     )
@@ -134,3 +139,11 @@ def gallery(folder: Path) -> tuple[list[Picture], list[str]]:
 def plotly_json(chart: Chart) -> Markup:
     """The figure as JSON that is safe inside a script element."""
     return Markup(chart.figure.to_json().replace("<", "\\u003c"))
+
+
+def with_code(text: str) -> Markup:
+    """``text`` as HTML, with what stands between backticks as code."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(parts)
+    )

@@ -93,8 +93,18 @@ def _heatmap(cells: dict[tuple[str, str], Cell], across: list[str], down: list[s
     values = [[None if cell is None else round(100 * cell.mean, 2) for cell in line] for line in matrix]
     figure = go.Figure(
         go.Heatmap(
-            z=values, x=columns, y=rows, texttemplate="%{z:.0f}", colorscale="Viridis", zmin=0, zmax=100, xgap=1, ygap=1
+            z=values,
+            x=columns,
+            y=rows,
+            texttemplate="%{z:.0f}",
+            colorscale="Viridis",
+            zmin=0,
+            zmax=100,
+            xgap=1,
+            ygap=1,
+            showscale=False,
         )
     )
-    figure.update_yaxes(autorange="reversed").update_xaxes(title_text=axis, side="top")
-    return styled(figure, 120 + 26 * len(rows)).update_layout(margin={"l": 150, "t": 70})
+    figure.update_yaxes(autorange="reversed", dtick=1, automargin=True, showgrid=False)
+    figure.update_xaxes(title_text=axis, side="top", dtick=1, automargin=True, showgrid=False)
+    return styled(figure, 120 + 28 * len(rows)).update_layout(margin={"l": 20, "t": 60, "b": 10})
