@@ -86,7 +86,7 @@ def test_mode_and_gradients_come_back_when_the_loss_fails():
 
 @pytest.mark.parametrize(("images", "eps"), [(torch.full((2, 1, 8, 8), 1.5), 0.1), (torch.rand(2, 1, 8, 8), -0.1)])
 def test_what_no_attack_can_mean_is_refused(images, eps):
-    with pytest.raises(UserError, match="eps = -0.1|attacks expect"):
+    with pytest.raises(UserError, match=r"eps = -0\.1|attacks expect"):
         attack(small_model(), images, torch.zeros(2, dtype=torch.int64), eps=eps)
 
 

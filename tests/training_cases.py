@@ -3,6 +3,7 @@
 from functools import cache
 
 import torch
+from conftest import REPOSITORY
 from sklearn.datasets import load_digits
 from torch import Tensor
 
@@ -29,7 +30,6 @@ AUGMENT = AugmentParams(
 )
 SMALL = {
     "encoder": EncoderParams(architecture="resnet-slim", width=8, stem_stride=1),
-    "projector": ProjectorParams(hidden=32, output=16),
     "augment": AUGMENT,
 }
 
@@ -42,12 +42,14 @@ def images_and_labels(count: int) -> tuple[Tensor, Tensor]:
     return images, torch.from_numpy(digits.target[:count]).long()
 
 
-def params_of(name: str, **settings: object) -> ImagePretrainParams:
-    """The default parameters of a method, on a small network and with changed settings."""
-    params = load().swaro.pretrain(name, "digits")
+def params_of(name: str, embedding: int = 16, **settings: object) -> ImagePretrainParams:
+    """The default parameters of a method, on a small network with embeddings of 16 and with changed settings."""
+    params = load(root=REPOSITORY).swaro.pretrain(name, "digits")
     known = params.settings
     changed = type(known).model_validate(known.model_dump() | settings)
-    return params.model_copy(update=SMALL | {"settings": changed})
+    return params.model_copy(
+        update=SMALL | {"settings": changed, "projector": ProjectorParams(hidden=32, output=embedding)}
+    )
 
 
 def make_method(name: str, seed: int = 0, **settings: object) -> Method:
