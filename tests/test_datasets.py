@@ -247,9 +247,12 @@ def test_an_unknown_data_set_names_the_nearest():
 def test_every_adapter_says_what_a_reader_must_know(name):
     source = adapter(name)
     assert source.name == name and source.licence and source.source and source.split_rule
-    assert len(set(source.classes)) == len(source.classes) > 1
+    assert len(set(source.classes)) == len(source.classes)
+    assert len(source.classes) > 1 or name == "audioset20k", (
+        "AudioSet's clips have several labels: it is unlabeled here"
+    )
     for archive in source.archives:
-        assert len(archive.digest) == {"md5": 32, "sha256": 64}[archive.algorithm]
+        assert archive.digest is None or len(archive.digest) == {"md5": 32, "sha256": 64}[archive.algorithm]
         assert archive.url.startswith("http") and archive.name
 
 

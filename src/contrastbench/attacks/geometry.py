@@ -90,6 +90,15 @@ def check_inputs(images: Tensor, bounds: Bounds, eps: Radius) -> None:
         )
 
 
+def require_gradients(model: nn.Module, image: Tensor, attack: str) -> None:
+    """Refuse a model whose output does not depend on its input through gradients."""
+    with torch.enable_grad():
+        if not model(image.detach().clone().requires_grad_()).requires_grad:
+            raise UserError(
+                f"{attack} needs gradients, and the model's output has none; use Square or HopSkipJump instead"
+            )
+
+
 @contextmanager
 def global_seed(seed: int) -> Iterator[None]:
     """Seed torch's global generators for a library that draws from them, and give their state back afterwards."""
@@ -99,11 +108,15 @@ def global_seed(seed: int) -> Iterator[None]:
 
 
 class ImagePasses:
-    """Counts the images that go through a model: ``with ImagePasses(model) as passes: ...; passes.images``."""
+    """Counts the images that go through a model: ``with ImagePasses(model) as passes: ...; passes.images``.
+
+    ``forward_only`` are those of them that went through with gradients off.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self.images = 0
+        self.forward_only = 0
 
     def __enter__(self) -> "ImagePasses":
         self._handle = self._model.register_forward_pre_hook(self._count)
@@ -111,6 +124,8 @@ class ImagePasses:
 
     def _count(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self.images += len(inputs[0])
+        if not torch.is_grad_enabled():
+            self.forward_only += len(inputs[0])
 
     def __exit__(self, *_: object) -> None:
         self._handle.remove()

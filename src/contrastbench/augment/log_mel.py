@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from contrastbench.datasets.base import SAMPLE_RATE
 from contrastbench.errors import UserError
 
-SAMPLE_RATE = 16_000
 WINDOW, SHIFT, FFT = 400, 160, 512  # 25 ms, 10 ms, the next power of two
 PREEMPHASIS = 0.97
 LOW_HZ, HIGH_HZ = 20.0, SAMPLE_RATE / 2
@@ -31,7 +31,7 @@ def log_mel(waveforms: Tensor, mels: int) -> Tensor:
     """Log-mel energies (B, frames, mels) of waveforms (B, samples) in [-1, 1] at 16 kHz; float32.
 
     The waveform's mean is removed, then each window's; pre-emphasis 0.97 (the first sample is its own
-    predecessor), periodic-free Hann window, power spectrum, triangular mel filters from 20 Hz to 8 kHz, natural
+    predecessor), symmetric Hann window, power spectrum, triangular mel filters from 20 Hz to 8 kHz, natural
     logarithm of at least float32's epsilon. Raises UserError for clips shorter than one window.
     """
     if waveforms.shape[1] < WINDOW:

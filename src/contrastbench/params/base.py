@@ -44,14 +44,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read one YAML mapping; a missing or malformed file is a UserError of one line."""
     if not path.is_file():
         raise UserError(f"{path}: no such parameter file")
+    return parse_yaml(path.read_bytes(), str(path))
+
+
+def parse_yaml(text: bytes, source: str) -> dict[str, Any]:
+    """Read one YAML mapping from ``text``; ``source`` leads the message of the UserError for a malformed one."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        content = yaml.load(text.decode("utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise UserError(f"{path}: the top level must be a mapping of sections")
+        raise UserError(f"{source}: the top level must be a mapping of sections")
     return content
 
 
