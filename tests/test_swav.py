@@ -155,3 +155,10 @@ def test_queue_keeps_the_newest_of_each_view_and_says_when_it_is_full():
     restored = EmbeddingQueue(2, 5, 1)
     restored.load_state_dict(queue.state_dict())
     assert restored.full(0) and torch.equal(restored.embeddings, queue.embeddings)
+
+
+def test_scores_that_say_nothing_give_ln_k():
+    """Cosines in 10,000 dimensions are almost 0: posteriors are uniform whatever the codes are."""
+    scores = [cosines(64, 30, seed, dimension=10_000) for seed in range(2)]
+    codes = [sinkhorn_codes(s, epsilon=0.05, iterations=3) for s in scores]
+    assert swapped_prediction_loss(scores, codes, temperature=0.1).item() == pytest.approx(math.log(30), rel=0.01)

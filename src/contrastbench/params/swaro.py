@@ -132,7 +132,9 @@ class SwaroTrack(TrackParams):
 
     @model_validator(mode="after")
     def _prototypes_fit_and_radii_are_known(self) -> "SwaroTrack":
-        for label in {*self.methods, *self.ablation, *self.variants}.difference(WITHOUT_ENCODER):
+        for label in dict.fromkeys((*self.methods, *self.ablation, *self.variants)):
+            if label in WITHOUT_ENCODER:
+                continue
             try:
                 check_columns(self.settings_of(label), self.training.batch_size)
             except ValueError as error:

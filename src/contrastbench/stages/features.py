@@ -18,7 +18,7 @@ def features(grid: Grid, job: Job, *, device: str = "cpu") -> None:
     data = open_prepared(grid.data_folder(job))
     params = grid.pretrain_params(job)
     if params is None:  # a reference row without an encoder
-        arrays = {split: _input_features(data, split) for split in data.meta.splits if split != "unlabeled"}
+        arrays = {split: input_features(data, split) for split in data.meta.splits if split != "unlabeled"}
     else:
         method = load_method(grid.trained(job), params, data, job.seed)
         arrays = encode(method, data, device)
@@ -35,6 +35,7 @@ def encode(method: Method, data: Prepared, device: str) -> dict[str, np.ndarray]
     }
 
 
-def _input_features(data: Prepared, split: str) -> np.ndarray:
+def input_features(data: Prepared, split: str) -> np.ndarray:
+    """What stands for features where there is no encoder: pixels, or statistics of spectrograms over time."""
     x = data.x(split)
     return pixel_features(x) if data.meta.modality == "image" else spectrogram_statistics(x)
