@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from contrastbench.cli import app
 from contrastbench.errors import UserError
 from contrastbench.pipeline import plan as plan_module
+from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.plan import keep_plan, make_plan, plan_against_actual
 from contrastbench.reporting.estimate import START_S, Measured, Task, estimate
 
@@ -129,7 +130,10 @@ def test_snakemake_itself_is_understood(project):
     result = CliRunner().invoke(app, ["plan", "--preset", "smoke"])
     assert result.exit_code == 0, result.output
     numbers = {words[1]: words[3] for line in result.output.splitlines() if len(words := line.split()) > 5}
-    assert numbers["pretrain"] == "3" and numbers["features"] == "4" and numbers["tables"] == "1"
+    grid = Grid("smoke")
+    jobs = [job for track in grid.params.tracks for job in grid.jobs(track)]
+    assert int(numbers["features"]) == len(jobs) and int(numbers["tables"]) == len(grid.params.tracks)
+    assert int(numbers["pretrain"]) == sum(grid.pretrain_params(job) is not None for job in jobs)
     assert "time: " in result.output and "downloads: none" in result.output
     kept = json.loads((project / "runs/smoke/plan.json").read_text())
     assert {job["stage"] for job in kept} == {"pretrain"}
