@@ -27,3 +27,8 @@ class PretrainParams(Section):
 
     track: str
     method: str
+
+    @property
+    def stage(self) -> str:
+        """Name of the stage that trains it; its folder holds the weights."""
+        return "pretrain"

@@ -9,19 +9,21 @@ from pydantic import Field
 from contrastbench.errors import UserError
 from contrastbench.params.base import Section, overlay, read_yaml, validate
 from contrastbench.params.data import DataParams
+from contrastbench.params.uamix import UaMixTrack
 from contrastbench.params.unremix import UnReMixTrack
 
-Track = UnReMixTrack
+Track = UnReMixTrack | UaMixTrack
 DEFAULT = "default"
-TRACKS = ("unremix",)
+TRACKS = ("unremix", "uamix")
 
 
 class Params(Section):
     """Every number of a run. ``tracks`` says which systems a preset runs."""
 
-    tracks: tuple[Literal["unremix"], ...] = Field(min_length=1)
+    tracks: tuple[Literal["unremix", "uamix"], ...] = Field(min_length=1)
     data: DataParams
     unremix: UnReMixTrack
+    uamix: UaMixTrack
 
     def track(self, name: str) -> Track:
         """The section of one track; an unknown name is a UserError."""

@@ -28,7 +28,7 @@ def features(
         arrays = {split: _input_features(data, split) for split in data.meta.splits if split != "unlabeled"}
     else:
         assert params is not None
-        method = load_method(layout.run("pretrain", job), params, data, job.seed)
+        method = load_method(layout.run(params.stage, job), params, data, job.seed)
         arrays = encode(method, data, device)
     write_features(layout.run("features", job), arrays)
 

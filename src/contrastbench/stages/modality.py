@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 from torch import Generator, Tensor
 
+from contrastbench.augment.audio import augment_spectrograms
 from contrastbench.augment.images import augment_images, to_float
 from contrastbench.datasets.store import Prepared
+from contrastbench.params.audio import AudioAugmentParams
 from contrastbench.params.images import AugmentParams
 
 
@@ -16,8 +18,10 @@ def to_tensor_for(data: Prepared) -> Callable[[Tensor], Tensor]:
     return lambda raw: raw.float().unsqueeze(1)
 
 
-def augmentation_for(params: AugmentParams) -> Callable[[Tensor, Generator], Tensor]:
+def augmentation_for(params: AugmentParams | AudioAugmentParams) -> Callable[[Tensor, Generator], Tensor]:
     """One random view of a batch, drawn from the generator."""
+    if isinstance(params, AudioAugmentParams):
+        return lambda spectrograms, generator: augment_spectrograms(spectrograms, params, generator)
     return lambda images, generator: augment_images(images, params, generator)
 
 
