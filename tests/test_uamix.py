@@ -132,7 +132,7 @@ def test_every_arm_moves_just_what_its_step_learns(track, label):
         else:
             assert {name.split(".")[2] for name in encoder_moved if "blocks" in name} == {"2", "3"}
             assert "encoder.norm.weight" in encoder_moved
-            assert not any(m.training for m in method.encoder.blocks[:2].modules())
+            assert not any(m.training for block in method.encoder.blocks[:2] for m in block.modules())
             assert method.encoder.blocks[3].training
         assert any(name.startswith("head.") for name in moved)
         assert torch.equal(method.encoder.pos_embed, built(track, label).encoder.pos_embed)
@@ -158,8 +158,6 @@ def test_rates_decay_layer_by_layer(track):
         number = int(name.split(".")[2]) if "blocks" in name else None
         expected = 1.0 if number is None else 0.65 ** (4 - number)  # the final norm is not scaled
         assert rate == pytest.approx(expected), name
-    # The specification's own figures: block 11 of 12 learns at 0.65, block 6 at 0.0754.
-    assert 0.65 ** (12 - 6) == pytest.approx(0.0754, abs=1e-4)
 
 
 @pytest.mark.parametrize(("label", "both"), [("uamix-mae", True), ("uamix-one-sided", False), ("mae-ct", True)])
@@ -191,19 +189,20 @@ def test_mixtures_are_made_of_raw_spectrograms_and_feed_the_queue(track):
     own = (mixture == batch.clean) | (mixture == batch.clean.flip(0))
     assert own.all() and not torch.equal(mixture, batch.clean)
     assert method.head.queue_ids[:8].tolist() == list(range(8))
-    with torch.no_grad():
-        method.head.eval()
     assert method.head.queue_next.item() == 8
 
 
 def test_no_mixing_gives_identity_labels_and_hard_labels_do_so_too(track, monkeypatch):
     seen = {}
+    original = ContrastiveTuning.contrast
+
+    def record(self, first, second, labels, ids, step):
+        seen[label] = labels
+        return original(self, first, second, labels, ids, step)
+
+    monkeypatch.setattr(ContrastiveTuning, "contrast", record)
     for label in ("uamix-mae", "uamix-input-only", "mae-ct"):
         method = built(track, label)
-        original = method.contrast
-        monkeypatch.setattr(
-            method, "contrast", lambda a, b, labels, *rest, _l=label, _o=original: seen.update({_l: labels}) or _o(a, b, labels, *rest)
-        )  # fmt: skip
         method.training_step(batch_for(method), step_for())
     assert torch.equal(seen["mae-ct"], torch.eye(8)) and torch.equal(seen["uamix-input-only"], torch.eye(8))
     assert not torch.equal(seen["uamix-mae"], torch.eye(8))
@@ -278,7 +277,9 @@ def run_both(track, data_folder, label="uamix-mae"):
     return layout.run("tune", job)
 
 
-@pytest.mark.parametrize("kill_at", [1, 4, 7, 10])  # two steps of 6 updates each, a checkpoint every second
+@pytest.mark.parametrize(
+    "kill_at", [3, 6, 10]
+)  # in step 1, between the steps, in step 2; each has 6 updates, a checkpoint every 2
 def test_killed_tuning_continues_bit_identical(track, data_folder, tmp_path, monkeypatch, kill_at):
     monkeypatch.chdir(tmp_path)
     whole = load_file(run_both(track, data_folder) / "model.safetensors")
@@ -374,14 +375,15 @@ def test_preset_paper_takes_two_tuning_steps_at_full_size(repository):
         method.begin(step)
         method.train()
         optimizer = build_optimizer(method, step.training)
-        before = {n: p.detach().clone() for n, p in method.encoder.named_parameters() if n.startswith("blocks")}
+        before = [block.mlp.fc1.weight.detach().clone() for block in method.encoder.blocks]
         loss = method.training_step(batch, step_for(number))["loss"]
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         method.after_step(step_for(number))
         assert torch.isfinite(loss)
-        moved = {int(n.split(".")[1]) for n, p in method.encoder.named_parameters() if n in before and not torch.equal(p, before[n])}  # fmt: skip
+        after = [block.mlp.fc1.weight for block in method.encoder.blocks]
+        moved = {number for number in range(12) if not torch.equal(before[number], after[number])}
         assert moved == (set() if step is params.head_step else set(range(6, 12)))
 
 

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from contrastbench import __version__
-from contrastbench.cli import data, pipeline, train, tune
+from contrastbench.cli import audio, data, pipeline, train, tune
 from contrastbench.errors import UserError
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (data, train, tune, pipeline):
+for module in (data, audio, train, tune, pipeline):
     module.register(app)
 
 

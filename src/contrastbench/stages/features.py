@@ -25,7 +25,7 @@ def features(
     """
     data = open_prepared(data_folder)
     if job.method in WITHOUT_ENCODER:
-        arrays = {split: _input_features(data, split) for split in data.meta.splits if split != "unlabeled"}
+        arrays = {split: input_features(data, split) for split in data.meta.splits if split != "unlabeled"}
     else:
         assert params is not None
         method = load_method(layout.run(params.stage, job), params, data, job.seed)
@@ -43,6 +43,7 @@ def encode(method: Method, data: Prepared, device: str) -> dict[str, np.ndarray]
     }
 
 
-def _input_features(data: Prepared, split: str) -> np.ndarray:
+def input_features(data: Prepared, split: str) -> np.ndarray:
+    """What stands for features where there is no encoder: pixels, or statistics of spectrograms over time."""
     x = data.x(split)
     return pixel_features(x) if data.meta.modality == "image" else spectrogram_statistics(x)

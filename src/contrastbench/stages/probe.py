@@ -18,9 +18,12 @@ SPLITS = ("train", "validation", "test")
 
 def labelled(features: dict[str, np.ndarray], data: Prepared, split: str) -> Labelled:
     """Features and labels of one split; their counts must agree."""
-    if len(features[split]) != len(data.y(split)):
-        raise UserError(f"{split}: {len(features[split])} features for {len(data.y(split))} labels; extract them again")
-    return Labelled(features[split], np.asarray(data.y(split)))
+    labels = data.y(split)
+    if labels is None:
+        raise UserError(f"{data.folder}: split {split!r} has no labels to judge by")
+    if len(features[split]) != len(labels):
+        raise UserError(f"{split}: {len(features[split])} features for {len(labels)} labels; extract them again")
+    return Labelled(features[split], np.asarray(labels))
 
 
 def training_record(grid: Grid, job: Job) -> tuple[str, dict]:
