@@ -22,7 +22,7 @@ from contrastbench.datasets import (
     voxceleb1,
 )
 from contrastbench.datasets.base import Split
-from contrastbench.datasets.clips import read_splits
+from contrastbench.datasets.clips import opened, read_splits
 from contrastbench.datasets.fetch import fetch
 from contrastbench.datasets.store import carve_validation, open_prepared
 from contrastbench.errors import UserError
@@ -354,27 +354,44 @@ def test_another_soundfont_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.realdata
+def test_real_spoken_digits(real_data: Path, tmp_path: Path) -> None:
+    if not (real_data / "fsdd_8k_flac.zip").is_file():
+        pytest.skip(f"no fsdd_8k_flac.zip in {real_data}")
+    meta = prepare("fsdd", tmp_path / "raw", tmp_path / "data", PARAMS, real_data, show_progress=False)
+    counts = {split: facts.count for split, facts in meta.splits.items()}
+    assert counts == {"train": 2000, "validation": 500, "test": 500}
+    data = open_prepared(tmp_path / "data")
+    for split in counts:
+        y = data.y(split)
+        assert y is not None and np.bincount(y).tolist() == [counts[split] // 10] * 10
+    seconds = np.diff(data.column("train", "offsets")) / 16_000
+    assert 0.1 < seconds.min() < seconds.mean() < 0.6
+
+
+@pytest.mark.realdata
 @pytest.mark.parametrize(
-    ("name", "archive", "counts"),
+    ("name", "module", "table", "counts"),
     [
-        ("fsdd", "fsdd_8k_flac.zip", {"train": 2000, "validation": 500, "test": 500}),
-        ("fsdd-official", "fsdd_8k_flac.zip", {"train": 2400, "validation": 300, "test": 300}),
-        ("esc50", "esc50_16k_opus32.zip", {"train": 1200, "validation": 398, "test": 402}),
+        ("esc50", esc50, esc50.clip_table, {"train": 1200, "validation": 398, "test": 402}),
         (
             "speechcommands-test",
-            "speech_commands_v0.02_test_opus24.zip",
+            speechcommands_test,
+            speechcommands_test.split_table,
             {"train": 3075, "validation": 658, "test": 1157},
         ),
     ],
 )
-def test_real_archives(name: str, archive: str, counts: dict[str, int], real_data: Path, tmp_path: Path) -> None:
-    if not (real_data / archive).is_file():
-        pytest.skip(f"no {archive} in {real_data}")
-    meta = prepare(name, tmp_path / "raw", tmp_path / "data", PARAMS, real_data, show_progress=False)
-    assert {split: facts.count for split, facts in meta.splits.items()} == counts
-    data = open_prepared(tmp_path / "data")
-    if name != "fsdd-official":  # every speaker is in each of its splits
-        groups = [set(np.asarray(data.column(split, "group")).tolist()) for split in counts]
-        assert sum(map(len, groups)) == len(set().union(*groups))
-    for split in counts:
-        assert set(data.y(split).tolist()) == set(range(len(meta.classes)))  # type: ignore[union-attr]
+def test_real_archives(name: str, module, table, counts: dict[str, int], real_data: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Every name and label, the samples of 20 clips of each split."""
+    packing = module.ARCHIVE.alternatives[0].name
+    if not (real_data / packing).is_file():
+        pytest.skip(f"no {packing} in {real_data}")
+    assert fetch(adapter(name), tmp_path, real_data) == [tmp_path / packing]
+    with opened(tmp_path, module.ARCHIVE, module.FOLDER) as folder:
+        clips = table(folder)
+        assert clips["split"].value_counts().to_dict() == counts
+        assert (clips.groupby("group")["split"].nunique() == 1).all()
+        assert set(clips["y"]) == set(range(len(adapter(name).classes)))
+        splits = read_splits(clips.groupby("split").head(20), tmp_path, PARAMS)
+    length = 80_000 if name == "esc50" else 16_000
+    assert all(set(np.diff(split.columns["offsets"]).tolist()) == {length} for split in splits.values())

@@ -176,10 +176,11 @@ def report_command(
     output: Annotated[Path | None, typer.Option(help="File to write; else results/report.html.")] = None,
 ) -> None:
     """Write one self-contained, offline HTML page with tables, figures and their provenance."""
+    from contrastbench.pipeline.plan import plan_against_actual
     from contrastbench.reporting.report import build_report
 
     loaded = load_rows()
-    page = build_report(loaded, preset, _step_graph(preset))
+    page = build_report(loaded, preset, _step_graph(preset), plan=plan_against_actual(preset))
     if output is None:
         output = Path("results/report.html" if preset == "default" else f"results/report-{preset}.html")
     write_text(output, page)

@@ -4,10 +4,10 @@ import difflib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from contrastbench.errors import UserError
-from contrastbench.params.base import Section, overlay, read_yaml, validate
+from contrastbench.params.base import Section, overlay, read_yaml, validate, without_repeats
 from contrastbench.params.data import DataParams
 from contrastbench.params.swaro import SwaroTrack
 from contrastbench.params.unremix import UnReMixTrack
@@ -24,6 +24,11 @@ class Params(Section):
     data: DataParams
     unremix: UnReMixTrack
     swaro: SwaroTrack
+
+    @field_validator("tracks")
+    @classmethod
+    def _none_stands_twice(cls, values: tuple) -> tuple:
+        return without_repeats(values)
 
     def track(self, name: str) -> Track:
         """The section of one track; an unknown name is a UserError."""

@@ -192,6 +192,14 @@ class Grid:
         params = self.robustness(job.track)
         return params.heads_of(self.track(job.track).base_method(job.method)) if params else ()
 
+    def attack_rule(self, job: Job) -> str:
+        """Snakemake's name of the rule that attacks a job's method."""
+        return _rule_name("attack", job.track, job.dataset, job.method)
+
+    def transfer_attack_rule(self, track: str, dataset: str) -> str:
+        """Snakemake's name of the rule of one transfer matrix."""
+        return _rule_name("transfer_attack", track, dataset)
+
     def attack_files(self, job: Job) -> list[Path]:
         """What the stage ``attack`` leaves besides rows: every head's weights, and the verdict on every image."""
         folder = self.layout.run("attack", job)
@@ -251,7 +259,8 @@ class Grid:
 
     def rows(self, track: str) -> list[Path]:
         """Every row of a track that the default target asks for."""
-        return [row for job in self.jobs(track) for row in self.rows_of(job)] + self.transfer_rows(track)
+        probed = [row for job in self.jobs(track) for row in self.rows_of(job)]
+        return probed + self.transfer_rows(track) + self.attack_targets(track)
 
     def tables(self, track: str) -> list[Path]:
         """The rendered tables of a track."""
@@ -267,10 +276,16 @@ class Grid:
 
     def ablation_rows(self, track: str) -> list[Path]:
         """Every row of a track's ablation."""
-        return [row for job in self.ablation_jobs(track) for row in self.rows_of(job)]
+        jobs = self.ablation_jobs(track)
+        return [row for job in jobs for row in (*self.rows_of(job), *self.attack_rows(job))]
 
     def ablation_tables(self, track: str) -> list[Path]:
         """The rendered tables of a track's ablation; none where the preset does not run the track."""
         if track not in self.params.tracks:
             return []
         return [self.layout.tables / f"{track}-ablation.{ending}" for ending in ("md", "csv", "tex")]
+
+
+def _rule_name(*parts: str) -> str:
+    """Letters, digits and underscores, as Snakemake wants them."""
+    return "_".join(parts).replace("-", "_")
