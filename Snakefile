@@ -53,18 +53,20 @@ rule all:
 
 rule unremix_ablation:
     input:
-        GRID.ablation_targets("unremix"),
+        GRID.ablation_tables("unremix"),
 
 
 rule swaro_ablation:
     input:
-        GRID.ablation_targets("swaro"),
+        GRID.ablation_tables("swaro"),
 
 
 rule uamix_ablation:
     input:
-        GRID.ablation_targets("uamix"),
+        GRID.ablation_tables("uamix"),
 
 
 include: "rules/data.smk"
 include: "rules/representation.smk"
+include: "rules/robustness.smk"
+include: "rules/results.smk"

@@ -141,6 +141,12 @@ def test_fewer_classes_than_the_standard_targets(images: torch.Tensor, labels: t
     assert int((state.broken_by >= 0).sum()) > 0
 
 
+def test_too_few_classes_for_the_targeted_loss_are_refused(images: torch.Tensor) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).eval().requires_grad_(False)
+    with pytest.raises(UserError, match="at least 4 classes; the model has 3"):
+        autoattack(net, images[:4], net(images[:4]).argmax(1), FEW, seed=0, device=CPU)
+
+
 @pytest.mark.parametrize("norm", ["l2", "l1"])
 def test_other_norms_stay_inside_their_ball(
     model: nn.Module, images: torch.Tensor, labels: torch.Tensor, norm: str

@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from contrastbench.attacks.pgd import pgd
@@ -17,6 +15,7 @@ from contrastbench.errors import UserError
 from contrastbench.evaluation.classifiers import (
     Classifier,
     Training,
+    centre_and_scale,
     check_logits,
     divergence,
     fine_tuned,
@@ -25,7 +24,7 @@ from contrastbench.evaluation.classifiers import (
     standard_linear,
 )
 from contrastbench.evaluation.features import extract_features
-from contrastbench.evaluation.linear_probe import Labelled
+from contrastbench.evaluation.labelled import Labelled
 from contrastbench.params.robustness import FineTuningParams, TuningParams
 
 CPU = torch.device("cpu")
@@ -76,11 +75,22 @@ def start(encoder: nn.Module, digits: tuple) -> Classifier:
 def test_the_folded_layer_is_scikit_learns_classifier(classes: int) -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(classes, size=300)
-    features = (rng.normal(size=(300, 7)) * 10 ** rng.uniform(-2, 2, 7) + labels[:, None]).astype(np.float32)
-    fitted = make_pipeline(StandardScaler(), LogisticRegression()).fit(features, labels)
-    logits = fold(fitted)(torch.from_numpy(features))
+    features = (40 * rng.normal(size=(300, 7)) + 100 + labels[:, None]).astype(np.float32)
+    mean, scale = centre_and_scale(features)
+    assert abs(scale - 40) < 3 and np.allclose(mean, 100 + (classes - 1) / 2, atol=8)
+    fitted = LogisticRegression().fit((features - mean) / scale, labels)
+    logits = fold(fitted, mean, scale)(torch.from_numpy(features))
     assert logits.shape == (300, classes)
-    assert np.allclose(logits.softmax(1).detach().numpy(), fitted.predict_proba(features), atol=1e-4)
+    expected = fitted.predict_proba((features - mean) / scale)
+    assert np.allclose(logits.softmax(1).detach().numpy(), expected, atol=1e-4)
+
+
+def test_a_feature_that_hardly_varies_gets_no_huge_weight(start: Classifier, digits: tuple) -> None:
+    """The encoder's smallest features deviate by 1e-5; per-feature standardisation would turn them into weights."""
+    deviations = extract_features(start.encoder, digits[0][:1000], to_tensor, device=CPU).std(0)
+    assert deviations.max() > 1000 * deviations[deviations > 0].min()
+    scale_free = start.head.weight.norm(dim=0).detach().numpy()
+    assert scale_free[deviations < 0.01 * deviations.max()].max() < scale_free.max()
 
 
 def accuracies(model: nn.Module, digits: tuple) -> tuple[float, float]:

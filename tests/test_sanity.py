@@ -50,6 +50,15 @@ def test_noise() -> None:
     assert "random noise is stronger" in (sanity.noise_is_weaker(share(30), share(90)) or "")
 
 
+def test_minimal_distances() -> None:
+    white = np.linspace(0.1, 1, 16)
+    assert sanity.white_box_is_nearest(white, 1.1 * white[:12]) is None
+    assert sanity.white_box_is_nearest(white, 0.995 * white) is None, "within rounding"
+    assert sanity.white_box_is_nearest(np.zeros(16), np.zeros(16)) is None, "misclassified without an attack"
+    assert "nearer images than gradients do (12 of 12)" in (sanity.white_box_is_nearest(white, 0.5 * white[:12]) or "")
+    assert "12 of 12" in (sanity.white_box_is_nearest(np.full(16, np.inf), white[:12]) or "")
+
+
 def test_validity() -> None:
     assert sanity.perturbations_are_valid(share(100), "fgsm") is None
     assert "fgsm: 3 of 100 images left the ball" in (sanity.perturbations_are_valid(share(97), "fgsm") or "")
@@ -126,5 +135,5 @@ def test_a_masked_model_is_found_out(honest: nn.Module, data: tuple) -> None:
         ]
 
     assert judged(honest) == [None] * 5
-    findings = judged(Masked(honest))
+    findings = judged(Masked(honest).eval())
     assert all(findings[:3]), "blocked at a large radius, weaker than Square, zero gradients"

@@ -33,8 +33,9 @@ CELLS = [
     Cell("pgd", "l2", 0.8, 40, 5),
     Cell("foolbox-pgd", "l1", 5.0, 20, 5),
     Cell("deepfool", "l2", None, 20, 10),
+    Cell("ddn", "l2", None, 20, 10),
     Cell("hopskipjump", "l2", None, 10, 2),
-    Cell("apgd", "l1", 5.0, 20),
+    Cell("apgd", "l1", 5.0, 20, 4),
     Cell("square", "linf", 0.15, 20, 50),
     Cell("autoattack", "linf", 0.15, 24),
 ]
@@ -99,7 +100,6 @@ def same(first: dict[str, Verdict], second: dict[str, Verdict]) -> bool:
         np.array_equal(first[name].broken, second[name].broken)
         and np.array_equal(first[name].valid, second[name].valid)
         and np.array_equal(first[name].distance, second[name].distance, equal_nan=True)
-        and first[name].passes == second[name].passes
         for name in first
     )
 
@@ -175,9 +175,10 @@ def test_worst_case_of_a_run_is_at_most_every_attack(target: Target, tmp_path: P
     assert not (worst[0.15] & verdicts["pgd-5-l2@0.8"].broken[:20]).all()
 
 
-def test_the_order_is_fixed_and_nested() -> None:
-    assert sorted(attack_order(50)) == list(range(50))
-    assert attack_order(1000)[:5].tolist() == [579, 547, 127, 716, 569]
+def test_the_order_is_fixed_and_each_seed_has_its_own() -> None:
+    assert sorted(attack_order(50, 0)) == list(range(50))
+    assert attack_order(1000, 0)[:5].tolist() == [459, 206, 222, 162, 711], "rows of other versions are paired with it"
+    assert set(attack_order(1000, 0)[:50]) != set(attack_order(1000, 1)[:50])
 
 
 def test_distances_of_attacks_that_found_nothing_are_the_diameter() -> None:

@@ -27,9 +27,9 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = folder / path.name
     try:
         yield temporary
-        if path.is_dir() and temporary.is_dir():
-            shutil.rmtree(path)
         _flush(temporary)
+        if path.is_dir() and temporary.is_dir():
+            os.replace(path, folder / f"{path.name}.old")  # a folder cannot be replaced; this goes with the temporary
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -55,12 +55,14 @@ def _declare_torchaudio_without_extension() -> None:
 
     module = types.ModuleType("torchaudio._extension")
     module.__spec__ = importlib.machinery.ModuleSpec("torchaudio._extension", None)
-    module._IS_TORCHAUDIO_EXT_AVAILABLE = False
-    module._IS_RIR_AVAILABLE = False
-    module._IS_ALIGN_AVAILABLE = False
-    module.lazy_import_sox_ext = lambda: None
-    module.fail_if_no_align = unavailable
-    module.fail_if_no_rir = unavailable
+    vars(module).update(
+        _IS_TORCHAUDIO_EXT_AVAILABLE=False,
+        _IS_RIR_AVAILABLE=False,
+        _IS_ALIGN_AVAILABLE=False,
+        lazy_import_sox_ext=lambda: None,
+        fail_if_no_align=unavailable,
+        fail_if_no_rir=unavailable,
+    )
     sys.modules["torchaudio._extension"] = module
 
 

@@ -15,13 +15,14 @@ import pyautoattack
 import torch
 from torch import Tensor, nn
 
-from contrastbench.attacks.foolbox_attacks import require_gradients
-from contrastbench.attacks.geometry import Bounds, Norm, check_inputs, global_seed
+from contrastbench.attacks.geometry import Bounds, Norm, check_inputs, global_seed, require_gradients
 from contrastbench.attacks.recount import recount
+from contrastbench.errors import UserError
 
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
 ROBUST = -1  # broken_by: no attack broke the image
 CLEAN = -2  # broken_by: misclassified without any attack
+FEWEST_CLASSES = 4  # the targeted DLR loss divides by a difference of the 1st, 3rd and 4th logits
 UNIT: Bounds = (0.0, 1.0)  # AutoAttack knows no other bounds
 
 
@@ -97,7 +98,9 @@ def build(model: nn.Module, settings: Settings, seed: int, classes: int, device:
     front.apgd_targeted.n_target_classes = min(front.apgd_targeted.n_target_classes, classes - 1)
     front.fab.n_target_classes = min(front.fab.n_target_classes, classes - 1)
     if settings.iterations is not None:
-        front.apgd.n_iter = front.apgd_targeted.n_iter = front.fab.n_iter = settings.iterations
+        front.fab.n_iter = settings.iterations
+        for apgd in (front.apgd, front.apgd_targeted):  # n_iter_orig is what its l1 schedule divides up
+            apgd.n_iter = apgd.n_iter_orig = settings.iterations
     if settings.queries is not None:
         front.square.n_queries = settings.queries
     return front
@@ -129,6 +132,8 @@ def autoattack(
             state.refused = torch.zeros(len(images), dtype=torch.bool)
             state.broken_by = torch.where(torch.cat(predicted) == labels.cpu(), ROBUST, CLEAN)
         classes = model(images[:1].to(device)).shape[1]
+        if classes < FEWEST_CLASSES and "apgd-t" in settings.attacks:
+            raise UserError(f"AutoAttack needs at least {FEWEST_CLASSES} classes; the model has {classes}")
         front = build(model, settings, seed, classes, device)
         while state.attack < len(settings.attacks):
             name = settings.attacks[state.attack]

@@ -90,6 +90,15 @@ def check_inputs(images: Tensor, bounds: Bounds, eps: Radius) -> None:
         )
 
 
+def require_gradients(model: nn.Module, image: Tensor, attack: str) -> None:
+    """Refuse a model whose output does not depend on its input through gradients."""
+    with torch.enable_grad():
+        if not model(image.detach().clone().requires_grad_()).requires_grad:
+            raise UserError(
+                f"{attack} needs gradients, and the model's output has none; use Square or HopSkipJump instead"
+            )
+
+
 @contextmanager
 def global_seed(seed: int) -> Iterator[None]:
     """Seed torch's global generators for a library that draws from them, and give their state back afterwards."""

@@ -1,16 +1,18 @@
-"""Commands ``fingerprint``, ``run``, ``record`` and ``restore``: where Snakemake and DVC meet."""
+"""Commands ``fingerprint``, ``dvc-file``, ``run``, ``record`` and ``restore``: where Snakemake and DVC meet."""
 
 from typing import Annotated
 
 import typer
 
+from contrastbench.pipeline.dvc_file import DVC_FILE, write_dvc_file
 from contrastbench.pipeline.grid import Grid
-from contrastbench.pipeline.record import record, restore, run_stage, write_fingerprints
+from contrastbench.pipeline.record import record, restore, run_step, write_fingerprints
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command("fingerprint")(fingerprint_command)
+    app.command("dvc-file")(dvc_file_command)
     app.command("run")(run_command)
     app.command("record")(record_command)
     app.command("restore")(restore_command)
@@ -18,14 +20,18 @@ def register(app: typer.Typer) -> None:
 
 def fingerprint_command() -> None:
     """Refresh the files by which DVC sees that a step's code has changed in meaning."""
-    grid = Grid()
-    for path in write_fingerprints(grid, grid.fingerprint_folder):
+    for path in write_fingerprints(Grid()):
         typer.echo(f"changed: {path}")
 
 
-def run_command(stage: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")]) -> None:
+def dvc_file_command() -> None:
+    """Render dvc.yaml anew after methods, data sets or tracks in params.yaml have changed."""
+    typer.echo(f"{DVC_FILE}: {'written' if write_dvc_file(Grid()) else 'already fits params.yaml'}")
+
+
+def run_command(step: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")]) -> None:
     """Make one DVC stage's outputs through Snakemake; `dvc repro` calls this."""
-    raise typer.Exit(run_stage(Grid(), stage))
+    raise typer.Exit(run_step(Grid(), step))
 
 
 def record_command() -> None:

@@ -1,26 +1,29 @@
 """Classifiers on top of encoders: what the attacks attack. Pixels in [0, 1] in, logits out.
 
-slf   standard linear: logistic regression on frozen, standardised features of clean images (spec 3, LE)
+slf   standard linear: logistic regression on frozen features of clean images (spec 3, LE)
 alf   robust linear (r-LE): the linear head trained on PGD examples of the whole network, encoder frozen in eval mode
 aff   adversarial full fine-tuning: TRADES or PGD adversarial training of the whole network
 
+Features are centred and divided by ONE number, so that settings fit all encoders, and this is folded into the linear
+layer. Dividing each feature by its own deviation, as the probe of clean accuracy does, would not do here: a feature
+that hardly varies on clean images would get a huge weight, and moves by thousands of its deviations under attack.
 Every choice (the L2 strength of slf) is made on validation data; alf and aff take the last epoch.
 """
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.pipeline import Pipeline
+from sklearn.linear_model import LogisticRegression
 from torch import Generator, Tensor, nn
 
 from contrastbench.attacks.pgd import pgd
 from contrastbench.errors import UserError
 from contrastbench.evaluation.features import extract_features
-from contrastbench.evaluation.linear_probe import Labelled, fit_linear
+from contrastbench.evaluation.labelled import Labelled
 from contrastbench.params.robustness import FineTuningParams, TuningParams
 
 
@@ -37,14 +40,18 @@ class Classifier(nn.Module):
         return self.head(self.encoder(images))
 
 
-def fold(fitted: Pipeline) -> nn.Linear:
-    """The linear layer equal to a fitted (StandardScaler, LogisticRegression): W (x - m) / s + b in one step.
+def centre_and_scale(features: np.ndarray) -> tuple[np.ndarray, float]:
+    """The mean (D,) of ``features`` (N, D), and the root mean square of their distances from it, over all entries."""
+    return features.mean(0), max(float(np.sqrt(features.var(0).mean())), 1e-12)
 
-    Two classes give one row of coefficients in scikit-learn; here they are the logits 0 and w x + b.
+
+def fold(regression: LogisticRegression, mean: np.ndarray, scale: float) -> nn.Linear:
+    """The linear layer equal to ``regression`` on (features - mean) / scale: W (f - m) / s + b in one step.
+
+    Two classes give one row of coefficients in scikit-learn; here they are the logits 0 and w f + b.
     """
-    scaler, regression = fitted[0], fitted[-1]
-    weight = regression.coef_ / scaler.scale_
-    bias = regression.intercept_ - weight @ scaler.mean_
+    weight = regression.coef_ / scale
+    bias = regression.intercept_ - weight @ mean
     if len(weight) == 1:
         weight, bias = np.concatenate([0 * weight, weight]), np.concatenate([0 * bias, bias])
     linear = nn.Linear(weight.shape[1], weight.shape[0])
@@ -57,9 +64,21 @@ def fold(fitted: Pipeline) -> nn.Linear:
 def standard_linear(
     encoder: nn.Module, train: Labelled, validation: Labelled, strengths: tuple[float, ...], seed: int
 ) -> tuple[Classifier, dict[str, float]]:
-    """slf: the classifier on ``encoder``, and what was chosen. ``train`` and ``validation`` hold its features."""
-    fitted, strength, accuracy = fit_linear(train, validation, strengths, seed)
-    return Classifier(encoder, fold(fitted)), {"C": strength, "validation_accuracy": accuracy}
+    """slf: the classifier on ``encoder``, and what was chosen. ``train`` and ``validation`` hold its features.
+
+    ``strengths`` are scikit-learn's C; ties on validation data go to the smaller one.
+    """
+    mean, scale = centre_and_scale(train.features)
+    scaled, held_out = (train.features - mean) / scale, (validation.features - mean) / scale
+    best: tuple[LogisticRegression, float, float] | None = None
+    for strength in sorted(strengths):
+        regression = LogisticRegression(C=strength, max_iter=1000, tol=1e-4, random_state=seed)
+        regression.fit(scaled, train.labels)
+        accuracy = float(np.mean(regression.predict(held_out) == validation.labels))
+        if best is None or accuracy > best[2]:
+            best = regression, strength, accuracy
+    assert best is not None, "the grid of strengths has at least one entry (params.robustness)"
+    return Classifier(encoder, fold(best[0], mean, scale)), {"C": best[1], "validation_accuracy": best[2]}
 
 
 class Training:
@@ -87,18 +106,17 @@ class Training:
 def robust_linear(
     start: Classifier, training: Training, params: TuningParams, *, eps: float, generator: Generator
 ) -> Classifier:
-    """alf: a copy of ``start`` (slf) whose head is trained on PGD examples only; the encoder does not change.
+    """alf: a copy of ``start`` (slf) whose head is trained anew, on PGD examples only; the encoder does not change.
 
-    The head is trained on standardised features (statistics of the clean training images), so that one learning
-    rate fits all encoders; the standardisation is folded into the returned layer.
+    It starts at zero and sees features scaled as for slf.
     """
     model = copy.deepcopy(start).eval().requires_grad_(False)
     index = training.first(params.max_examples or len(training.y))
     features = extract_features(model.encoder, _rows(training.x, index), training.to_tensor, device=training.device)
-    mean = torch.from_numpy(features.mean(0)).to(training.device)
-    scale = torch.from_numpy(features.std(0)).to(training.device).clamp_min(1e-6)
-    weight = (model.head.weight * scale).requires_grad_()
-    bias = (model.head.bias + model.head.weight @ mean).requires_grad_()
+    centre, scale = centre_and_scale(features)
+    mean = torch.from_numpy(centre).to(training.device)
+    weight = torch.zeros_like(model.head.weight).requires_grad_()
+    bias = torch.zeros_like(model.head.bias).requires_grad_()
 
     def put_back() -> None:
         with torch.no_grad():
@@ -109,8 +127,8 @@ def robust_linear(
         put_back()
         adversarial = _training_attack(model, images, labels, params, eps, generator)
         with torch.no_grad():
-            standardised = (model.encoder(adversarial) - mean) / scale
-        F.cross_entropy(F.linear(standardised, weight, bias), labels).backward()
+            scaled = (model.encoder(adversarial) - mean) / scale
+        F.cross_entropy(F.linear(scaled, weight, bias), labels).backward()
     put_back()
     return model
 
@@ -118,12 +136,14 @@ def robust_linear(
 def fine_tuned(
     start: Classifier, training: Training, params: FineTuningParams, *, eps: float, generator: Generator
 ) -> Classifier:
-    """aff: a copy of ``start`` (slf) with all weights trained by TRADES or PGD adversarial training.
+    """aff: a copy of ``start`` with all weights trained by TRADES or PGD adversarial training, the head from zero.
 
     TRADES (Zhang et al. 2019, arXiv 1901.08573, equation 5): CE(f(x), y) + beta KL(f(x) || f(x')), where x'
     maximises the KL term; PGD-AT: CE(f(x'), y). The attack sees BatchNorm in eval mode.
     """
     model = copy.deepcopy(start).requires_grad_(True)
+    nn.init.zeros_(model.head.weight)  # as ACL's fine-tuning does: slf's weights are of no use once features move
+    nn.init.zeros_(model.head.bias)
     index = training.first(params.max_examples or len(training.y))
     for images, labels in _epochs(list(model.parameters()), training, index, params, generator):
         model.eval()
@@ -145,7 +165,9 @@ def divergence(clean: Tensor, adversarial: Tensor) -> Tensor:
     return F.kl_div(adversarial.log_softmax(1), clean.log_softmax(1), log_target=True, reduction="batchmean")
 
 
-def _epochs(parameters, training: Training, index: np.ndarray, params: TuningParams, generator: Generator):  # type: ignore[no-untyped-def]
+def _epochs(
+    parameters: list[Tensor], training: Training, index: np.ndarray, params: TuningParams, generator: Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield batches; after each, step SGD on the gradients that the caller left, along a cosine schedule."""
     optimizer = torch.optim.SGD(parameters, params.learning_rate, momentum=0.9, weight_decay=params.weight_decay)
     size = min(params.batch_size, len(index))

@@ -23,10 +23,10 @@ from contrastbench.evaluation.verdicts import (
     to_arrays,
     worst_case,
 )
-from contrastbench.params.robustness import Cell, RobustnessParams
+from contrastbench.params.robustness import MINIMAL, WITH_EVERY_ATTACK, Cell, RobustnessParams
 from contrastbench.training.seeds import generator_for, seed_for
 
-FOOLBOX = {"fgsm": "fgsm", "deepfool": "deepfool", "cw": "cw", "hopskipjump": "hopskipjump"}
+FOOLBOX = ("fgsm", *MINIMAL, "hopskipjump")
 AUTOATTACK = {"autoattack": aa.STANDARD, "apgd": ("apgd-ce",), "square": ("square",)}
 
 
@@ -37,7 +37,7 @@ class Target:
     model      returns logits, in eval mode, on ``device``, without parameter gradients
     x, y       stored test arrays, possibly memory-mapped; only batches of them go to the device
     to_tensor  stored batch -> (B, C, H, W) in [0, 1]
-    seed       with a cell's name, decides every random number of its attack
+    seed       decides the order of the images and, with a cell's name, every random number of its attack
     """
 
     model: nn.Module
@@ -50,7 +50,7 @@ class Target:
 
     def images(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Images and labels ``start`` to ``stop`` of the order in which all attacks take them."""
-        chosen = attack_order(len(self.y))[start:stop]
+        chosen = attack_order(len(self.y), self.seed)[start:stop]
         raw = torch.from_numpy(np.array(self.x[chosen])).to(self.device)
         return self.to_tensor(raw).contiguous(), torch.from_numpy(np.array(self.y[chosen])).to(self.device)
 
@@ -92,7 +92,7 @@ def _attack_batch(target: Target, cell: Cell, images: Tensor, labels: Tensor, st
     """One batch of any attack but AutoAttack, recounted. Its random stream hangs on seed, cell and position."""
     model, norm, stream = target.model, _norm(cell), ("attack", target.seed, cell.name, start)
     if cell.kind in FOOLBOX or cell.kind == "foolbox-pgd":
-        name = FOOLBOX.get(cell.kind, f"pgd-{cell.norm}")
+        name = cell.kind if cell.kind in FOOLBOX else f"pgd-{cell.norm}"
         steps = cell.steps or None
         return run_foolbox(name, model, images, labels, seed=seed_for(*stream), eps=cell.eps, steps=steps)[1]
     generator = generator_for(target.device, *stream)
@@ -110,7 +110,14 @@ def _attack_batch(target: Target, cell: Cell, images: Tensor, labels: Tensor, st
 def _autoattack_cell(target: Target, cell: Cell, count: int, store: PartialStore) -> Verdict:
     """AutoAttack, one of its attacks, or Square alone; the store holds pyautoattack's place in its list."""
     assert cell.eps is not None
-    settings = aa.Settings(cell.eps, _norm(cell), AUTOATTACK[cell.kind], target.batch_size, queries=cell.steps or None)
+    settings = aa.Settings(
+        cell.eps,
+        _norm(cell),
+        AUTOATTACK[cell.kind],
+        target.batch_size,
+        iterations=cell.steps if cell.kind == "apgd" else None,
+        queries=cell.steps if cell.kind == "square" else None,
+    )
     saved = store.load(cell.name)
     if "broken" in saved:
         return from_arrays(saved)
@@ -151,8 +158,9 @@ def _autoattack_cell(target: Target, cell: Cell, count: int, store: PartialStore
         np.full(count, np.nan, np.float32),  # AutoAttack fills the ball; its distances mean nothing
         spent[1] + passes.images,
         spent[0] + time.perf_counter() - begun,
+        broken_by,
     )
-    store.save(cell.name, to_arrays(verdict) | {"broken_by": broken_by})
+    store.save(cell.name, to_arrays(verdict))
     return verdict
 
 
@@ -187,13 +195,13 @@ def failed_checks(
     target: Target, params: RobustnessParams, dataset: str, head: str, verdicts: dict[str, Verdict]
 ) -> dict[str, list[str]]:
     """The checks of ``sanity`` that this evaluation fails: by cell name, and under ``""`` those on all its rows."""
-    budget, steps = params.budgets[dataset], params.steps
+    budget, steps = params.budget(dataset), params.steps
     main = f"{budget.main:.4g}"
     stands = {name: robust(verdict) for name, verdict in verdicts.items()}
     white = stands[f"pgd-{steps.pgd}-linf@{main}"]
     images, labels = target.images(0, min(params.images.gradient, target.batch_size))
     general = [sanity.gradients_are_useful(sanity.input_gradients(target.model, images, labels))]
-    if head in ("slf", "own"):
+    if head in WITH_EVERY_ATTACK:
         large = stands[f"pgd-{steps.pgd}-linf@{budget.large:.4g}"]
         longer = stands[f"pgd-{steps.pgd_long}-linf@{main}"]
         general += [
@@ -203,6 +211,9 @@ def failed_checks(
         ]
     if f"square@{main}" in stands:
         general.append(sanity.white_box_is_strongest(white, stands[f"square@{main}"], "Square"))
+    nearest = [verdicts[name].distance for name in (f"{kind}-l2" for kind in MINIMAL) if name in verdicts]
+    if nearest and "hopskipjump-l2" in verdicts:
+        general.append(sanity.white_box_is_nearest(np.minimum.reduce(nearest), verdicts["hopskipjump-l2"].distance))
     own = {name: [sanity.perturbations_are_valid(verdict.valid, name)] for name, verdict in verdicts.items()}
     return {name: [line for line in lines if line] for name, lines in (own | {"": general}).items()}
 

@@ -49,6 +49,15 @@ def white_box_is_strongest(white: np.ndarray, black: np.ndarray, name: str) -> s
     )
 
 
+def white_box_is_nearest(white: np.ndarray, black: np.ndarray) -> str | None:
+    """HopSkipJump does not find clearly nearer images (distances (n,)) than the searches with gradients together."""
+    count = min(len(white), len(black))
+    white, black = white[:count], black[:count]
+    if not clearly_more(black < 0.99 * white, white < 0.99 * black):
+        return None
+    return f"HopSkipJump finds nearer images than gradients do ({int((black < white).sum())} of {count}): they mislead"
+
+
 def noise_is_weaker(noise: np.ndarray, fgsm: np.ndarray) -> str | None:
     """Random noise of the same radius does less harm than one gradient step."""
     if not clearly_more(fgsm, noise):

@@ -1,7 +1,7 @@
 """Per-example verdicts: which attack broke which image at which radius; everything else is read off them.
 
-All attacks on a data set take the first images of one order that is the same for every method and seed
-(:func:`attack_order`), so that two verdicts always compare on their common images.
+At one seed, all attacks on all methods take the first images of the same order (:func:`attack_order`), so that two
+verdicts compare on their common images; each seed has an order of its own, so that seeds together see more images.
 """
 
 import shutil
@@ -24,6 +24,8 @@ class Verdict:
     valid     (n,) bool: the attack's image was finite, inside the ball and inside [0, 1]
     distance  (n,) float32: norm of the perturbation (see attacks/recount.py)
     passes    images through the model; seconds: wall time
+    broken_by (n,) int64, AutoAttack only: position in its list of the attack that broke the image, -1 for none,
+              -2 where the image is misclassified without any
     """
 
     broken: np.ndarray
@@ -31,6 +33,7 @@ class Verdict:
     distance: np.ndarray
     passes: int = 0
     seconds: float = 0.0
+    broken_by: np.ndarray | None = None
 
     def joined(self, more: "Verdict") -> "Verdict":
         """This verdict, and then the one on the images that follow."""
@@ -46,9 +49,9 @@ class Verdict:
 EMPTY = Verdict(np.zeros(0, bool), np.zeros(0, bool), np.zeros(0, np.float32))
 
 
-def attack_order(count: int) -> np.ndarray:
-    """The order in which the ``count`` test images are attacked: a fixed permutation."""
-    return np.random.default_rng(0).permutation(count)
+def attack_order(count: int, seed: int) -> np.ndarray:
+    """The order in which the ``count`` test images are attacked at ``seed``: a fixed permutation."""
+    return np.random.default_rng(seed).permutation(count)
 
 
 class PartialStore:
@@ -85,7 +88,8 @@ class PartialStore:
 
 def to_arrays(verdict: Verdict) -> dict[str, np.ndarray]:
     """A verdict as arrays for an ``.npz`` file."""
-    return {name: np.asarray(getattr(verdict, name)) for name in _FIELDS}
+    arrays = {name: np.asarray(getattr(verdict, name)) for name in _FIELDS}
+    return arrays if verdict.broken_by is None else arrays | {"broken_by": verdict.broken_by}
 
 
 def from_arrays(arrays: dict[str, np.ndarray]) -> Verdict:
@@ -98,6 +102,7 @@ def from_arrays(arrays: dict[str, np.ndarray]) -> Verdict:
         arrays["distance"].astype(np.float32),
         int(arrays["passes"]),
         float(arrays["seconds"]),
+        arrays.get("broken_by"),
     )
 
 
@@ -114,8 +119,11 @@ def read_verdicts(path: Path) -> dict[str, Verdict]:
         raise UserError(f"{path}: no such file; run the stage attack first")
     with np.load(path) as archive:
         arrays = dict(archive)
-    names = list(dict.fromkeys(key.rpartition("/")[0] for key in arrays))
-    return {name: from_arrays({field: arrays[f"{name}/{field}"] for field in _FIELDS}) for name in names}
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    for key, array in arrays.items():
+        name, _, field = key.rpartition("/")
+        parts.setdefault(name, {})[field] = array
+    return {name: from_arrays(fields) for name, fields in parts.items()}
 
 
 def robust(verdict: Verdict) -> np.ndarray:

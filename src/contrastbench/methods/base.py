@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any, Self
 
 from torch import Generator, Tensor, nn
 
@@ -48,6 +49,11 @@ class Method(nn.Module, ABC):
     number_of_views: int = 2
     uses_labels: bool = False
     trains: bool = True  # False: a reference row of untrained weights
+
+    @classmethod
+    @abstractmethod
+    def from_params(cls, params: Any, input_shape: tuple[int, int, int], number_of_classes: int) -> Self:
+        """A freshly initialised method: ``params`` is the track's ``PretrainParams``, ``input_shape`` (C, H, W)."""
 
     @abstractmethod
     def training_step(self, batch: Batch, step: Step) -> dict[str, Tensor]:

@@ -30,7 +30,8 @@ class HCL(ContrastiveMethod):
 
     def diagnose(self, batch: Batch, labels: Tensor) -> dict[str, float]:
         """How often heavily weighted negatives are false ones."""
-        z = normalized_pair(*(self.project(view).output for view in batch.views))
+        first, second = (self.project(view).output for view in batch.views)
+        z = normalized_pair(first, second)
         negative = negative_mask(len(labels), "both", z.device)
         weight = torch.exp(self.settings.beta * (z @ z.T) / self.settings.temperature)
         return selection_report(weight, negative, labels.repeat(2))

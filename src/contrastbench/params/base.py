@@ -17,9 +17,17 @@ T = TypeVar("T", bound="Section")
 
 
 class Section(BaseModel):
-    """A group of parameters: immutable, refuses unknown keys, converts no types."""
+    """A group of parameters: immutable, refuses unknown keys and infinite numbers, converts no types."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def without_repeats(values: tuple) -> tuple:
+    """``values``, for a validator of a list in which nothing may stand twice; ValueError where something does."""
+    twice = [value for position, value in enumerate(values) if value in values[:position]]
+    if twice:
+        raise ValueError(f"{twice[0]!r} stands twice")
+    return values
 
 
 class _Loader(yaml.SafeLoader):
@@ -44,14 +52,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read one YAML mapping; a missing or malformed file is a UserError of one line."""
     if not path.is_file():
         raise UserError(f"{path}: no such parameter file")
+    return parse_yaml(path.read_bytes(), str(path))
+
+
+def parse_yaml(text: bytes, source: str) -> dict[str, Any]:
+    """Read one YAML mapping from ``text``; ``source`` leads the message of the UserError for a malformed one."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        content = yaml.load(text.decode("utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise UserError(f"{path}: the top level must be a mapping of sections")
+        raise UserError(f"{source}: the top level must be a mapping of sections")
     return content
 
 
@@ -60,8 +73,7 @@ def overlay(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
-        both_mappings = isinstance(old, dict) and isinstance(value, dict)
-        merged[key] = overlay(old, value) if both_mappings else value
+        merged[key] = overlay(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
 
 
@@ -75,15 +87,16 @@ def validate(model: type[T], content: dict[str, Any], source: Callable[[list[str
         return model.model_validate_json(json.dumps(content))
     except ValidationError as error:
         path = [str(part) for part in error.errors()[0]["loc"]]
-        raise UserError(f"{source(path)}: {_explain(model, error)}") from None
+        raise UserError(f"{source(path)}: {explain(model, error)}") from None
     except TypeError as error:  # a YAML date or another value that JSON does not know
         raise UserError(f"{source([])}: {error}") from None
 
 
-def _explain(model: type[Section], error: ValidationError) -> str:
+def explain(model: type[Section], error: ValidationError) -> str:
+    """The first mistake of ``error`` in one line: key path, value, what is allowed, the nearest valid key."""
     mistake = error.errors()[0]
     path = [str(part) for part in mistake["loc"]]
-    where = ".".join(path) or "(top level)"
+    where = ".".join(path)
     if mistake["type"] == "extra_forbidden":
         siblings = _keys_at(model, path[:-1])
         near = difflib.get_close_matches(path[-1], siblings, n=1, cutoff=0.5)
@@ -94,8 +107,9 @@ def _explain(model: type[Section], error: ValidationError) -> str:
     message = mistake["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     value = mistake["input"]
-    shown = json.dumps(value) if not isinstance(value, dict) else "{...}"
-    return f"{where} = {shown}: {message}"
+    if isinstance(value, dict):  # a rule between several keys, which the message names
+        return f"{where}: {message}" if where else message
+    return f"{where} = {json.dumps(value)}: {message}"
 
 
 def _keys_at(model: type[Section], path: list[str]) -> list[str]:

@@ -1,8 +1,9 @@
 """Parameters of the evaluation protocols that all tracks share."""
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
 from contrastbench.params.base import Section
+from contrastbench.params.training import TrainingParams
 
 
 class ProbeParams(Section):
@@ -20,10 +21,26 @@ class ProbeParams(Section):
 
 
 class PretrainParams(Section):
-    """What the stage ``pretrain`` of one method reads; every track extends it.
+    """What training one method reads; every track extends it.
 
-    Subclasses add ``encoder``, ``augment``, ``settings`` and whatever the track's methods need.
+    ``augment`` is the section of the track's modality. Subclasses add ``encoder``, ``settings`` and whatever the
+    track's methods need.
     """
 
     track: str
     method: str
+    augment: SerializeAsAny[Section]
+
+    def phases(self) -> tuple[TrainingParams, ...]:
+        """Its training runs, one after another."""
+        return ()
+
+
+class ScratchParams(PretrainParams):
+    """What the stage ``pretrain`` reads: it trains a method from scratch, in one go."""
+
+    training: TrainingParams
+
+    def phases(self) -> tuple[TrainingParams, ...]:
+        """The one training run."""
+        return (self.training,)

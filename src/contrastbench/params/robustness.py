@@ -6,12 +6,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from contrastbench.errors import UserError
 from contrastbench.params.base import Section
 
 HeadName = Literal["slf", "alf", "aff"]
 
 # Supervised methods: judged by their own classifier (the head ``own``), which gets every attack.
 WITH_CLASSIFIER = ("supervised", "pgd-at", "trades")
+
+# Heads that get every attack; the others get clean images, PGD at every l_inf radius and AutoAttack.
+WITH_EVERY_ATTACK = ("slf", "own")
+
+# Attacks with gradients that search for the smallest l2 perturbation.
+MINIMAL = ("deepfool", "cw", "ddn")
 
 ALL = sys.maxsize  # images: the whole test split
 
@@ -54,11 +61,12 @@ class Budget(Section):
 
 
 class Images(Section):
-    """How many test images each family attacks; 0 leaves the family out. All take the first images of one fixed order.
+    """How many test images each family attacks; 0 leaves it out. All take the first images of the seed's order.
 
     gradient    FGSM, our PGD, noise              foolbox     Foolbox's PGD, as a cross-check and for l1
-    minimal     DeepFool and Carlini-Wagner       decision    HopSkipJump
+    minimal     DeepFool, Carlini-Wagner and DDN  decision    HopSkipJump
     autoattack  standard AutoAttack, and APGD-l1  square      Square alone
+    autoattack_tuned  standard AutoAttack on alf and aff
     transfer    each entry of the transfer matrix
     """
 
@@ -67,6 +75,7 @@ class Images(Section):
     minimal: int = Field(ge=0)
     decision: int = Field(ge=0)
     autoattack: int = Field(ge=0)
+    autoattack_tuned: int = Field(ge=0)
     square: int = Field(ge=0)
     transfer: int = Field(ge=0)
 
@@ -74,15 +83,17 @@ class Images(Section):
 class Steps(Section):
     """Steps of the iterative attacks. AutoAttack's 100 iterations and 5,000 queries are its standard, not a choice.
 
-    ``pgd_long`` is the run that more steps are checked with; ``square_queries`` is Square's when it runs alone.
+    ``pgd_long`` is the run that more steps are checked with; ``square_queries`` is Square's when it runs alone, and
+    ``apgd_l1`` counts the iterations of APGD in the l1 ball, which is not part of the l_inf standard.
     """
 
     pgd: int = Field(ge=1)
     pgd_long: int = Field(ge=1)
-    pgd_restarts: int = Field(ge=1)
     deepfool: int = Field(ge=1)
     cw: int = Field(ge=1)
+    ddn: int = Field(ge=1)
     hopskipjump: int = Field(ge=1)
+    apgd_l1: int = Field(ge=1)
     square_queries: int = Field(ge=1)
 
     @model_validator(mode="after")
@@ -119,7 +130,7 @@ class FineTuningParams(TuningParams):
 class Cell:
     """One attack on one head: what a result row of the robustness suite is about.
 
-    kind   clean, noise, fgsm, pgd, foolbox-pgd, deepfool, cw, hopskipjump, autoattack, apgd or square
+    kind   clean, noise, fgsm, pgd, foolbox-pgd, deepfool, cw, ddn, hopskipjump, autoattack, apgd or square
     eps    None for clean images and for attacks that search for the smallest perturbation
     """
 
@@ -134,7 +145,7 @@ class Cell:
         """The row's protocol, for example ``pgd-20-linf@0.1``."""
         if self.kind == "clean":
             return "clean"
-        middle = f"-{self.steps}" if self.kind in ("pgd", "foolbox-pgd") else ""
+        middle = f"-{self.steps}" if self.kind in ("pgd", "foolbox-pgd", "apgd") else ""
         norm = "" if self.kind in ("noise", "fgsm", "square") else f"-{self.norm}"
         return f"{self.kind}{middle}{norm}" + ("" if self.eps is None else f"@{self.eps:.4g}")
 
@@ -160,13 +171,19 @@ class RobustnessParams(Section):
             raise ValueError("slf is missing; the other heads start from it")
         return self
 
+    def budget(self, dataset: str) -> Budget:
+        """The radii of a data set; one without radii is a UserError."""
+        if dataset not in self.budgets:
+            raise UserError(f"robustness.budgets: no radii for {dataset!r}; there are {', '.join(self.budgets)}")
+        return self.budgets[dataset]
+
     def cells(self, dataset: str, head: str) -> list[Cell]:
         """What ``head`` is attacked with, in the order of the run: cheap attacks first."""
-        budget, images, steps = self.budgets[dataset], self.images, self.steps
+        budget, images, steps = self.budget(dataset), self.images, self.steps
         main = budget.main
         few = [Cell("pgd", "linf", eps, images.gradient, steps.pgd) for eps in budget.linf]
-        strong = Cell("autoattack", "linf", main, images.autoattack)
-        if head in ("alf", "aff"):
+        if head not in WITH_EVERY_ATTACK:
+            strong = Cell("autoattack", "linf", main, images.autoattack_tuned)
             return _wanted([Cell("clean", "linf", None, ALL), *few, strong])
         return _wanted(
             [
@@ -179,18 +196,17 @@ class RobustnessParams(Section):
                 *(Cell("pgd", "l2", eps, images.gradient, steps.pgd) for eps in budget.l2),
                 Cell("foolbox-pgd", "linf", main, images.foolbox, steps.pgd),
                 *(Cell("foolbox-pgd", "l1", eps, images.foolbox, steps.pgd) for eps in budget.l1),
-                Cell("deepfool", "l2", None, images.minimal, steps.deepfool),
-                Cell("cw", "l2", None, images.minimal, steps.cw),
+                *(Cell(kind, "l2", None, images.minimal, getattr(steps, kind)) for kind in MINIMAL),
                 Cell("hopskipjump", "l2", None, images.decision, steps.hopskipjump),
-                *(Cell("apgd", "l1", eps, images.autoattack) for eps in budget.l1),
+                *(Cell("apgd", "l1", eps, images.autoattack, steps.apgd_l1) for eps in budget.l1),
                 Cell("square", "linf", main, images.square, steps.square_queries),
-                strong,
+                Cell("autoattack", "linf", main, images.autoattack),
             ]
         )
 
     def worst_case_radii(self, dataset: str) -> tuple[float, ...]:
         """The l_inf radii that get a row ``worst-case@EPS``."""
-        return self.budgets[dataset].linf
+        return self.budget(dataset).linf
 
     def heads_of(self, method: str) -> tuple[str, ...]:
         """The heads of a registered method."""
@@ -208,7 +224,7 @@ class RobustnessParams(Section):
 
 def protocol_of(head: str, name: str) -> str:
     """The protocol in a row: ``pgd-20-linf@0.1`` for the linear head, ``aff-pgd-20-linf@0.1`` for another."""
-    return name if head in ("slf", "own") else f"{head}-{name}"
+    return name if head in WITH_EVERY_ATTACK else f"{head}-{name}"
 
 
 def _wanted(cells: list[Cell]) -> list[Cell]:

@@ -13,10 +13,11 @@ from pathlib import Path
 import contrastbench
 
 ROOT = Path(contrastbench.__file__).parent
-# Values, not code: what these modules decide is visible in a step's resolved parameters or nowhere.
-NOT_COUNTED = ("contrastbench.params", "contrastbench.errors", "contrastbench.cli", "contrastbench.registry")
+# What these modules decide is visible in a step's resolved parameters, in its files' names, or nowhere.
+NOT_COUNTED = tuple(f"contrastbench.{name}" for name in ("params", "errors", "cli", "registry", "pipeline"))
 
 
+@cache
 def fingerprint(stage: str, *looked_up: str) -> str:
     """Twelve hexadecimal digits over the code of ``stage`` and of the ``looked_up`` modules."""
     modules = set(closure(f"contrastbench.stages.{stage}"))
@@ -24,7 +25,7 @@ def fingerprint(stage: str, *looked_up: str) -> str:
         modules |= closure(name)
     digest = hashlib.sha256()
     for name in sorted(modules):
-        digest.update(f"{name}\n{_meaning(_file(name))}\n".encode())
+        digest.update(f"{name}\n{_meaning(name)}\n".encode())
     return digest.hexdigest()[:12]
 
 
@@ -47,9 +48,10 @@ def _file(module: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
+@cache
 def _imports(module: str) -> list[str]:
     names: list[str] = []
-    for node in ast.walk(ast.parse(_file(module).read_text(encoding="utf-8"))):
+    for node in ast.walk(_tree(module)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -59,8 +61,13 @@ def _imports(module: str) -> list[str]:
     return sorted({name for name in parents if name.startswith("contrastbench") and _file(name).is_file()})
 
 
-def _meaning(path: Path) -> str:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def _tree(module: str) -> ast.Module:
+    return ast.parse(_file(module).read_text(encoding="utf-8"))
+
+
+@cache
+def _meaning(module: str) -> str:
+    tree = _tree(module)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
             first = node.body[0]

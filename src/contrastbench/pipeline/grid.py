@@ -11,11 +11,12 @@ from contrastbench.datasets import dataset_module
 from contrastbench.errors import UserError
 from contrastbench.params.base import Section, params_hash
 from contrastbench.params.evaluation import PretrainParams
+from contrastbench.params.robustness import RobustnessParams
 from contrastbench.params.root import Params, Track, load
 from contrastbench.params.unremix import Transfer, UnReMixTrack
 from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.layout import Job, Layout
-from contrastbench.registry import WITHOUT_ENCODER, method_module
+from contrastbench.registry import TUNED_FROM, WITHOUT_ENCODER, method_module
 
 
 @dataclass
@@ -70,6 +71,12 @@ class Grid:
             raise UserError(f"seed {seed}: must be 0 or more")
         return job
 
+    def datasets(self) -> list[str]:
+        """Every data set that the preset trains or probes on."""
+        names = [name for track in self.params.tracks for name in self.track(track).datasets]
+        pairs = [pair for track in self.params.tracks for pair in self.transfers(track)]
+        return list(dict.fromkeys([*names, *(name for pair in pairs for name in (pair.train, pair.probe))]))
+
     def data_folder(self, job: Job) -> Path:
         """The arrays that this job trains on and is judged on."""
         layout = self.layout
@@ -94,11 +101,35 @@ class Grid:
         """What makes prepared data stale: the code that reads this data set, and the split parameters."""
         return f"{fingerprint('prepare', dataset_module(dataset))}-{params_hash(self.params.data)}"
 
+    def tables_state(self, track: str) -> str:
+        """What makes a track's tables stale besides their rows: the code that renders them, and the methods' order."""
+        section = self.track(track)
+        return "-".join([fingerprint("tables"), *section.methods, "ablation", *section.ablation])
+
     def weights(self, job: Job) -> list[Path]:
         """The trained weights that this job's features come from; none for rows without an encoder."""
         if job.method in WITHOUT_ENCODER:
             return []
-        return [self.layout.run("pretrain", job) / "model.safetensors"]
+        return [self.trained(job) / "model.safetensors"]
+
+    def training_stage(self, job: Job) -> str:
+        """The stage that trains a job's encoder last: ``pretrain`` or ``tune``."""
+        return "tune" if self.track(job.track).base_method(job.method) in TUNED_FROM else "pretrain"
+
+    def trained(self, job: Job) -> Path:
+        """The folder of a job's trained encoder."""
+        return self.layout.run(self.training_stage(job), job)
+
+    def tuned_from(self, job: Job) -> Job:
+        """The job whose weights a tuned method starts from: the same data set and seed."""
+        source = TUNED_FROM[self.track(job.track).base_method(job.method)]
+        return Job(job.track, job.dataset, source, job.seed)
+
+    def training_code(self, job: Job) -> list[str]:
+        """Fingerprints of the stages that led to a job's encoder."""
+        if self.training_stage(job) == "pretrain":
+            return [self.code("pretrain", job)]
+        return [self.code("pretrain", self.tuned_from(job)), self.code("tune", job)]
 
     def probe_protocols(self, track: str) -> list[str]:
         """Protocols of the stage ``probe``."""
@@ -129,6 +160,94 @@ class Grid:
             )
         ]
 
+    def robustness(self, track: str) -> RobustnessParams | None:
+        """The robustness suite of a track, where it has one."""
+        return getattr(self.track(track), "robustness", None)
+
+    def attacked_jobs(self, track: str, dataset: str, seed: int) -> list[Job]:
+        """The jobs with an encoder that the suite attacks, and transfers attacks between, on one data set and seed."""
+        if self.robustness(track) is None:
+            return []
+        return [
+            job
+            for job in self.jobs(track)
+            if (job.dataset, job.seed) == (dataset, seed) and job.method not in WITHOUT_ENCODER
+        ]
+
+    def attack_patterns(self, track: str) -> list[Job]:
+        """One job for each (data set, method or variant) that the suite can attack, its seed left open (0)."""
+        if self.robustness(track) is None:
+            return []
+        section = self.track(track)
+        labels = dict.fromkeys([*section.methods, *section.ablation])
+        return [
+            Job(track, dataset, label, 0)
+            for dataset in section.datasets
+            for label in labels
+            if label not in WITHOUT_ENCODER
+        ]
+
+    def attack_heads(self, job: Job) -> tuple[str, ...]:
+        """The classifiers that the stage ``attack`` fits on a job's encoder; the first is what transfer judges."""
+        params = self.robustness(job.track)
+        return params.heads_of(self.track(job.track).base_method(job.method)) if params else ()
+
+    def attack_rule(self, job: Job) -> str:
+        """Snakemake's name of the rule that attacks a job's method."""
+        return _rule_name("attack", job.track, job.dataset, job.method)
+
+    def transfer_attack_rule(self, track: str, dataset: str) -> str:
+        """Snakemake's name of the rule of one transfer matrix."""
+        return _rule_name("transfer_attack", track, dataset)
+
+    def attack_files(self, job: Job) -> list[Path]:
+        """What the stage ``attack`` leaves besides rows: every head's weights, and the verdict on every image."""
+        folder = self.layout.run("attack", job)
+        return [folder / f"{head}.{ending}" for head in self.attack_heads(job) for ending in ("safetensors", "npz")]
+
+    def attack_protocols(self, job: Job) -> list[str]:
+        """Protocols of the stage ``attack`` for one job."""
+        params = self.robustness(job.track)
+        return params.protocols(job.dataset, self.track(job.track).base_method(job.method)) if params else []
+
+    def attack_rows(self, job: Job) -> list[Path]:
+        """Every row of the stage ``attack`` for one job."""
+        return self.row_files("attack", job, self.attack_protocols(job))
+
+    def transfer_protocol(self, source: str, eps: float) -> str:
+        """The protocol of one entry of the transfer matrix; the row's method is the target."""
+        return f"transfer-from-{source}@{eps:.4g}"
+
+    def transfer_attack_inputs(self, track: str, dataset: str, seed: int) -> list[Path]:
+        """The classifiers of one transfer matrix, and what their encoders were trained to."""
+        jobs = self.attacked_jobs(track, dataset, seed)
+        return [path for job in jobs for path in (*self.weights(job), self.attack_files(job)[0])]
+
+    def transfer_attack_rows(self, track: str, dataset: str, seed: int) -> list[Path]:
+        """Every entry of the transfer matrix of one data set and seed; none where the suite leaves it out."""
+        params = self.robustness(track)
+        if params is None or not params.images.transfer:
+            return []
+        jobs, eps = self.attacked_jobs(track, dataset, seed), params.budget(dataset).main
+        protocols = [self.transfer_protocol(job.method, eps) for job in jobs]
+        return [row for job in jobs for row in self.row_files("transfer_attack", job, protocols)]
+
+    def transfer_attack_state(self, track: str, dataset: str, seed: int) -> str:
+        """What makes a transfer matrix stale besides its inputs: the suite, and the code for every method."""
+        jobs = self.attacked_jobs(track, dataset, seed)
+        codes = [self.code("transfer_attack", job) for job in jobs]
+        params = self.robustness(track)
+        return "-".join([*dict.fromkeys(codes), *([params_hash(params)] if params else [])])
+
+    def attack_targets(self, track: str) -> list[Path]:
+        """Every row of the robustness suite of a track; none for a track without one."""
+        section, rows = self.track(track), []
+        for dataset in section.datasets:
+            for seed in section.seeds:
+                rows += [row for job in self.attacked_jobs(track, dataset, seed) for row in self.attack_rows(job)]
+                rows += self.transfer_attack_rows(track, dataset, seed)
+        return rows
+
     def row_files(self, stage: str, job: Job, protocols: list[str]) -> list[Path]:
         """The rows that ``stage`` leaves for ``job``."""
         folder = self.layout.rows / self.preset / stage / job.track / job.dataset / job.method
@@ -138,13 +257,35 @@ class Grid:
         """Every row of one job."""
         return self.row_files("probe", job, self.probe_protocols(job.track))
 
-    def targets(self) -> list[Path]:
-        """Every row of the default target."""
-        rows = [row for track in self.params.tracks for job in self.jobs(track) for row in self.rows_of(job)]
-        return rows + [row for track in self.params.tracks for row in self.transfer_rows(track)]
+    def rows(self, track: str) -> list[Path]:
+        """Every row of a track that the default target asks for."""
+        probed = [row for job in self.jobs(track) for row in self.rows_of(job)]
+        return probed + self.transfer_rows(track) + self.attack_targets(track)
 
-    def ablation_targets(self, track: str) -> list[Path]:
+    def tables(self, track: str) -> list[Path]:
+        """The rendered tables of a track."""
+        return [self.layout.tables / f"{track}.{ending}" for ending in ("md", "csv", "tex")]
+
+    def metrics(self, track: str) -> Path:
+        """The means of a track, as `dvc metrics` reads them."""
+        return self.layout.metrics / f"{track}.json"
+
+    def targets(self) -> list[Path]:
+        """What the default target asks for: every track's tables, and with them their rows."""
+        return [path for track in self.params.tracks for path in self.tables(track)]
+
+    def ablation_rows(self, track: str) -> list[Path]:
         """Every row of a track's ablation."""
+        jobs = self.ablation_jobs(track)
+        return [row for job in jobs for row in (*self.rows_of(job), *self.attack_rows(job))]
+
+    def ablation_tables(self, track: str) -> list[Path]:
+        """The rendered tables of a track's ablation; none where the preset does not run the track."""
         if track not in self.params.tracks:
             return []
-        return [row for job in self.ablation_jobs(track) for row in self.rows_of(job)]
+        return [self.layout.tables / f"{track}-ablation.{ending}" for ending in ("md", "csv", "tex")]
+
+
+def _rule_name(*parts: str) -> str:
+    """Letters, digits and underscores, as Snakemake wants them."""
+    return "_".join(parts).replace("-", "_")

@@ -32,16 +32,33 @@ class Layout:
         """Log-mel arrays of an audio data set."""
         return Path("data/spectrograms") / self.preset / dataset
 
+    def stage(self, stage: str, track: str) -> Path:
+        """Folder that ``stage`` writes for all jobs of ``track``."""
+        return Path("runs") / self.preset / stage / track
+
     def run(self, stage: str, job: Job) -> Path:
         """Folder that ``stage`` writes for ``job``."""
-        return Path("runs") / self.preset / stage / job.track / job.dataset / job.method / str(job.seed)
+        return self.stage(stage, job.track) / job.dataset / job.method / str(job.seed)
+
+    def fingerprint(self, step: str) -> Path:
+        """File that changes just when the code of ``step`` changes in meaning."""
+        return Path("runs/fingerprints") / f"{step}.txt"
 
     @property
     def rows(self) -> Path:
         """Root of the result rows of all presets."""
         return Path("results/rows")
 
+    def rows_of(self, stage: str, track: str) -> Path:
+        """Folder of the rows that ``stage`` writes for ``track``."""
+        return self.rows / self.preset / stage / track
+
     @property
     def tables(self) -> Path:
         """Rendered tables of this preset."""
         return Path("results/tables") / self.preset
+
+    @property
+    def metrics(self) -> Path:
+        """Means of this preset, as `dvc metrics` reads them."""
+        return Path("results/metrics") / self.preset

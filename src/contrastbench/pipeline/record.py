@@ -3,27 +3,44 @@
 import json
 from pathlib import Path
 
+from contrastbench.datasets import dataset_module
 from contrastbench.errors import UserError
 from contrastbench.files import write_text
+from contrastbench.pipeline.dvc_file import require_fitting_dvc_file
+from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.steps import step, steps
 from contrastbench.pipeline.tools import call, dvc, snakemake_is_done
 
 
-def run_stage(grid: Grid, stage: str) -> int:
-    """Let Snakemake make what DVC's ``stage`` owns, with that stage's rules alone; its exit code."""
-    outputs = grid.stage_outputs(stage)
-    if not outputs:
-        return 0
-    rules = grid.stage_rules(stage)
-    return call("snakemake", "--cores", "all", "--allowed-rules", *rules, "--", *map(str, outputs)).returncode
+def run_step(grid: Grid, name: str) -> int:
+    """Let Snakemake make what DVC's stage ``name`` owns, with that stage's rules alone; its exit code."""
+    require_fitting_dvc_file(grid)
+    wanted = step(grid, name)
+    files = map(str, wanted.files)
+    return call("snakemake", "--cores", "all", "--allowed-rules", *wanted.rules, "--", *files).returncode
 
 
-def write_fingerprints(grid: Grid, folder: Path) -> list[Path]:
-    """Write one file a stage that changes just when the code of that stage changes in meaning."""
+def fingerprints(grid: Grid) -> dict[Path, str]:
+    """What each step's fingerprint file says: one line per job's code."""
+    texts = {}
+    for each in steps(grid):
+        stage, _, track = each.name.partition("-")
+        if stage == "prepare":
+            lines = {name: fingerprint("prepare", dataset_module(name)) for name in grid.datasets()}
+        elif stage == "tables":
+            lines = {"tables": fingerprint("tables")}
+        else:
+            lines = {f"{job.dataset}/{job.method}": grid.code(stage, job) for job in grid.jobs(track)}
+        path = next(path for path in each.inputs if path.parent.name == "fingerprints")
+        texts[path] = "".join(f"{name} {code}\n" for name, code in lines.items())
+    return texts
+
+
+def write_fingerprints(grid: Grid) -> list[Path]:
+    """Write one file a step that changes just when the code of that step changes in meaning."""
     written = []
-    for stage, lines in grid.fingerprints().items():
-        path = folder / f"{stage}.txt"
-        text = "".join(f"{line}\n" for line in lines)
+    for path, text in fingerprints(grid).items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             write_text(path, text)
             written.append(path)
@@ -36,9 +53,10 @@ def record(grid: Grid) -> None:
     Refused unless Snakemake has nothing to do: outputs that do not belong to the present parameters and code
     would poison DVC's cache of runs.
     """
+    require_fitting_dvc_file(grid)
     if not snakemake_is_done():
         raise UserError("nothing recorded: Snakemake has work to do; run `snakemake --cores all` first")
-    write_fingerprints(grid, grid.fingerprint_folder)
+    write_fingerprints(grid)
     dvc("commit", "--force")
 
 
@@ -48,8 +66,9 @@ def restore(grid: Grid) -> None:
     Afterwards neither tool wants to run anything. Refused when the outputs, parameters or code differ from
     what was recorded: then Snakemake must not be told that all is up to date.
     """
-    write_fingerprints(grid, grid.fingerprint_folder)
+    require_fitting_dvc_file(grid)
     dvc("checkout", "--force")
+    write_fingerprints(grid)
     changed = json.loads(dvc("status", "--json"))
     if changed:
         raise UserError(f"not restored: DVC sees changes in {', '.join(sorted(changed))}; run `dvc repro`")

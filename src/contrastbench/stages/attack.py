@@ -7,11 +7,13 @@ stage continues where it stood.
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.stats import binom
 
+from contrastbench.attacks.autoattack import STANDARD
 from contrastbench.datasets.store import Prepared, open_prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.classifiers import Classifier, check_logits
@@ -29,12 +31,11 @@ from contrastbench.stages.probe import training_record
 
 
 def robustness_of(grid: Grid, track: str, dataset: str, data: Prepared) -> RobustnessParams:
-    """The suite's parameters; a track or data set that has none is a UserError."""
-    params: RobustnessParams | None = getattr(grid.track(track), "robustness", None)
+    """The suite's parameters; a track without a suite, or a data set without radii, is a UserError."""
+    params = grid.robustness(track)
     if params is None:
         raise UserError(f"track {track!r} has no section `robustness`; the suite runs on swaro")
-    if dataset not in params.budgets:
-        raise UserError(f"{track}.robustness.budgets: no radii for {dataset!r}; there are {', '.join(params.budgets)}")
+    params.budget(dataset)
     if data.meta.modality != "image":
         raise UserError(f"{dataset}: the robustness suite attacks images")
     return params
@@ -48,19 +49,34 @@ def attack(grid: Grid, job: Job, *, device: str = "cpu", progress: Callable[[str
     if pretrain is None:
         raise UserError(f"{job.method}: a reference row without an encoder; there is nothing to attack")
     trained_on, common = training_record(grid, job)
-    code = [grid.code(stage, job) for stage in ("pretrain", "features", "attack")]
+    code = [*grid.training_code(job), *(grid.code(stage, job) for stage in ("features", "attack"))]
     rows = RowWriter(grid.layout, "attack", job, [pretrain, params], code, data.meta.hash, trained_on)
     weights = file_hash(grid.weights(job)[0])
     identity = hashlib.sha256("/".join([weights, data.meta.hash, params_hash(params), *code]).encode()).hexdigest()
     stores = []
-    for head in params.heads_of(pretrain.method):
+    for head in grid.attack_heads(job):
         store = PartialStore(grid.layout.run("checkpoints", job) / f"attack-{head}", identity)
         stores.append(store)
         target, chosen = _target(grid, job, head, data, params, store, torch.device(device))
         cells = params.cells(job.dataset, head)
-        verdicts = evaluate(target, cells, store, lambda line, head=head: progress(f"{head} {line}"))  # type: ignore[misc]
+
+        def tell(line: str, head: str = head) -> None:
+            progress(f"{head} {line}")
+
+        verdicts = evaluate(target, cells, store, tell)
         failures = failed_checks(target, params, job.dataset, head, verdicts)
-        _write_rows(rows, params, job.dataset, head, cells, verdicts, failures, common, chosen, data)
+        about = HeadRows(
+            rows,
+            head,
+            {"head": head, **chosen},
+            common.get("failed_checks", []),
+            failures,
+            dimensions=int(np.prod(data.x("test").shape[1:])),
+        )
+        for cell in cells:
+            about.write(cell, verdicts[cell.name])
+        for eps, stands in worst_cases(cells, verdicts, params.worst_case_radii(job.dataset)).items():
+            about.write_worst_case(eps, stands, cells)
         write_verdicts(grid.layout.run("attack", job) / f"{head}.npz", verdicts)
     for store in stores:
         store.clear()
@@ -88,44 +104,49 @@ def _target(
     return target, chosen
 
 
-def _write_rows(
-    rows: RowWriter,
-    params: RobustnessParams,
-    dataset: str,
-    head: str,
-    cells: list[Cell],
-    verdicts: dict[str, Verdict],
-    failures: dict[str, list[str]],
-    common: dict,
-    chosen: dict,
-    data: Prepared,
-) -> None:
-    dimensions = int(np.prod(data.x("test").shape[1:]))
-    general = [*common.get("failed_checks", []), *failures[""]]
+@dataclass
+class HeadRows:
+    """Writes the rows of one head.
 
-    def detail(of: dict, lines: list[str]) -> dict:
-        return {"head": head, **chosen, **of, **({"failed_checks": lines} if lines else {})}
+    warnings    what training warned of: they concern every row
+    failures    failed checks by cell name; under ``""`` those that concern every attack on the head
+    dimensions  numbers in one image: bounds the distance of an image that no attack broke
+    """
 
-    for cell in cells:
-        verdict, protocol = verdicts[cell.name], protocol_of(head, cell.name)
-        facts = {"norm": cell.norm, "eps": cell.eps, "steps": cell.steps}
+    rows: RowWriter
+    head: str
+    chosen: dict
+    warnings: list[str]
+    failures: dict[str, list[str]]
+    dimensions: int
+
+    def write(self, cell: Cell, verdict: Verdict) -> None:
+        """The row of one attack: robust accuracy, or the median distance of a search for the smallest perturbation."""
+        protocol = protocol_of(self.head, cell.name)
+        facts: dict = {"norm": cell.norm, "eps": cell.eps, "steps": cell.steps}
         facts |= {"passes": verdict.passes, "seconds": round(verdict.seconds, 3)}
-        lines = [*general, *failures[cell.name]] if cell.kind != "clean" else common.get("failed_checks", [])
-        if cell.eps is None and cell.kind != "clean":
-            distance = minimal_distance(verdict, dimensions)
-            value, interval = median_interval(distance)
-            rows.value(protocol, "median-distance", value, len(distance), interval, detail=detail(facts, lines))
-            continue
-        metric = "top1" if cell.kind == "clean" else "robust-top1"
-        rows.accuracy(protocol, robust(verdict), detail(facts, lines), metric)
-    for eps, stands in worst_cases(cells, verdicts, params.worst_case_radii(dataset)).items():
-        lines = [*general, *(line for cell in cells if cell.norm == "linf" for line in failures[cell.name])]
-        rows.accuracy(
-            protocol_of(head, f"worst-case@{eps:.4g}"),
-            stands,
-            detail({"norm": "linf", "eps": eps}, lines),
-            "robust-top1",
-        )
+        if cell.kind == "autoattack" and verdict.broken_by is not None:
+            facts |= {"broken_by": {name: int((verdict.broken_by == at).sum()) for at, name in enumerate(STANDARD)}}
+        if cell.kind == "clean":
+            self.rows.accuracy(protocol, robust(verdict), self._detail(facts, []))
+            return
+        detail = self._detail(facts, [*self.failures[""], *self.failures[cell.name]])
+        if cell.eps is None:
+            distances = minimal_distance(verdict, self.dimensions)
+            value, interval = median_interval(distances)
+            self.rows.value(protocol, "median-distance", value, len(distances), interval, detail=detail)
+        else:
+            self.rows.accuracy(protocol, robust(verdict), detail, "robust-top1")
+
+    def write_worst_case(self, eps: float, stands: np.ndarray, cells: list[Cell]) -> None:
+        """The row of all l_inf attacks up to ``eps`` together; it inherits their failed checks."""
+        lines = [line for cell in cells if cell.norm == "linf" for line in self.failures[cell.name]]
+        detail = self._detail({"norm": "linf", "eps": eps}, [*self.failures[""], *lines])
+        self.rows.accuracy(protocol_of(self.head, f"worst-case@{eps:.4g}"), stands, detail, "robust-top1")
+
+    def _detail(self, facts: dict, lines: list[str]) -> dict:
+        lines = [*self.warnings, *lines]
+        return self.chosen | facts | ({"failed_checks": lines} if lines else {})
 
 
 def median_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, tuple[float, float]]:

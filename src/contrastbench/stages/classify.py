@@ -14,10 +14,10 @@ from contrastbench.methods import Method
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
-from contrastbench.stages.features import read_features
+from contrastbench.stages.cache import read_features
 from contrastbench.stages.modality import to_tensor_for
-from contrastbench.stages.pretrain import load_method
 from contrastbench.stages.probe import labelled
+from contrastbench.stages.runs import load_method
 from contrastbench.training.seeds import generator_for
 
 
@@ -44,7 +44,7 @@ def fit_classifier(
     labels = data.y("train")
     assert labels is not None
     training = Training(data.x("train"), labels, to_tensor_for(data), device)
-    eps = params.budgets[job.dataset].main
+    eps = params.budget(job.dataset).main
     generator = generator_for(device, head, job.seed)
     if head == "alf":
         return robust_linear(start, training, params.alf, eps=eps, generator=generator), chosen

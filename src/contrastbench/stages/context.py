@@ -4,6 +4,7 @@ import hashlib
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -54,7 +55,7 @@ class RowWriter:
     layout: Layout
     stage: str
     job: Job
-    sections: list[Section]
+    sections: Sequence[Section]
     code: list[str]
     data_hash: str
     device: str

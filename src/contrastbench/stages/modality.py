@@ -4,8 +4,11 @@ from collections.abc import Callable
 
 from torch import Generator, Tensor
 
+from contrastbench.augment.audio import augment_spectrograms
 from contrastbench.augment.images import augment_images, to_float
 from contrastbench.datasets.store import Prepared
+from contrastbench.params.audio import AudioAugmentParams
+from contrastbench.params.base import Section
 from contrastbench.params.images import AugmentParams
 
 
@@ -16,8 +19,11 @@ def to_tensor_for(data: Prepared) -> Callable[[Tensor], Tensor]:
     return lambda raw: raw.float().unsqueeze(1)
 
 
-def augmentation_for(params: AugmentParams) -> Callable[[Tensor, Generator], Tensor]:
-    """One random view of a batch, drawn from the generator."""
+def augmentation_for(params: Section) -> Callable[[Tensor, Generator], Tensor]:
+    """One random view of a batch, drawn from the generator; ``params`` says how, and for which modality."""
+    if isinstance(params, AudioAugmentParams):
+        return lambda spectrograms, generator: augment_spectrograms(spectrograms, params, generator)
+    assert isinstance(params, AugmentParams)
     return lambda images, generator: augment_images(images, params, generator)
 
 

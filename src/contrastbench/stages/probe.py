@@ -18,9 +18,12 @@ SPLITS = ("train", "validation", "test")
 
 def labelled(features: dict[str, np.ndarray], data: Prepared, split: str) -> Labelled:
     """Features and labels of one split; their counts must agree."""
-    if len(features[split]) != len(data.y(split)):
-        raise UserError(f"{split}: {len(features[split])} features for {len(data.y(split))} labels; extract them again")
-    return Labelled(features[split], np.asarray(data.y(split)))
+    labels = data.y(split)
+    if labels is None:
+        raise UserError(f"{data.folder}: the split {split!r} has no labels to judge by")
+    if len(features[split]) != len(labels):
+        raise UserError(f"{split}: {len(features[split])} features for {len(labels)} labels; extract them again")
+    return Labelled(features[split], np.asarray(labels))
 
 
 def training_record(grid: Grid, job: Job) -> tuple[str, dict]:
@@ -29,9 +32,10 @@ def training_record(grid: Grid, job: Job) -> tuple[str, dict]:
     A warning of the training run (collapse, a loss that never moved) becomes a failed check of the row, so
     that no table hides it.
     """
-    if grid.pretrain_params(job) is None:
+    params = grid.pretrain_params(job)
+    if params is None:
         return "cpu", {}
-    record = run_record(grid.layout.run("pretrain", job))
+    record = run_record(grid.trained(job))
     return record["device"], {"failed_checks": record["warnings"]} if record["warnings"] else {}
 
 
@@ -42,7 +46,7 @@ def probe(grid: Grid, job: Job) -> None:
     cached = read_features(grid.layout.run("features", job))
     device, common = training_record(grid, job)
     sections = [section for section in (grid.pretrain_params(job), params) if section is not None]
-    code = [grid.code(stage, job) for stage in ("pretrain", "features", "probe")]
+    code = [*grid.training_code(job), *(grid.code(stage, job) for stage in ("features", "probe"))]
     rows = RowWriter(grid.layout, "probe", job, sections, code, data.meta.hash, device)
     judge(rows, params, {split: labelled(cached, data, split) for split in SPLITS}, common)
 

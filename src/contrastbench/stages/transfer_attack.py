@@ -25,19 +25,19 @@ def transfer_attack(grid: Grid, track: str, dataset: str, seed: int, *, device: 
     assert labels is not None
     targets = {}
     for job in jobs:
-        head = params.heads_of(grid.track(track).base_method(job.method))[0]
-        path = grid.layout.run("attack", job) / f"{head}.safetensors"
+        path = grid.layout.run("attack", job) / f"{grid.attack_heads(job)[0]}.safetensors"
         classifier = load_classifier(path, trained_method(grid, job, data)).to(torch.device(device))
         targets[job.method] = Target(
             classifier, data.x("test"), labels, to_tensor_for(data), torch.device(device), seed, params.batch_size
         )
-    eps = params.budgets[dataset].main
+    eps = params.budget(dataset).main
     matrix = transfer_matrix(targets, eps=eps, steps=params.steps.pgd, count=params.images.transfer)
     for job in jobs:
         pretrain = grid.pretrain_params(job)
         assert pretrain is not None
         trained_on, common = training_record(grid, job)
-        code = [grid.code(stage, job) for stage in ("pretrain", "features", "attack", "transfer_attack")]
+        later = ("features", "attack", "transfer_attack")
+        code = [*grid.training_code(job), *(grid.code(stage, job) for stage in later)]
         rows = RowWriter(grid.layout, "transfer_attack", job, [pretrain, params], code, data.meta.hash, trained_on)
         for source in targets:
             lines = [*common.get("failed_checks", []), *matrix.failed_checks(source, job.method)]

@@ -1,0 +1,130 @@
+"""A cell of a table: all seeds of one (preset, track, data set, protocol, metric, method)."""
+
+import re
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from contrastbench.registry import DATASETS, METHODS, WITHOUT_ENCODER
+from contrastbench.reporting.rows import Row
+
+REGISTERED = (*WITHOUT_ENCODER, *METHODS)
+
+
+class Key(NamedTuple):
+    """What a cell is about."""
+
+    preset: str
+    track: str
+    dataset: str
+    protocol: str
+    metric: str
+    method: str
+
+    @property
+    def column(self) -> "Column":
+        """The table column that the cell stands in."""
+        return Column(self.dataset, self.protocol, self.metric)
+
+
+class Column(NamedTuple):
+    """What the methods are compared on."""
+
+    dataset: str
+    protocol: str
+    metric: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The rows of one key, by seed."""
+
+    key: Key
+    rows: tuple[Row, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds."""
+        return statistics.fmean(row.value for row in self.rows)
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over seeds (n - 1 in the denominator); None for one seed."""
+        return statistics.stdev(row.value for row in self.rows) if len(self.rows) > 1 else None
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds."""
+        return len(self.rows)
+
+    @property
+    def n(self) -> str:
+        """Test examples (or episodes) behind each row: ``500``, or ``500-1000`` where rows differ."""
+        low, high = min(row.n for row in self.rows), max(row.n for row in self.rows)
+        return str(low) if low == high else f"{low}-{high}"
+
+    @property
+    def failed_checks(self) -> list[str]:
+        """Every sanity check that a row of the cell failed, each once."""
+        return list(dict.fromkeys(line for row in self.rows for line in row.detail.get("failed_checks", [])))
+
+
+def key_of(row: Row) -> Key:
+    """The cell that a row belongs to."""
+    return Key(row.preset, row.track, row.dataset, row.protocol, row.metric, row.method)
+
+
+def cells_of(rows: Iterable[Row]) -> dict[Key, Cell]:
+    """Group rows into cells."""
+    groups: dict[Key, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(key_of(row), []).append(row)
+    return {
+        key: Cell(key, tuple(sorted(group, key=lambda row: row.seed)))
+        for key, group in sorted(groups.items(), key=lambda item: order(item[0]))
+    }
+
+
+def base_of(method: str) -> str | None:
+    """The registered method that a variant's label begins with; the method itself if it is registered."""
+    if method in REGISTERED:
+        return method
+    fitting = [name for name in REGISTERED if method.startswith(f"{name}-")]
+    return max(fitting, key=len) if fitting else None
+
+
+def is_variant(method: str) -> bool:
+    """Whether ``method`` is a label of params.yaml's ``variants`` and no registered method."""
+    return method not in REGISTERED
+
+
+def method_order(method: str) -> tuple:
+    """Registry order, each variant after its base, labels of no known base last."""
+    base = base_of(method)
+    return (REGISTERED.index(base) if base else len(REGISTERED), is_variant(method), method)
+
+
+def dataset_order(dataset: str) -> tuple:
+    """Registry order; pairs TRAIN-to-PROBE after the plain data sets."""
+    first = dataset.partition("-to-")[0]
+    names = list(DATASETS)
+    return ("-to-" in dataset, names.index(first) if first in names else len(names), dataset)
+
+
+def natural(text: str) -> list:
+    """Sort key that puts ``low-label-5`` before ``low-label-20``."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", text)
+    return [(1, float(part), "") if index % 2 else (0, 0.0, part) for index, part in enumerate(parts)]
+
+
+def order(key: Key) -> tuple:
+    """Sort key of cells."""
+    return (
+        key.preset,
+        key.track,
+        dataset_order(key.dataset),
+        natural(key.protocol),
+        key.metric,
+        method_order(key.method),
+    )

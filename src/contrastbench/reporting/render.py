@@ -1,0 +1,137 @@
+"""Tables as CSV (one line a cell), Markdown and LaTeX (booktabs)."""
+
+import pandas as pd
+
+from contrastbench.reporting.cells import Cell, Column
+from contrastbench.reporting.metrics import METRICS
+from contrastbench.reporting.published import HEADING, published_for
+from contrastbench.reporting.tables import BEST, TIED, Table
+
+FAILED, TIE = "⚠", "≈"
+LEGEND = (
+    f"Mean ± standard deviation over seeds. **Bold**: significantly better than every other method of the column; "
+    f"{TIE}: not significantly worse than its best (paired over seeds and test examples, Holm-corrected over the "
+    f"table, 5 %). {FAILED}: failed a sanity check, see below the table; takes no part in the comparison."
+)
+
+
+def as_frame(tables: list[Table]) -> pd.DataFrame:
+    """One line a cell, full precision."""
+    return pd.DataFrame(
+        [
+            {
+                "dataset": column.dataset,
+                "family": table.family.title,
+                "protocol": column.protocol,
+                "metric": column.metric,
+                "method": method,
+                "mean": cell.mean,
+                "sd": cell.spread,
+                "seeds": cell.seeds,
+                "n": cell.n,
+                "mark": table.marks.get((method, column), ""),
+                "failed_checks": "; ".join(cell.failed_checks),
+            }
+            for table in tables
+            for column in table.columns
+            for method in table.methods
+            if (cell := table.cells.get((method, column))) is not None
+        ]
+    )
+
+
+def as_csv(tables: list[Table]) -> str:
+    """CSV with full precision; an absent spread is empty."""
+    return as_frame(tables).to_csv(index=False, lineterminator="\n")
+
+
+def as_markdown(tables: list[Table], heading: str = "") -> str:
+    """All tables with the sentence on how to read them, and the legend once."""
+    parts = [f"# {heading}\n"] if heading else []
+    parts += [LEGEND + "\n"]
+    for table in tables:
+        parts += [f"## {table.title}\n", f"{table.family.reading} {table.seeds}.\n", markdown_grid(table)]
+    return "\n".join(parts)
+
+
+def markdown_grid(table: Table) -> str:
+    """The bare Markdown table, and below it which sanity checks failed."""
+    header = ["method", *(f"{column.protocol}<br>{_caption(table, column)}" for column in table.columns)]
+    rule = ["---", *["---:"] * len(table.columns)]
+    elsewhere = published_for(table)
+    if elsewhere:
+        header.append(HEADING)
+        rule.append("---")
+    lines = [_line(header), _line(rule)]
+    for method in table.methods:
+        texts = [f"`{method}`", *(_markdown_cell(table, method, column) for column in table.columns)]
+        if elsewhere:
+            texts.append("<br>".join(number.text for number in elsewhere.get(method, [])))
+        lines.append(_line(texts))
+    lines.append("")
+    lines += [f"{FAILED} {line}: {', '.join(where)}\n" for line, where in table.failures().items()]
+    return "\n".join(lines)
+
+
+def as_latex(tables: list[Table]) -> str:
+    """One booktabs ``table`` for each table; needs ``\\usepackage{booktabs}``."""
+    return "\n".join(_latex_table(table) for table in tables)
+
+
+def value_text(cell: Cell) -> str:
+    """``96.1 ± 0.4``; the mean alone for one seed."""
+    metric = METRICS[cell.key.metric]
+    return metric.text(cell.mean) + ("" if cell.spread is None else f" ± {metric.text(cell.spread)}")
+
+
+def _caption(table: Table, column: Column) -> str:
+    return f"{METRICS[column.metric].label}, n = {table.n(column)}"
+
+
+def _line(texts: list[str]) -> str:
+    return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+
+
+def _markdown_cell(table: Table, method: str, column: Column) -> str:
+    cell = table.cells.get((method, column))
+    if cell is None:
+        return ""
+    text = value_text(cell)
+    mark = table.marks.get((method, column))
+    if mark == BEST:
+        text = f"**{text}**"
+    elif mark == TIED:
+        text += f" {TIE}"
+    return f"{text} {FAILED}" if cell.failed_checks else text
+
+
+def _latex_table(table: Table) -> str:
+    body = {"method": [latex_escape(method) for method in table.methods]}
+    for column in table.columns:
+        name = f"{latex_escape(column.protocol)} ({latex_escape(METRICS[column.metric].label)})"
+        body[name] = [_latex_cell(table, method, column) for method in table.methods]
+    caption = latex_escape(f"{table.title}. {table.seeds}.") + " Bold: significantly best; "
+    caption += r"$\approx$: not significantly worse than the best; $\dagger$: failed a sanity check."
+    return pd.DataFrame(body).to_latex(
+        index=False, escape=False, column_format="l" + "r" * len(table.columns), caption=caption
+    )
+
+
+def _latex_cell(table: Table, method: str, column: Column) -> str:
+    cell = table.cells.get((method, column))
+    if cell is None:
+        return ""
+    text = value_text(cell).replace("±", r"$\pm$")
+    mark = table.marks.get((method, column))
+    if mark == BEST:
+        text = rf"\textbf{{{text}}}"
+    elif mark == TIED:
+        text += r" $\approx$"
+    return rf"{text} $\dagger$" if cell.failed_checks else text
+
+
+def latex_escape(text: str) -> str:
+    """``text`` with LaTeX's special characters escaped."""
+    special = {character: f"\\{character}" for character in "&%$#_{}"}
+    special |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(special.get(character, character) for character in text)

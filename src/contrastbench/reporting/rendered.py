@@ -1,0 +1,104 @@
+"""Every file that is rendered from rows: its path and what it must say."""
+
+import json
+import re
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from contrastbench.errors import UserError
+from contrastbench.reporting.cells import cells_of, is_variant
+from contrastbench.reporting.load import Loaded, rows_of
+from contrastbench.reporting.render import LEGEND, as_csv, as_latex, as_markdown, markdown_grid
+from contrastbench.reporting.rows import Row
+from contrastbench.reporting.tables import Table, ablation_tables, tables_of
+
+TABLES, METRICS = "results/tables", "results/metrics"
+REGION = re.compile(r"(<!-- table: ([^\n]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def rendered_files(loaded: Loaded, presets: list[str], root: Path = Path()) -> dict[str, str]:
+    """Content of every table and metrics file of ``presets``, and of every marked document, by path."""
+    files: dict[str, str] = {}
+    for preset in presets:
+        for track in by_track(loaded, preset):
+            files |= track_files(loaded, preset, track) | ablation_files(loaded, preset, track)
+    for document in documents(root):
+        files[document.relative_to(root).as_posix()] = with_tables(document, loaded, root)
+    return files
+
+
+def track_files(loaded: Loaded, preset: str, track: str) -> dict[str, str]:
+    """Tables and metrics of one track, by path; nothing where it has no rows."""
+    rows = by_track(loaded, preset).get(track, [])
+    tables = _formats(f"{TABLES}/{preset}/{track}", tables_of(rows), f"{track}, preset {preset}")
+    return tables | ({f"{METRICS}/{preset}/{track}.json": metrics_json(rows)} if tables else {})
+
+
+def ablation_files(loaded: Loaded, preset: str, track: str) -> dict[str, str]:
+    """Tables of one track's variants, by path; nothing where there are no rows of variants."""
+    rows = by_track(loaded, preset).get(track, [])
+    heading = f"{track}, ablation, preset {preset}"
+    return _formats(f"{TABLES}/{preset}/{track}-ablation", ablation_tables(rows), heading)
+
+
+def by_track(loaded: Loaded, preset: str) -> dict[str, list[Row]]:
+    """The rows of one preset, by track."""
+    tracks: dict[str, list[Row]] = {}
+    for row in rows_of(loaded.only(preset).rows):
+        tracks.setdefault(row.track, []).append(row)
+    return dict(sorted(tracks.items()))
+
+
+def _formats(stem: str, tables: list[Table], heading: str) -> dict[str, str]:
+    if not tables:
+        return {}
+    return {
+        f"{stem}.csv": as_csv(tables),
+        f"{stem}.md": as_markdown(tables, heading),
+        f"{stem}.tex": as_latex(tables),
+    }
+
+
+def metrics_json(rows: list[Row]) -> str:
+    """Means of the registered methods as ``{dataset: {protocol: {method: mean}}}``, for ``dvc metrics diff``."""
+    nested: dict[str, dict[str, dict[str, float]]] = {}
+    for key, cell in cells_of(row for row in rows if not is_variant(row.method)).items():
+        nested.setdefault(key.dataset, {}).setdefault(key.protocol, {})[key.method] = round(cell.mean, 6)
+    return json.dumps(nested, indent=1) + "\n"
+
+
+def documents(root: Path) -> list[Path]:
+    """Documents that hold a marked region."""
+    candidates = [root / "README.md", *sorted((root / "docs").glob("**/*.md"))]
+    return [path for path in candidates if path.is_file() and REGION.search(path.read_text(encoding="utf-8"))]
+
+
+def with_tables(document: Path, loaded: Loaded, root: Path = Path()) -> str:
+    """The text of ``document`` with every region between ``<!-- table: NAME -->`` and ``<!-- end -->`` rendered.
+
+    NAME is ``PRESET/TRACK`` or ``PRESET/TRACK-ablation``, then optionally ``/DATASET``, then, after spaces,
+    patterns of the protocols to show: ``default/unremix/mnist5k linear low-label-*``.
+    """
+    text = document.read_text(encoding="utf-8")
+    where = document.relative_to(root).as_posix()
+    return REGION.sub(lambda region: region[1] + _region(region[2], loaded, where) + region[3], text)
+
+
+def _region(name: str, loaded: Loaded, where: str) -> str:
+    table, *patterns = name.split()
+    parts = table.split("/")
+    if len(parts) not in (2, 3):
+        raise UserError(f"{where}: table {table!r}: must be PRESET/TRACK or PRESET/TRACK/DATASET")
+    preset, track = parts[0], parts[1].removesuffix("-ablation")
+    make = ablation_tables if parts[1].endswith("-ablation") else tables_of
+    rows = [
+        row
+        for row in by_track(loaded, preset).get(track, [])
+        if len(parts) == 2 or row.dataset == parts[2]
+        if not patterns or any(fnmatchcase(row.protocol, pattern) for pattern in patterns)
+    ]
+    tables = make(rows)
+    if not tables:
+        return f"\nNo rows yet for {name}.\n\n"
+    grids = [f"**{table.title}** ({table.seeds})\n\n{markdown_grid(table)}" for table in tables]
+    return "\n" + "\n".join([*grids, LEGEND]) + "\n\n"

@@ -1,0 +1,119 @@
+"""Is a difference between two methods (or two commits) more than chance? Paired over seeds and test examples.
+
+With verdicts on every example and several seeds, both are random: another seed would train another encoder,
+another test set would hold other images. The test is the one that studies of several readers judging the same
+cases use: two-way crossed random effects with the degrees of freedom of Hillis (2007, Statistics in Medicine
+26:596-619, doi 10.1002/sim.2532). With one seed it is the exact McNemar test over examples, which says nothing
+about seeds. Without verdicts it is the paired t-test over seeds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from contrastbench.reporting.rows import Row, unpack_correct
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A paired comparison of two groups of rows.
+
+    difference  mean over common seeds of first minus second
+    p_value     two-sided; None where no test is possible
+    test        name of the test, or why there is none
+    """
+
+    difference: float
+    p_value: float | None
+    test: str
+
+
+def compare_rows(first: Sequence[Row], second: Sequence[Row]) -> Paired:
+    """Compare two cells on the seeds that both have; ValueError if there is none."""
+    left, right = ({row.seed: row for row in rows} for rows in (first, second))
+    pairs = [(left[seed], right[seed]) for seed in sorted(left.keys() & right.keys())]
+    if not pairs:
+        raise ValueError("no seed in common")
+    by_seed = np.array([a.value - b.value for a, b in pairs])
+    difference = float(by_seed.mean())
+    if any(a.data_hash != b.data_hash for a, b in pairs):
+        return Paired(difference, None, "other test data")
+    per_example = [_example_differences(a, b) for a, b in pairs]
+    matrix = [row for row in per_example if row is not None]
+    if len(matrix) == len(pairs) and len({len(row) for row in matrix}) == 1:
+        if len(pairs) == 1:
+            return Paired(difference, *_one_seed(matrix[0]))
+        return Paired(difference, crossed_test(np.stack(matrix)), "seeds x examples")
+    if len(pairs) == 1:
+        return Paired(difference, None, "one seed and no verdict on every example")
+    return Paired(difference, _t_test(by_seed), "paired t over seeds")
+
+
+def _example_differences(first: Row, second: Row) -> np.ndarray | None:
+    """Verdict of ``first`` minus that of ``second`` on each test example, mean over label draws; None without."""
+    if first.correct is None or second.correct is None or first.n != second.n:
+        return None
+    draws = [len(row.detail.get("draws", [None])) for row in (first, second)]
+    if draws[0] != draws[1] or first.n % draws[0]:
+        return None
+    verdicts = [unpack_correct(row.correct or "", row.n).reshape(draws[0], -1).mean(0) for row in (first, second)]
+    return verdicts[0] - verdicts[1]
+
+
+def _one_seed(differences: np.ndarray) -> tuple[float, str]:
+    if np.isin(differences, (-1, 0, 1)).all():
+        return mcnemar(int((differences > 0).sum()), int((differences < 0).sum())), "McNemar, one seed"
+    return _t_test(differences), "paired t over examples, one seed"
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Exact two-sided McNemar test from the counts of examples that only one side has right."""
+    discordant = only_first + only_second
+    return float(stats.binomtest(only_first, discordant).pvalue) if discordant else 1.0
+
+
+def _t_test(differences: np.ndarray) -> float:
+    """Two-sided one-sample t-test against 0; without any spread, the exact sign test."""
+    if np.ptp(differences) < 1e-12:
+        return mcnemar(*_signs(differences))
+    return float(stats.ttest_1samp(differences, 0).pvalue)
+
+
+def _signs(differences: np.ndarray) -> tuple[int, int]:
+    return int((differences > 1e-12).sum()), int((differences < -1e-12).sum())
+
+
+def crossed_test(differences: np.ndarray) -> float:
+    """Two-sided p-value of mean 0 for ``differences`` (seeds, examples), both random and crossed; S, n >= 2.
+
+    Variance of the mean: (MS_seeds + max(MS_examples - MS_residual, 0)) / (S n); degrees of freedom
+    (MS_seeds + max(MS_examples - MS_residual, 0))^2 / (MS_seeds^2 / (S - 1)), at most S n - 1 (Hillis, 2007).
+    """
+    seeds, examples = differences.shape
+    mean = differences.mean()
+    by_seed, by_example = differences.mean(1), differences.mean(0)
+    residual = differences - by_seed[:, None] - by_example[None, :] + mean
+    ms_seeds = examples * by_seed.var(ddof=1)
+    ms_examples = seeds * by_example.var(ddof=1)
+    ms_residual = (residual**2).sum() / ((seeds - 1) * (examples - 1))
+    total = ms_seeds + max(ms_examples - ms_residual, 0.0)
+    if total < 1e-12:
+        return mcnemar(*_signs(by_example))
+    freedom = seeds * examples - 1.0
+    if ms_seeds > 0:
+        freedom = min(freedom, total**2 / (ms_seeds**2 / (seeds - 1)))
+    return float(2 * stats.t.sf(abs(mean) / np.sqrt(total / (seeds * examples)), freedom))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjusted p-values, in the order given (Holm, 1979): reject where the result is <= alpha."""
+    values = np.asarray(p_values, dtype=float)
+    ascending = np.argsort(values, kind="stable")
+    adjusted = np.empty(len(values))
+    factors = np.arange(len(values), 0, -1)
+    adjusted[ascending] = np.minimum(1, np.maximum.accumulate(values[ascending] * factors))
+    return [float(value) for value in adjusted]

@@ -1,0 +1,146 @@
+"""Tables of one track: method x (data set, protocol, metric), and which differences in them are significant."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import combinations
+
+from contrastbench.reporting.cells import (
+    Cell,
+    Column,
+    Key,
+    base_of,
+    cells_of,
+    dataset_order,
+    is_variant,
+    method_order,
+    natural,
+)
+from contrastbench.reporting.metrics import METRICS
+from contrastbench.reporting.protocols import FAMILIES, OTHER, Family, family_of
+from contrastbench.reporting.rows import Row
+from contrastbench.reporting.significance import ALPHA, compare_rows, holm
+
+BEST, TIED = "best", "tied"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One data set and one family of protocols.
+
+    methods  row order
+    columns  column order
+    cells    what was measured; not every pair need be there
+    marks    ``best`` (significantly better than every other method of the column) or ``tied`` (not significantly
+             worse than the column's best), for cells that are either
+    """
+
+    dataset: str
+    family: Family
+    methods: tuple[str, ...]
+    columns: tuple[Column, ...]
+    cells: dict[tuple[str, Column], Cell]
+    marks: dict[tuple[str, Column], str]
+
+    @property
+    def title(self) -> str:
+        """Heading."""
+        return f"{self.dataset}: {self.family.title}"
+
+    @property
+    def seeds(self) -> str:
+        """``3 seeds``, or the range where cells differ."""
+        counts = {cell.seeds for cell in self.cells.values()}
+        number = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+        return f"{number} seed{'' if counts == {1} else 's'}"
+
+    def n(self, column: Column) -> str:
+        """Test examples behind each value of a column."""
+        numbers = sorted({cell.n for (_, where), cell in self.cells.items() if where == column}, key=natural)
+        return " or ".join(numbers)
+
+    def failures(self) -> dict[str, list[str]]:
+        """For each sanity check that failed: the methods and protocols concerned."""
+        found: dict[str, list[str]] = {}
+        for (method, column), cell in self.cells.items():
+            for line in cell.failed_checks:
+                found.setdefault(line, []).append(f"{method} {column.protocol}")
+        return found
+
+
+def tables_of(rows: Iterable[Row]) -> list[Table]:
+    """The tables of the registered methods. ``rows`` are those of one preset and track."""
+    return _split([cell for key, cell in cells_of(rows).items() if not is_variant(key.method)])
+
+
+def ablation_tables(rows: Iterable[Row]) -> list[Table]:
+    """The tables of variants and the methods they vary, on the columns that some variant was measured on."""
+    cells = cells_of(rows)
+    variants = [key for key in cells if is_variant(key.method)]
+    wanted = {key.method for key in variants} | {base_of(key.method) for key in variants}
+    columns = {key.column for key in variants}
+    return _split([cell for key, cell in cells.items() if key.method in wanted and key.column in columns])
+
+
+def _split(cells: list[Cell]) -> list[Table]:
+    groups: dict[tuple[str, Family], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.key.dataset, family_of(cell.key.protocol)), []).append(cell)
+    families = [*FAMILIES, OTHER]
+    in_order = sorted(groups, key=lambda group: (dataset_order(group[0]), families.index(group[1])))
+    return [_table(dataset, family, groups[dataset, family]) for dataset, family in in_order]
+
+
+def _table(dataset: str, family: Family, cells: list[Cell]) -> Table:
+    methods = sorted({cell.key.method for cell in cells}, key=method_order)
+    columns = sorted({cell.key.column for cell in cells}, key=_column_order)
+    placed = {(cell.key.method, cell.key.column): cell for cell in cells}
+    return Table(dataset, family, tuple(methods), tuple(columns), placed, marks(placed))
+
+
+def _column_order(column: Column) -> tuple:
+    leading = ("linear", "clean")
+    return (column.protocol not in leading, natural(column.protocol), column.metric)
+
+
+def marks(cells: dict[tuple[str, Column], Cell]) -> dict[tuple[str, Column], str]:
+    """Mark the best of each column, or all that tie for it.
+
+    Every pair of methods of every column is tested, and Holm's correction runs over all of them, so that picking
+    the best after seeing the values costs nothing. Cells that failed a sanity check take no part.
+    """
+    columns: dict[Column, list[Cell]] = {}
+    for (_, column), cell in cells.items():
+        if not cell.failed_checks:
+            columns.setdefault(column, []).append(cell)
+    differs = _significant_pairs(columns)
+    found = {}
+    for column, group in columns.items():
+        if len(group) < 2:
+            continue
+        sign = 1 if METRICS[column.metric].higher_is_better else -1
+        best = max(group, key=lambda cell: sign * cell.mean)
+        ties = [cell for cell in group if cell is not best and frozenset((cell.key, best.key)) not in differs]
+        if not ties:
+            found[best.key.method, column] = BEST
+            continue
+        for cell in (best, *ties):
+            found[cell.key.method, column] = TIED
+    return found
+
+
+def _significant_pairs(columns: dict[Column, list[Cell]]) -> set[frozenset[Key]]:
+    pairs, p_values = [], []
+    for group in columns.values():
+        for first, second in combinations(group, 2):
+            p_value = _p_value(first, second)
+            if p_value is not None:
+                pairs.append(frozenset((first.key, second.key)))
+                p_values.append(p_value)
+    return {pair for pair, adjusted in zip(pairs, holm(p_values), strict=True) if adjusted <= ALPHA}
+
+
+def _p_value(first: Cell, second: Cell) -> float | None:
+    try:
+        return compare_rows(first.rows, second.rows).p_value
+    except ValueError:  # no seed in common
+        return None

@@ -1,0 +1,206 @@
+"""Parameters: every mistake is one line that names the file, the key path, the value and the remedy."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from contrastbench.errors import UserError
+from contrastbench.params.base import overlay, params_hash, read_yaml
+from contrastbench.params.root import load, presets
+
+
+@pytest.fixture
+def project(tmp_path: Path, repository: Path) -> Path:
+    """A folder with the repository's own parameters, to be spoilt."""
+    shutil.copy(repository / "params.yaml", tmp_path)
+    shutil.copytree(repository / "presets", tmp_path / "presets")
+    return tmp_path
+
+
+def change(file: Path, path: str, value: object) -> None:
+    """Set the dotted key ``path`` in a YAML file."""
+    content = yaml.safe_load(file.read_text()) or {}
+    section = content
+    *parents, last = path.split(".")
+    for parent in parents:
+        section = section.setdefault(parent, {})
+    section[last] = value
+    file.write_text(yaml.safe_dump(content))
+
+
+def message_of(root: Path, preset: str = "default") -> str:
+    with pytest.raises(UserError) as caught:
+        load(preset, root)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+UNREMIX = "unremix.settings.unremix"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("unremix.training.batchsize", 64, "unremix.training.batchsize: unknown key; did you mean 'batch_size'?"),
+        ("unremix.encoder.zzz", 1, "unknown key; known keys: architecture, stem_stride, width"),
+        ("unremix.training.epochs", "ten", 'unremix.training.epochs = "ten": input should be a valid integer'),
+        ("unremix.training.epochs", 2.5, "unremix.training.epochs = 2.5"),
+        ("unremix.training.epochs", True, "unremix.training.epochs = true"),
+        ("unremix.training.epochs", 0, "unremix.training.epochs = 0: input should be greater than or equal to 1"),
+        ("unremix.training.batch_size", 1, "batch_size = 1: input should be greater than or equal to 2"),
+        ("unremix.training.optimizer", "adm", "optimizer = \"adm\": input should be 'adam', 'adamw', 'sgd' or 'lars'"),
+        ("data.validation_fraction", 0.9, "data.validation_fraction = 0.9: input should be less than 0.5"),
+        ("unremix.augment.blur_kernel", 4, "blur_kernel must be odd"),
+        ("unremix.augment.crop_scale", [0.5, 0.2], "crop_scale must be [low, high]"),
+        ("unremix.seeds", [], "unremix.seeds = []"),
+        ("unremix.seeds", [-1], "unremix.seeds.0 = -1"),
+        ("unremix.methods", ["simclr", "unremx"], "unknown method 'unremx'; did you mean 'unremix'?"),
+        (f"{UNREMIX}.weights", [0.5, 0.5, 0.5], "weights [0.5, 0.5, 0.5] must sum to 1, not 1.5"),
+        (f"{UNREMIX}.weights", [1.5, -0.5, 0.0], f"{UNREMIX}.weights.1 = -0.5"),
+        (f"{UNREMIX}.weights", [0.5, 0.5], f"{UNREMIX}.weights"),
+        (f"{UNREMIX}.tau_plus", 1.0, f"{UNREMIX}.tau_plus = 1.0: input should be less than 1"),
+        ("unremix.settings.dcl.tau_plus", 1.5, "unremix.settings.dcl.tau_plus = 1.5"),
+        (f"{UNREMIX}.temperature", 0, f"{UNREMIX}.temperature = 0"),
+        (f"{UNREMIX}.uncertainty", "entropy", "input should be 'norm', 'gradsim' or 'infonce_z'"),
+        (f"{UNREMIX}.normalization", "softmax", "input should be 'minmax', 'softmix' or 'exp'"),
+        ("unremix.variants.simclr", {"method": "unremix", "settings": {}}, "'simclr' has the name of a method"),
+        (
+            "unremix.variants.unremix-exp",
+            {"method": "unremix", "settings": {"normalisation": "exp"}},
+            "variant 'unremix-exp': normalisation: unknown key; did you mean 'normalization'?",
+        ),
+        (
+            "unremix.variants.unremix-exp",
+            {"method": "unremix", "settings": {"weights": [1.0, 1.0, 0.0]}},
+            "variant 'unremix-exp': weights [1.0, 1.0, 0.0] must sum to 1",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_with_file_key_and_remedy(project, path, value, expected):
+    change(project / "params.yaml", path, value)
+    message = message_of(project)
+    assert message.startswith(f"{project / 'params.yaml'}: ")
+    assert expected in message.replace("Input", "input")
+
+
+def test_a_missing_key_is_named(project):
+    content = yaml.safe_load((project / "params.yaml").read_text())
+    del content["unremix"]["training"]["epochs"]
+    (project / "params.yaml").write_text(yaml.safe_dump(content))
+    assert "unremix.training.epochs: this key is required and missing" in message_of(project)
+
+
+def test_a_number_that_is_no_number_is_refused(project):
+    change(project / "params.yaml", "unremix.training.learning_rate", float("nan"))
+    assert "learning_rate" in message_of(project)
+    change(project / "params.yaml", "unremix.training.learning_rate", float("inf"))
+    assert "learning_rate" in message_of(project)
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1E-3", "0.001", "1.0e-3", "+1e-3"])
+def test_exponents_are_numbers(tmp_path, text):
+    (tmp_path / "x.yaml").write_text(f"rate: {text}\n")
+    assert read_yaml(tmp_path / "x.yaml") == {"rate": 0.001}
+
+
+def test_words_that_look_a_little_like_numbers_stay_words(tmp_path):
+    (tmp_path / "x.yaml").write_text("a: 1e3x\nb: e3\nc: 32-true\n")
+    assert read_yaml(tmp_path / "x.yaml") == {"a": "1e3x", "b": "e3", "c": "32-true"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: 1\na: 2\n", "'a' stands twice"),
+        ("a: {b: 1, b: 2}\n", "'b' stands twice"),
+        ("a: [1\n", "not valid YAML"),
+        ("- 1\n", "the top level must be a mapping"),
+    ],
+)
+def test_a_malformed_file_is_one_line(tmp_path, text, expected):
+    file = tmp_path / "x.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError) as caught:
+        read_yaml(file)
+    assert str(caught.value).startswith(f"{file}: ") and expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_one_that_is_not_text(tmp_path):
+    with pytest.raises(UserError, match="no such parameter file"):
+        read_yaml(tmp_path / "x.yaml")
+    (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="not valid YAML"):
+        read_yaml(tmp_path / "x.yaml")
+
+
+def test_a_date_is_refused_and_not_a_traceback(project):
+    (project / "params.yaml").write_text((project / "params.yaml").read_text() + "day: 2024-01-01\n")
+    assert "params.yaml" in message_of(project)
+
+
+def test_the_message_names_the_file_that_sets_the_value(project):
+    change(project / "presets" / "smoke.yaml", "unremix.training.epochs", -1)
+    assert message_of(project, "smoke").startswith(f"{project / 'presets' / 'smoke.yaml'}: unremix.training.epochs")
+    change(project / "presets" / "smoke.yaml", "unremix.training.epochs", 1)
+    change(project / "params.yaml", "unremix.training.learning_rate", -1.0)  # smoke does not set it
+    assert message_of(project, "smoke").startswith(f"{project / 'params.yaml'}: unremix.training.learning_rate")
+
+
+def test_a_preset_may_not_change_how_data_are_prepared(project):
+    change(project / "presets" / "smoke.yaml", "data.validation_fraction", 0.2)
+    assert "presets share the prepared data" in message_of(project, "smoke")
+
+
+def test_an_unknown_preset_names_the_nearest(project):
+    assert message_of(project, "smok") == "unknown preset 'smok'; did you mean 'smoke'?"
+    assert message_of(project, "qqqqqq").startswith("unknown preset 'qqqqqq'; known: default, cifar,")
+
+
+@pytest.mark.parametrize("preset", presets(Path(__file__).resolve().parent.parent))
+def test_every_preset_is_valid_and_each_of_its_methods_resolves(repository, preset):
+    params = load(preset, repository)
+    for name in params.tracks:
+        track = params.track(name)
+        for label in {*track.methods, *track.ablation, *track.variants} - {"pixels"}:
+            resolved = track.pretrain(label, track.datasets[0])
+            assert resolved.method == track.base_method(label)
+
+
+def test_an_unknown_track_is_refused(repository):
+    with pytest.raises(UserError, match=r"unknown track 'unremixx'; known: unremix"):
+        load(root=repository).track("unremixx")
+
+
+def test_overlay_merges_mappings_and_replaces_everything_else():
+    base = {"a": {"b": 1, "c": [1, 2]}, "d": 3}
+    assert overlay(base, {"a": {"c": [9]}, "e": 4}) == {"a": {"b": 1, "c": [9]}, "d": 3, "e": 4}
+    assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 3}
+
+
+def test_a_variant_changes_its_settings_and_its_hash_alone(repository):
+    track = load(root=repository).track("unremix")
+    plain, variant = (track.pretrain(label, "mnist5k") for label in ("unremix", "unremix-exp"))
+    assert variant.settings.model_dump() == plain.settings.model_dump() | {"normalization": "exp", "beta": 4.0}
+    assert plain.model_copy(update={"settings": variant.settings}) == variant
+    assert params_hash(plain) != params_hash(variant)
+
+
+def test_the_hash_is_of_the_values(repository, project):
+    def hashed(root: Path) -> str:
+        return params_hash(load(root=root).track("unremix").pretrain("simclr", "mnist5k"))
+
+    before = hashed(repository)
+    change(project / "params.yaml", "unremix.settings.hcl.beta", 2.0)  # another method's
+    assert hashed(project) == before  # although the file's layout and comments are gone
+    change(project / "params.yaml", "unremix.settings.simclr.temperature", 0.2)
+    assert hashed(project) != before
+
+
+def test_sections_are_immutable(repository):
+    params = load(root=repository)
+    with pytest.raises(ValueError, match="frozen"):
+        params.data.validation_fraction = 0.3

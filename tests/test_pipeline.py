@@ -1,0 +1,215 @@
+"""Snakemake and DVC over one DAG: both agree on what is stale, and only that runs again.
+
+The tests run the real pipeline, at the size of the smoke preset, in a copy of the project.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from contrastbench.pipeline.dvc_file import render
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.steps import steps
+
+ROOT = Path(__file__).parents[1]
+COPIED = ("Snakefile", "rules", "profiles", "presets", "params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", "src")
+
+
+class Project:
+    """A copy of the project as a git and DVC repository of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        binaries = Path(sys.executable).parent
+        self.environment = os.environ | {
+            "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(folder / "src"),
+            "DVC_NO_ANALYTICS": "1",
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def run(self, *command: str, code: int = 0) -> str:
+        done = subprocess.run(command, cwd=self.folder, env=self.environment, text=True, capture_output=True)
+        assert done.returncode == code, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def snakemake(self) -> None:
+        self.run("snakemake", "--cores", "2")
+
+    def stale_jobs(self) -> Counter[str]:
+        """What Snakemake would run, as rule -> number of jobs."""
+        answer = self.run("snakemake", "--dry-run", "--cores", "1")
+        if "Nothing to be done" in answer:
+            return Counter()
+        table = answer[answer.index("Job stats:") :]
+        found = re.findall(r"^(\w+) +(\d+)$", table[: table.index("\ntotal")], re.MULTILINE)
+        return Counter({rule: int(count) for rule, count in found if rule != "all"})
+
+    def stale_steps(self) -> set[str]:
+        """What DVC would run."""
+        return set(json.loads(self.run("dvc", "status", "--json")))
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        text = (self.folder / path).read_text(encoding="utf-8")
+        assert old in text
+        (self.folder / path).write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", message)
+
+
+def small_parameters() -> dict:
+    """params.yaml of a project with one track, two methods and one seed: the smoke preset made the default."""
+    from contrastbench.params.base import overlay, read_yaml
+
+    content = overlay(read_yaml(ROOT / "params.yaml"), read_yaml(ROOT / "presets" / "smoke.yaml"))
+    content["tracks"] = ["unremix"]
+    content["unremix"] |= {"methods": ["pixels", "simclr", "unremix"], "transfer": []}
+    return content
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project that Snakemake has run and DVC has recorded."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        else:
+            shutil.copy(source, folder / name)
+    (folder / "params.yaml").write_text(yaml.safe_dump(small_parameters(), sort_keys=False), encoding="utf-8")
+    project = Project(folder)
+    project.run("git", "init", "-q", "-b", "main")
+    project.run("dvc", "init", "-q")
+    project.run("contrastbench", "dvc-file")
+    project.snakemake()
+    project.run("contrastbench", "record")
+    project.commit("recorded")
+    return project
+
+
+@pytest.fixture
+def project(recorded: Project) -> Project:
+    """The recorded project, brought back to its recorded state afterwards through git and ``restore``."""
+    yield recorded
+    recorded.run("git", "reset", "-q", "--hard", "main")
+    recorded.run("git", "checkout", "-q", "main")
+    recorded.run("contrastbench", "restore")
+
+
+def test_the_committed_dvc_file_fits_the_parameters() -> None:
+    assert (ROOT / "dvc.yaml").read_text(encoding="utf-8") == render(Grid(root=ROOT))
+
+
+def test_after_recording_neither_tool_has_anything_to_do(project: Project) -> None:
+    assert project.stale_jobs() == Counter()
+    assert project.stale_steps() == set()
+    assert "up to date" in project.run("dvc", "repro")
+
+
+def test_steps_and_rules_mirror_each_other(project: Project) -> None:
+    """Every job of Snakemake's whole DAG belongs to exactly one step, and every output to that step's outputs."""
+    grid = Grid(root=project.folder)
+    answer = project.run("snakemake", "--forceall", "--dry-run", "--cores", "1")
+    jobs = re.findall(r"^(?:local)?rule (\w+):\n(?:    .*\n)*?    output: (.*)\n", answer, re.MULTILINE)
+    owner = {rule: step for step in steps(grid) for rule in step.rules}
+    assert {rule for rule, _ in jobs} == set(owner)
+    for rule, outputs in jobs:
+        step = owner[rule]
+        kept = (*step.folders, *step.tracked, *step.metrics)
+        for output in outputs.split(", "):
+            assert any(Path(output).is_relative_to(path) for path in kept), f"{rule}: {output} is in no output of DVC"
+    asked = {str(path) for step in steps(grid) for path in step.files}
+    made = {output for _, outputs in jobs for output in outputs.split(", ")}
+    assert asked <= made
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "jobs", "first_step"),
+    [
+        ("    low_label_draws: 2", "    low_label_draws: 3", {"probe_unremix": 3}, "probe-unremix"),
+        ("      beta: 1.0\n      distance", "      beta: 2.0\n      distance", {"pretrain": 1}, "pretrain-unremix"),
+        ("    epochs: 1", "    epochs: 2", {"pretrain": 2, "features": 2, "probe_unremix": 2}, "pretrain-unremix"),
+    ],
+)
+def test_a_parameter_makes_just_what_reads_it_stale(
+    project: Project, old: str, new: str, jobs: dict[str, int], first_step: str
+) -> None:
+    project.edit("params.yaml", old, new)
+    stale = project.stale_jobs()
+    assert {rule: stale[rule] for rule in jobs} == jobs
+    assert stale["prepare"] == 0
+    assert project.stale_steps() == {first_step}, "later steps follow once this one has run"
+
+
+def test_dvc_repro_runs_what_a_parameter_touches_and_no_more(project: Project) -> None:
+    features = project.folder / "runs/default/features/unremix/digits/simclr/0/features.npz"
+    before = features.stat().st_mtime_ns
+    rows = project.folder / "results/rows/default/probe/unremix/digits/simclr/low-label-5/0.json"
+    draws = len(json.loads(rows.read_text())["detail"]["draws"])
+    project.edit("params.yaml", "    low_label_draws: 2", "    low_label_draws: 4")
+    project.run("dvc", "repro")
+    assert (draws, len(json.loads(rows.read_text())["detail"]["draws"])) == (2, 4)
+    assert features.stat().st_mtime_ns == before
+    assert project.stale_jobs() == Counter() and project.stale_steps() == set()
+    assert "low_label_draws" in project.run("dvc", "params", "diff")
+    assert "low-label-5" in project.run("dvc", "metrics", "diff", "--all")
+
+
+def test_only_a_change_of_meaning_in_the_code_makes_a_step_stale(project: Project) -> None:
+    loss = "src/contrastbench/objectives/contrastive.py"
+    project.edit(loss, "import math\n", "import math  # a comment\n\n")
+    project.run("contrastbench", "fingerprint")
+    assert project.stale_jobs() == Counter()
+    assert project.stale_steps() <= {"fingerprint"}, "DVC looks at the code again, and finds it unchanged"
+    assert "Running stage 'pretrain" not in project.run("dvc", "repro", "--dry")
+    project.edit("src/contrastbench/methods/simclr.py", "first.detach()", "second.detach()")
+    stale = project.stale_jobs()
+    assert (stale["pretrain"], stale["features"], stale["probe_unremix"]) == (1, 1, 1), "SimCLR's jobs alone"
+    project.run("contrastbench", "fingerprint")
+    assert project.stale_steps() >= {"pretrain-unremix"}
+
+
+def test_a_deleted_output_is_seen_by_both(project: Project) -> None:
+    (project.folder / "runs/default/features/unremix/digits/simclr/0/features.npz").unlink()
+    assert project.stale_steps() >= {"features-unremix"}
+    assert "Running stage 'features-unremix'" in project.run("dvc", "repro", "--dry")
+    project.run("dvc", "repro")
+    assert project.stale_jobs() == Counter() and project.stale_steps() == set()
+
+
+def test_restore_brings_back_an_older_commit(project: Project) -> None:
+    project.edit("params.yaml", "    epochs: 1", "    epochs: 2")
+    project.snakemake()
+    project.run("contrastbench", "record")
+    project.run("git", "checkout", "-q", "-b", "longer")
+    project.commit("longer")
+    record = project.folder / "runs/default/pretrain/unremix/digits/simclr/0/run.json"
+    longer = json.loads(record.read_text())["steps"]
+    project.run("git", "checkout", "-q", "main")
+    assert project.stale_steps(), "the outputs are still the other commit's"
+    project.run("contrastbench", "restore")
+    assert json.loads(record.read_text())["steps"] == longer // 2
+    assert project.stale_jobs() == Counter() and project.stale_steps() == set()
+
+
+def test_nothing_is_recorded_while_there_is_work_to_do(project: Project) -> None:
+    project.edit("params.yaml", "    epochs: 1", "    epochs: 2")
+    answer = project.run("contrastbench", "record", code=2)
+    assert answer.strip().splitlines()[-1].startswith("contrastbench: nothing recorded: Snakemake has work to do")
+
+
+def test_a_dvc_file_that_does_not_fit_is_refused(project: Project) -> None:
+    project.edit("params.yaml", "  - unremix\n  seeds", "  seeds")
+    answer = project.run("contrastbench", "run", "probe-unremix", code=2)
+    assert "run `contrastbench dvc-file`" in answer
