@@ -95,6 +95,7 @@ class _TrackSteps:
             found.append(self.transfer_probe())
         if self.grid.robustness(self.track):
             found += [self.attack(), self.transfer_attack()]
+        found.append(self.figures())
         return [*found, self.tables([folder for step in found for folder in step.tracked])]
 
     def spectrograms(self) -> Step:
@@ -213,6 +214,24 @@ class _TrackSteps:
             keys=self._keys("robustness"),
             tracked=_method_folders(rows),
         )
+
+    def figures(self) -> Step:
+        section, files = self.grid.track(self.track), self.grid.figure_files(self.track)
+        inputs = [path for name in section.datasets for path in self._figure_inputs(name, section.seeds[0])]
+        suite = self.grid.robustness(self.track)
+        return Step(
+            f"figures-{self.track}",
+            rules=(f"figures_{self.track}",),
+            files=tuple(files),
+            inputs=(self._code("figures"), *dict.fromkeys(inputs)),
+            keys=self._keys(*(("robustness",) if suite else ("pretraining", "settings.uamix_mae"))),
+            folders=tuple(dict.fromkeys(file.parent for file in files)),
+        )
+
+    def _figure_inputs(self, dataset: str, seed: int) -> list[Path]:
+        """Folders that other steps leave: of data sets, and of the methods that are shown."""
+        paths = self.grid.figure_inputs(self.track, dataset, seed)
+        return [path.parent if path.name == "meta.json" else path.parent.parent for path in paths]
 
     def tables(self, rows: list[Path]) -> Step:
         return Step(

@@ -1,0 +1,152 @@
+"""Stage ``figures``: still images of what a track does to its inputs, for the report's gallery.
+
+Track uamix: spectrograms as the autoencoder reconstructs them, and mixtures with their virtual labels.
+Tracks with a robustness suite: adversarial images on the simplest method and on SwARo.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from contrastbench.attacks.pgd import pgd
+from contrastbench.augment.log_mel import SHIFT
+from contrastbench.augment.mixing import mix
+from contrastbench.datasets.base import SAMPLE_RATE
+from contrastbench.datasets.store import Prepared, open_prepared
+from contrastbench.errors import UserError
+from contrastbench.evaluation.classifiers import Classifier
+from contrastbench.evaluation.verdicts import attack_order
+from contrastbench.methods.mae import MAE
+from contrastbench.models.masked_autoencoder import reconstruct
+from contrastbench.params.uamix import UaMixSettings
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
+from contrastbench.reporting.stills import (
+    Attacked,
+    Mixed,
+    Reconstructed,
+    draw_adversarial_examples,
+    draw_mixtures,
+    draw_reconstructions,
+)
+from contrastbench.stages.classify import load_classifier, trained_method
+from contrastbench.stages.modality import to_tensor_for
+from contrastbench.stages.runs import load_method
+from contrastbench.training.seeds import generator_for
+
+CLIPS = 4  # reconstructed
+BATCH = 6  # clips that are mixed with each other
+MIXTURES = 3
+IMAGES = 4
+CANDIDATES = 200  # test images that the attacked ones are taken from
+
+
+def figures(grid: Grid, track: str, dataset: str, seed: int, *, device: str = "cpu") -> list[Path]:
+    """Draw what :meth:`Grid.figure_jobs` lists and return the files; UserError where it lists nothing."""
+    drawn = {
+        "reconstructions": draw_reconstructed_clips,
+        "mixtures": draw_mixed_clips,
+        "adversarial-examples": draw_attacked_images,
+    }
+    wanted = grid.figure_jobs(track, dataset, seed)
+    if not wanted:
+        raise UserError(
+            f"{track}, {dataset}, seed {seed}: the preset {grid.preset!r} has no still images to draw of it"
+        )
+    data = open_prepared(grid.data_folder(next(iter(wanted.values()))[0]))
+    files = []
+    for name, jobs in wanted.items():
+        files.append(grid.figure_file(name, jobs[0]))
+        drawn[name](grid, jobs, data, files[-1], torch.device(device))
+    return files
+
+
+def draw_reconstructed_clips(grid: Grid, jobs: list[Job], data: Prepared, path: Path, device: torch.device) -> None:
+    """A few validation clips through the trained autoencoder, with the mask that its training uses."""
+    (job,) = jobs
+    params = grid.pretrain_params(job)
+    assert params is not None
+    method = load_method(grid.trained(job), params, data, job.seed).to(device)
+    assert isinstance(method, MAE)
+    generator = generator_for(device, "figures", "reconstructions", job.seed)
+    x, names = _validation_clips(data, CLIPS, generator)
+    shown = reconstruct(method.autoencoder, x, method.mask_ratio, generator)
+    arrays = [part.squeeze(1).cpu().numpy() for part in shown]
+    clips = [Reconstructed(*each) for each in zip(names, *arrays, strict=True)]
+    heading = f"Masked spectrograms of {job.dataset} (validation) and what {job.method} makes of them"
+    draw_reconstructions(path, heading, clips, _seconds(data))
+
+
+def draw_mixed_clips(grid: Grid, jobs: list[Job], data: Prepared, path: Path, device: torch.device) -> None:
+    """Mixtures of validation clips as tuning makes them, each of another draw of lambda, with their label rows."""
+    (job,) = jobs
+    settings = grid.track(job.track).settings_of(job.method)
+    assert isinstance(settings, UaMixSettings)
+    x, names = _validation_clips(data, BATCH, generator_for(device, "figures", "mixtures", job.seed))
+    number = torch.arange(len(x), device=device).view(-1, 1, 1, 1).expand_as(x)
+    mixtures = []
+    for own in range(min(MIXTURES, len(x))):
+        drawn, source = (  # the same draw twice: of the clips, and of the number of the clip that a position is from
+            mix(what, settings.mixing, settings.alpha, generator_for(device, "figures", "mixture", job.seed, own))
+            for what in (x, number)
+        )
+        mixture, replaced, labels = (
+            part.cpu().numpy() for part in (drawn.x[own, 0], source.x[own, 0] != own, drawn.labels[own])
+        )
+        mixtures.append(Mixed(own, int(drawn.partner[own]), mixture, replaced, drawn.kept, labels))
+    heading = f"Mixtures ({settings.mixing}) of {len(x)} clips of {job.dataset} (validation) and their virtual labels"
+    draw_mixtures(path, heading, x[:, 0].cpu().numpy(), names, mixtures, _seconds(data))
+
+
+def draw_attacked_images(grid: Grid, jobs: list[Job], data: Prepared, path: Path, device: torch.device) -> None:
+    """A few test images that every method of ``jobs`` classifies rightly, attacked on each by the suite's PGD."""
+    suite = grid.robustness(jobs[0].track)
+    y = data.y("test")
+    assert suite is not None and y is not None
+    eps, seed = suite.budget(data.meta.name).main, jobs[0].seed
+    chosen = attack_order(len(y), seed)[:CANDIDATES]
+    images = to_tensor_for(data)(torch.from_numpy(data.x("test")[chosen]).to(device)).contiguous()
+    labels = torch.from_numpy(y[chosen]).to(device)
+    models = {job.method: _classifier(grid, job, data, device) for job in jobs}
+    right = torch.stack([_predicted(model, images) == labels for model in models.values()]).all(0)
+    # Those that all classify rightly first; the others only where there are not enough of them.
+    first = (~right).long().argsort(stable=True)[:IMAGES]
+    images, labels = images[first], labels[first]
+    attacked = []
+    for name, model in models.items():
+        generator = generator_for(device, "figures", name, seed)
+        adversarial = pgd(model, images, labels, eps=eps, steps=suite.steps.pgd, generator=generator).images
+        attacked.append(Attacked(name, _channels_last(adversarial), _predicted(model, adversarial).cpu().numpy()))
+    heading = f"PGD with {suite.steps.pgd} steps on test images of {data.meta.name}, $l_\\infty$ radius {eps:.4g}"
+    clean = _channels_last(images)
+    draw_adversarial_examples(path, heading, clean, labels.cpu().numpy(), data.meta.classes, attacked, eps)
+
+
+def _validation_clips(data: Prepared, count: int, generator: Generator) -> tuple[Tensor, list[str]]:
+    """Up to ``count`` segments (B, 1, T, F) of the validation split on the generator's device, and their classes."""
+    stored, labels = data.x("validation"), data.y("validation")
+    chosen = torch.randperm(len(stored), generator=generator, device=generator.device)[:count].cpu().numpy()
+    x = to_tensor_for(data)(torch.from_numpy(stored[chosen]).to(generator.device))
+    names = [f"segment {at}" if labels is None else data.meta.classes[labels[at]] for at in chosen]
+    return x, names
+
+
+def _seconds(data: Prepared) -> float:
+    return data.x("validation").shape[1] * SHIFT / SAMPLE_RATE
+
+
+def _classifier(grid: Grid, job: Job, data: Prepared, device: torch.device) -> Classifier:
+    """The first classifier that the stage ``attack`` left for ``job``: the one that transfer judges."""
+    weights, *_ = grid.attack_files(job)
+    return load_classifier(weights, trained_method(grid, job, data)).to(device)
+
+
+def _predicted(model: Classifier, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        return model(images).argmax(1)
+
+
+def _channels_last(images: Tensor) -> np.ndarray:
+    return images.permute(0, 2, 3, 1).cpu().numpy()

@@ -1,0 +1,292 @@
+"""Still images: what stands in them, that they repeat byte for byte, and which of them the pipeline asks for."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from audio_sets import about
+from PIL import Image
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from contrastbench.cli import app
+from contrastbench.datasets.base import Split
+from contrastbench.datasets.store import FrontEnd, open_prepared, write_prepared
+from contrastbench.errors import UserError
+from contrastbench.params.data import DataParams
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.steps import step
+from contrastbench.reporting import stills
+from contrastbench.reporting.stills import Attacked, Mixed, Reconstructed
+from contrastbench.stages import figures as stage
+from contrastbench.stages.classify import fit_classifier, load_classifier, save_classifier, trained_method
+from contrastbench.stages.features import features
+from contrastbench.stages.figures import figures
+from contrastbench.stages.prepare import prepare
+from contrastbench.stages.runs import build_method
+
+MAE, MIXED = Job("uamix", "instruments", "mae", 0), Job("uamix", "instruments", "uamix-mae", 0)
+SWAV, SWARO = Job("swaro", "digits", "swav", 0), Job("swaro", "digits", "swaro", 0)
+
+
+@pytest.fixture
+def shown(monkeypatch) -> list:
+    """The figures of matplotlib that are saved."""
+    found, save = [], stills._save
+
+    def keep(figure, *rest):
+        found.append(figure)
+        save(figure, *rest)
+
+    monkeypatch.setattr(stills, "_save", keep)
+    return found
+
+
+def titles(figure) -> list[str]:
+    return [axis.get_title() for axis in figure.axes]
+
+
+def shown_array(axis) -> np.ndarray:
+    return np.ma.filled(axis.images[0].get_array(), np.nan)
+
+
+def test_reconstructions_stand_side_by_side_in_seconds_and_mel_bins(tmp_path, shown) -> None:
+    rng = np.random.default_rng(0)
+    original, whole = rng.normal(size=(2, 64, 32))
+    masked = np.where(np.arange(64)[:, None] < 48, np.nan, original)
+    stills.draw_reconstructions(tmp_path / "a.png", "heading", [Reconstructed("flute", original, masked, whole)], 0.64)
+    (figure,) = shown
+    assert titles(figure)[:3] == ["spectrogram", "seen: 25% of the patches", "reconstructed"]
+    for axis, array in zip(figure.axes, (original, masked, whole), strict=False):
+        assert np.array_equal(shown_array(axis), array.T, equal_nan=True)
+        assert axis.images[0].get_extent() == [0, 0.64, 0, 32] and axis.get_xlabel() == "seconds"
+        assert axis.images[0].norm is figure.axes[0].images[0].norm, "one range of colours for all"
+    assert figure.axes[0].get_ylabel() == "flute\nmel bin"
+    assert figure.axes[3].get_ylabel() == "log-mel energy, normalised"
+
+
+def test_a_mixture_stands_beside_its_clips_lambda_and_label_row(tmp_path, shown) -> None:
+    clips = np.random.default_rng(0).normal(size=(3, 20, 16))
+    replaced = np.isin(np.arange(20), range(10, 15))[:, None] & np.full((20, 16), True)
+    mixture = np.where(replaced, clips[2], clips[0])
+    mixed = Mixed(0, 2, mixture, replaced, kept=0.75, labels=np.array([0.75, 0, 0.25]))
+    stills.draw_mixtures(tmp_path / "a.png", "heading", clips, ["organ", "flute", "harp"], [mixed], 0.2)
+    (figure,) = shown
+    assert titles(figure)[:4] == ["clip 1: organ", "clip 3: harp", "mixture, $\\lambda$ = 0.750", "label row 1"]
+    for axis, array in zip(figure.axes, (clips[0], clips[2], mixture), strict=False):
+        assert np.array_equal(shown_array(axis), array.T)
+    assert [float(line.get_xdata()[0]) for line in figure.axes[2].lines] == pytest.approx([0.1, 0.15])
+    assert [bar.get_height() for bar in figure.axes[3].patches] == [0.75, 0, 0.25]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_perturbation_of_eps_is_white_and_the_verdict_is_coloured(tmp_path, shown, channels: int) -> None:
+    images = np.full((2, 4, 4, channels), 0.5)
+    moved = images.copy()
+    moved[0, 0, 0], moved[0, 1, 1], moved[1, 2, 2] = 0.6, 0.4, 0.55
+    attacked = [Attacked("simclr", moved, np.array([1, 1]))]
+    stills.draw_adversarial_examples(tmp_path / "a.png", "", images, np.array([0, 1]), ["cat", "dog"], attacked, 0.1)
+    (figure,) = shown
+    assert titles(figure)[:6] == ["true: cat", "says: dog", "", "true: dog", "says: dog", ""]
+    assert [figure.axes[at].title.get_color() for at in (1, 4)] == [stills.FALLS, stills.STANDS]
+    change = shown_array(figure.axes[2]).reshape(4, 4, -1)
+    assert np.allclose(change[0, 0], 1) and np.allclose(change[1, 1], 0) and np.allclose(change[2, 2], 0.5)
+    assert np.allclose(shown_array(figure.axes[5]).reshape(4, 4, -1)[2, 2], 0.75)
+    heads = [text.get_text() for axis in figure.axes[:3] for text in axis.texts]
+    assert heads == ["test image", "attacked: simclr", "change × 5"]
+
+
+@pytest.fixture(scope="module")
+def grid(repository: Path) -> Grid:
+    return Grid("smoke", repository)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, grid: Grid):  # type: ignore[no-untyped-def]
+    """A folder with random spectrograms, digits, untrained networks and linear classifiers on them."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("project")
+        patch.chdir(folder)
+        shutil.copy(grid.root / "params.yaml", folder)
+        shutil.copytree(grid.root / "presets", folder / "presets")
+        layout, rng = grid.layout, np.random.default_rng(0)
+        front_end = FrontEnd(frames=64, mels=32, mean=0.0, std=0.5)
+        splits = {
+            name: Split(rng.normal(size=(8, 64, 32)).astype(np.float16), np.arange(8) % 2)
+            for name in ("train", "validation", "test")
+        }
+        write_prepared(layout.spectrograms("instruments"), about("instruments"), splits, "as made", front_end)
+        prepare("digits", layout.raw("digits"), layout.prepared("digits"), DataParams(validation_fraction=0.1))
+        for job in (MAE, SWAV, SWARO):
+            weights, params = grid.weights(job)[0], grid.pretrain_params(job)
+            assert params is not None
+            weights.parent.mkdir(parents=True)
+            save_file(build_method(params, open_prepared(grid.data_folder(job)), 0).state_dict(), weights)
+        for job in (SWAV, SWARO):
+            data, suite = open_prepared(grid.data_folder(job)), grid.robustness("swaro")
+            assert suite is not None
+            features(grid, job)
+            method = trained_method(grid, job, data)
+            save_classifier(
+                grid.attack_files(job)[0],
+                fit_classifier(grid, job, "slf", data, method, suite, torch.device("cpu"))[0],
+            )
+        yield folder
+
+
+DRAWINGS = ("draw_reconstructions", "draw_mixtures", "draw_adversarial_examples")
+
+
+def handed_over(monkeypatch: pytest.MonkeyPatch, grid: Grid, track: str, dataset: str) -> dict[str, tuple]:
+    """What the stage gives to each drawing function, by the function's name."""
+    given: dict[str, tuple] = {}
+    for name in DRAWINGS:
+        monkeypatch.setattr(stage, name, lambda *arguments, name=name: given.update({name: arguments}))
+    figures(grid, track, dataset, 0)
+    return given
+
+
+@pytest.mark.parametrize(("track", "dataset"), [("uamix", "instruments"), ("swaro", "digits")])
+def test_equal_inputs_give_equal_bytes(project: Path, grid: Grid, track: str, dataset: str) -> None:
+    files = figures(grid, track, dataset, 0)
+    assert files == grid.figure_files(track) and files
+    before = [path.read_bytes() for path in files]
+    for path in files:
+        with Image.open(path) as image:
+            assert image.format == "PNG" and image.width == 880 and 300 < image.height < 1200
+    assert figures(grid, track, dataset, 0) == files
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_reconstructions_are_of_validation_clips_with_the_mask_of_training(project, grid, monkeypatch) -> None:
+    _, _, clips, seconds = handed_over(monkeypatch, grid, "uamix", "instruments")["draw_reconstructions"]
+    assert seconds == 0.64 and len(clips) == stage.CLIPS
+    stored = open_prepared(grid.data_folder(MAE)).x("validation").astype(np.float32)
+    for clip in clips:
+        assert any(np.array_equal(clip.original, x) for x in stored)
+        hidden = np.isnan(clip.masked)
+        assert hidden.mean() == 0.75  # of 8 patches, round(8 (1 - 0.8)) = 2 are kept
+        assert np.array_equal(clip.reconstructed[~hidden], clip.original[~hidden])
+        assert np.isfinite(clip.reconstructed).all()
+        assert (clip.reconstructed[hidden] != clip.original[hidden]).mean() > 0.99
+
+
+def test_mixtures_are_what_their_label_rows_say(project, grid, monkeypatch) -> None:
+    _, _, clips, names, mixtures, _ = handed_over(monkeypatch, grid, "uamix", "instruments")["draw_mixtures"]
+    assert len(clips) == len(names) == stage.BATCH and len(mixtures) == stage.MIXTURES
+    assert len({mixed.kept for mixed in mixtures}) == stage.MIXTURES, "each has a lambda of its own"
+    for mixed in mixtures:
+        assert mixed.partner == stage.BATCH - 1 - mixed.own
+        assert np.array_equal(mixed.mixture, np.where(mixed.replaced, clips[mixed.partner], clips[mixed.own]))
+        assert 1 - mixed.replaced.mean() == pytest.approx(mixed.kept)
+        expected = mixed.kept * np.eye(stage.BATCH)[mixed.own] + (1 - mixed.kept) * np.eye(stage.BATCH)[mixed.partner]
+        assert mixed.labels == pytest.approx(expected)
+
+
+def test_attacked_images_stay_in_the_ball_and_carry_the_classifiers_own_verdict(project, grid, monkeypatch) -> None:
+    given = handed_over(monkeypatch, grid, "swaro", "digits")["draw_adversarial_examples"]
+    _, _, images, labels, classes, attacked, eps = given
+    data = open_prepared(grid.data_folder(SWARO))
+    assert eps == 0.1 and [each.method for each in attacked] == ["swav", "swaro"] and list(classes) == data.meta.classes
+    stored, y = data.x("test").astype(np.float32) / 255, data.y("test")
+    for image, label in zip(images, labels, strict=True):
+        assert y[np.abs(stored - image).max(axis=(1, 2, 3)) < 1e-6].tolist() == [label]
+    for job, each in zip((SWAV, SWARO), attacked, strict=True):
+        model = load_classifier(grid.attack_files(job)[0], trained_method(grid, job, data))
+        clean, adversarial = (
+            model(torch.from_numpy(x).permute(0, 3, 1, 2).contiguous()).argmax(1).numpy() for x in (images, each.images)
+        )
+        assert np.array_equal(clean, labels), "images that all classifiers get right come first"
+        assert np.array_equal(adversarial, each.predicted)
+        assert 0 < np.abs(each.images - images).max() <= eps + 1e-6
+    assert any((each.predicted != labels).any() for each in attacked), "nothing but right answers: no attack was run"
+
+
+def test_seeds_draw_other_clips(project, grid) -> None:
+    data = open_prepared(grid.data_folder(MAE))
+    draws = [stage._validation_clips(data, 4, torch.Generator().manual_seed(seed))[0] for seed in (0, 0, 1)]
+    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+
+
+@pytest.mark.parametrize(
+    ("track", "dataset", "missing", "message"),
+    [
+        ("uamix", "instruments", "pretrain/uamix/instruments/mae", "run the stage pretrain first"),
+        ("swaro", "digits", "attack/swaro/digits/swaro", "run the stage attack first"),
+        ("swaro", "digits", "pretrain/swaro/digits/swav", "run the stage pretrain first"),
+    ],
+)
+def test_missing_weights_are_named_in_one_line(project, grid, track, dataset, missing, message) -> None:
+    folder = project / "runs/smoke" / missing
+    folder.rename(folder.with_name("away"))
+    try:
+        with pytest.raises(UserError, match=f"{missing}.*: no such file; {message}") as caught:
+            figures(grid, track, dataset, 0)
+        assert "\n" not in str(caught.value)
+    finally:
+        folder.with_name("away").rename(folder)
+
+
+@pytest.mark.parametrize(
+    ("track", "dataset", "seed"),
+    [("unremix", "digits", 0), ("uamix", "instruments", 5), ("uamix", "esc50", 0), ("swaro", "mnist5k", 0)],
+)
+def test_what_the_preset_does_not_run_is_refused(project, grid, track, dataset, seed) -> None:
+    with pytest.raises(UserError, match=f"{track}, {dataset}, seed {seed}: the preset 'smoke' has no still images"):
+        figures(grid, track, dataset, seed)
+
+
+def test_the_command(project: Path) -> None:
+    answer = CliRunner().invoke(app, ["figures", "uamix", "instruments", "0", "--preset", "smoke", "--device", "cpu"])
+    assert answer.exit_code == 0, answer.output
+    folder = "runs/smoke/figures/uamix/instruments/seed-0"
+    assert answer.output == f"written: {folder}/reconstructions.png\nwritten: {folder}/mixtures.png\n"
+
+
+def test_the_grid_lists_what_a_presets_methods_can_show(grid: Grid, repository: Path) -> None:
+    assert grid.figure_files("unremix") == []
+    assert set(grid.figure_files("swaro") + grid.figure_files("uamix")) < set(grid.targets())
+    assert list(Grid("default", repository).figure_jobs("swaro", "mnist5k", 0)["adversarial-examples"]) == [
+        Job("swaro", "mnist5k", method, 0) for method in ("simclr", "swaro")
+    ]
+    imported = Grid("paper", repository).figure_jobs("uamix", "audioset20k", 0)
+    assert list(imported) == ["mixtures"], "an imported encoder has no trained decoder to reconstruct with"
+    assert Grid("esc50", repository).figure_files("swaro") == []
+
+
+@pytest.mark.parametrize("preset", ["smoke", "paper"])
+def test_the_rules_make_what_the_grid_lists_from_what_it_says(project: Path, repository: Path, preset: str) -> None:
+    for name in ("Snakefile", "rules", "profiles"):
+        source, target = repository / name, project / name
+        if not target.exists():
+            shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+    binaries = Path(sys.executable).parent
+    environment = os.environ | {
+        "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(repository / "src"),
+    }
+    grid = Grid(preset, repository)
+    owned = {track: step(grid, f"figures-{track}") for track in ("swaro", "uamix")}
+    wanted = [str(path) for each in owned.values() for path in each.files]
+    command = ["snakemake", "--dry-run", "--forceall", "--cores", "1", "--config", f"preset={preset}", "--", *wanted]
+    done = subprocess.run(command, cwd=project, env=environment, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    made: list[str] = []
+    for rule, facts in re.findall(r"^(?:local)?rule figures_(\w+):\n((?:    .*\n)+)", done.stdout, re.MULTILINE):
+        told = dict(line.strip().split(": ", 1) for line in facts.splitlines())
+        dataset = re.search(r"dataset=([\w-]+)", told["wildcards"])
+        assert dataset is not None
+        inputs = grid.figure_inputs(rule, dataset[1], 0)
+        assert told["input"].split(", ") == [str(path) for path in inputs]
+        for path in inputs:
+            assert any(path.is_relative_to(folder) for folder in owned[rule].inputs), f"DVC does not see {path}"
+        made += told["output"].split(", ")
+    assert sorted(made) == sorted(wanted)
+    assert all(path.parent in each.folders for each in owned.values() for path in each.files)
