@@ -72,9 +72,10 @@ def test_the_noise_keeps_the_ratio_and_the_range_and_every_verdict_holds(classif
 
 def test_gradients_do_more_than_noise_of_the_same_energy(classifier: nn.Module) -> None:
     """Zero steps leave the random start, uniform in the ball."""
-    _, _, noise = attacked(classifier, 20.0, steps=0)
-    _, _, gradients = attacked(classifier, 20.0)
-    assert float(gradients.fooled.float().mean()) > float(noise.fooled.float().mean()) + 0.3
+    _, _, noise = attacked(classifier, 10.0, steps=0)
+    _, _, gradients = attacked(classifier, 10.0)
+    # Over 3 trained classifiers noise fools none, gradients all.
+    assert float(gradients.fooled.float().mean()) > float(noise.fooled.float().mean()) + 0.7
 
 
 def test_the_gradient_through_the_front_end_is_the_difference_quotient(classifier: nn.Module) -> None:

@@ -24,7 +24,7 @@ from contrastbench.datasets import (
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.clips import opened, read_splits
 from contrastbench.datasets.fetch import fetch
-from contrastbench.datasets.store import carve_validation, open_prepared
+from contrastbench.datasets.store import carve_validation, open_prepared, write_prepared
 from contrastbench.errors import UserError
 from contrastbench.params.data import DataParams
 from contrastbench.registry import DATASETS
@@ -89,6 +89,9 @@ def test_esc50_refuses_what_is_not_official(tmp_path: Path) -> None:
     table.assign(category="dog").to_csv(folder / "meta" / "esc50.csv", index=False)
     with pytest.raises(UserError, match=r"classes of esc50.csv"):
         esc50.clip_table(folder, clips=250)
+    table.assign(fold=table["fold"].replace(5, 6)).to_csv(folder / "meta" / "esc50.csv", index=False)
+    with pytest.raises(UserError, match="as many of each class in each of 5 folds"):
+        esc50.clip_table(folder, clips=250)
     (folder / "meta" / "esc50.csv").write_text("something,else\n1,2\n")
     with pytest.raises(UserError, match="has no column 'filename'"):
         esc50.clip_table(folder, clips=250)
@@ -134,6 +137,9 @@ def test_bad_clips_are_refused_or_left_out(tmp_path: Path) -> None:
     assert [name.split(":")[0] for name in splits["train"].skipped] == ["1-1000-A-0", "2-2000-A-0", "3-3000-A-0"]
     assert len(splits["train"].columns["fold"]) == len(splits["train"].y) == 147  # type: ignore[arg-type]
     assert np.abs(splits["train"].x.reshape(147, 800)).max(axis=1).min() > 1000  # none is silent
+    meta = write_prepared(tmp_path / "data", esc50.ADAPTER, splits, "as made")
+    assert open_prepared(tmp_path / "data").meta.skipped == meta.skipped
+    assert {split: len(names) for split, names in meta.skipped.items()} == {"train": 3, "validation": 1}
 
 
 # ---- Free Spoken Digits

@@ -214,9 +214,12 @@ def test_costs_come_from_benchmarks_or_else_from_rows(project):
 
 def test_the_drawing_of_steps_goes_left_to_right_and_refuses_cycles():
     drawing = dag_svg(STEPS)
-    assert drawing.count("<rect") == 3 and drawing.count('class="arrow"') == 3
+    assert drawing.count("<rect") == 3 and drawing.count('class="arrow"') == 2  # prepare to probe is implied
     left = dict(re.findall(r'<text x="(\d+)"[^>]*>([a-z-]+)<', drawing))
     assert [left[x] for x in sorted(left, key=int)] == list(STEPS)
+    bands = dag_svg({**STEPS, "pretrain-swaro": ["prepare"], "attack-swaro": ["pretrain-swaro"]})
+    rows = {name: int(y) for y, name in re.findall(r'<text x="[^"]*" y="(\d+)"[^>]*>([a-z-]+)<', bands)}
+    assert rows["pretrain-unremix"] == rows["probe-unremix"] < rows["pretrain-swaro"] == rows["attack-swaro"]
     with pytest.raises(ValueError, match="cycle"):
         dag_svg({"a": ["b"], "b": ["a"]})
 
@@ -242,7 +245,6 @@ def test_in_a_real_browser(page, tmp_path):
     """Opens offline without a console message, draws every figure, sorts, fits a phone, follows light and dark."""
     file = tmp_path / "report.html"
     file.write_text(page)
-    shots = Path(os.environ.get("CONTRASTBENCH_SCREENSHOTS", tmp_path))
     with Browser(tmp_path / "profile") as browser:
         browser.devtools("Network.enable")
         browser.devtools(
@@ -252,7 +254,7 @@ def test_in_a_real_browser(page, tmp_path):
         browser.open(file)
         assert wait_until_drawn(browser) == page.count('class="plot"')
         assert browser.run("return document.querySelectorAll('.plot .main-svg').length > 0")
-        browser.screenshot(shots / "report-desktop.png")
+        browser.screenshot(tmp_path / "desktop.png")
 
         column = "return [...document.querySelectorAll('table')[0].tBodies[0].rows].map(r => r.cells[{}].dataset.value)"
         click = "document.querySelectorAll('table')[0].tHead.rows[0].cells[{}].firstElementChild.click()"
@@ -270,5 +272,23 @@ def test_in_a_real_browser(page, tmp_path):
         time.sleep(1)
         assert browser.run("return document.documentElement.scrollWidth") <= 390
         assert browser.run("return document.querySelector('.plot').layout.font.color") == "#e6e8eb"
-        browser.screenshot(shots / "report-phone-dark.png")
+        browser.screenshot(tmp_path / "phone-dark.png")
+        assert browser.messages() == []
+
+
+def test_the_projects_own_report_in_a_real_browser(repository, tmp_path):
+    """With CONTRASTBENCH_SCREENSHOTS=docs/images, this renders the documentation's pictures."""
+    file = repository / "results/report.html"
+    if not file.is_file():
+        pytest.skip("no results/report.html; `snakemake --cores all` writes it")
+    shots = Path(os.environ.get("CONTRASTBENCH_SCREENSHOTS", tmp_path))
+    with Browser(tmp_path / "profile") as browser:
+        browser.size(1280, 1600)
+        browser.open(file)
+        assert wait_until_drawn(browser) == browser.run("return document.querySelectorAll('.plot').length")
+        browser.screenshot(shots / "report.png", whole=False)
+        browser.size(390, 844)
+        time.sleep(1)
+        assert browser.run("return document.documentElement.scrollWidth") <= 390
+        browser.screenshot(shots / "report-phone.png", whole=False)
         assert browser.messages() == []

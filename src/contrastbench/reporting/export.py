@@ -9,7 +9,7 @@ from contrastbench.errors import UserError
 from contrastbench.files import replacing
 from contrastbench.reporting.load import Loaded
 from contrastbench.reporting.render import as_frame, as_latex, as_markdown
-from contrastbench.reporting.rendered import by_track
+from contrastbench.reporting.rendered import ablation_methods, by_track
 from contrastbench.reporting.tables import ablation_tables, tables_of
 
 FORMATS = ("csv", "markdown", "latex", "parquet")
@@ -18,7 +18,7 @@ FORMATS = ("csv", "markdown", "latex", "parquet")
 def tables_text(loaded: Loaded, presets: list[str], form: str) -> str:
     """All tables of ``presets`` in one text: ``csv``, ``markdown`` or ``latex``."""
     tables = {
-        (preset, track): [*tables_of(rows), *ablation_tables(rows)]
+        (preset, track): [*tables_of(rows), *ablation_tables(rows, also=ablation_methods(preset, track))]
         for preset in presets
         for track, rows in by_track(loaded, preset).items()
     }

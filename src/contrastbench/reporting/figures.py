@@ -42,6 +42,7 @@ def styled(figure: go.Figure, height: int = 380) -> go.Figure:
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"size": 13},
+        showlegend=True,
         hoverlabel={"namelength": -1},
     )
 
@@ -68,7 +69,7 @@ def training_curves(history: pd.DataFrame) -> list[Chart]:
 SELECTION = {
     "false_negatives_top": "false negatives in the top 10 %",
     "effective_negatives": "effective share of negatives",
-    "rank_uncertainty_similarity": "rank correlation: uncertainty, similarity",
+    "rank_uncertainty_similarity": "uncertainty, similarity",
     "rank_uncertainty_representativeness": "uncertainty, representativeness",
     "rank_similarity_representativeness": "similarity, representativeness",
 }
@@ -82,7 +83,7 @@ def selection_curves(history: pd.DataFrame) -> list[Chart]:
     reading = (
         "Labels are used only to look, never to train. False negatives: same-class samples among the 10 % most heavily "
         "weighted negatives (the dotted line is their share among all negatives). Effective share: 1 when all "
-        "negatives count alike. Rank correlations: how far the three scores agree."
+        "negatives count alike. Two scores named: their rank correlation, that is, how far they agree."
     )
     charts = []
     for dataset, group in logged.groupby("dataset", sort=False):
@@ -99,7 +100,10 @@ def selection_curves(history: pd.DataFrame) -> list[Chart]:
 def _curves(group: pd.DataFrame, panels: dict[str, str]) -> go.Figure:
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
-    figure = make_subplots(rows, columns, subplot_titles=list(panels.values()), horizontal_spacing=0.12)
+    figure = make_subplots(
+        rows, columns, subplot_titles=list(panels.values()), horizontal_spacing=0.12, vertical_spacing=0.3 / rows**1.4
+    )
+    figure.update_annotations(font_size=13)
     colour = colours(group["method"])
     for place, name in enumerate(panels):
         for method in colour:
@@ -117,7 +121,7 @@ def _curves(group: pd.DataFrame, panels: dict[str, str]) -> go.Figure:
                 )
                 figure.add_trace(line, row=place // columns + 1, col=place % columns + 1)
     figure.update_xaxes(title_text="epoch", row=rows)
-    return styled(figure, 90 + 290 * rows)
+    return styled(figure, 110 + 240 * rows)
 
 
 SHOT_FAMILIES = (

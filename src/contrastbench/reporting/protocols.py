@@ -39,11 +39,21 @@ FAMILIES = (
         "Logistic regression on N labelled clips per class, frozen encoder; `A-to-B` is trained on A, judged on B.",
     ),
     Family(
-        r"clean|(noise|fgsm|square|worst-case)@.*|(pgd|foolbox-pgd|autoattack|apgd).*-linf@.*",
-        "Attacks bounded in l_inf",
+        r"clean|autoattack-linf@.*|worst-case@.*",
+        "Robust accuracy in l_inf",
         f"{_ATTACKED} (the number after @, on pixels in [0, 1]). Standard linear head on the frozen encoder; "
         "supervised methods keep their own. `worst-case` counts an image only if it withstands every attack up to "
         "the radius.",
+    ),
+    Family(
+        r"pgd-\d+-linf@.*",
+        "PGD in l_inf",
+        f"{_ATTACKED} (the number after @), by projected gradient descent with as many steps as the name says.",
+    ),
+    Family(
+        r"((noise|fgsm|square)@|(foolbox-pgd|apgd)-.*linf@).*",
+        "Other attacks in l_inf",
+        f"{_ATTACKED} (the number after @). Noise is no attack and should do least harm; Square sees no gradients.",
     ),
     Family(
         r"(pgd|foolbox-pgd|autoattack|apgd).*-l2@.*",
@@ -56,7 +66,7 @@ FAMILIES = (
         f"{_ATTACKED} (the number after @, on pixels in [0, 1]).",
     ),
     Family(
-        r"(deepfool|cw|hopskipjump)-.*",
+        r"(deepfool|cw|ddn|hopskipjump)-.*",
         "Smallest perturbation that fools",
         "Median over test images of the l2 distance to the nearest misclassified image that the attack found; larger "
         "is more robust.",

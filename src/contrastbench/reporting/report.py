@@ -19,7 +19,7 @@ from contrastbench.reporting.metrics import METRICS
 from contrastbench.reporting.provenance import costs, facts
 from contrastbench.reporting.published import HEADING, published_for
 from contrastbench.reporting.render import FAILED, TIE, value_text
-from contrastbench.reporting.rendered import by_track
+from contrastbench.reporting.rendered import ablation_methods, by_track
 from contrastbench.reporting.robustness_figures import attack_heatmap, eps_curves, transfer_matrix
 from contrastbench.reporting.rows import Row
 from contrastbench.reporting.runs import Run, benchmarks, histories, runs_of
@@ -105,7 +105,8 @@ def track_section(track: str, rows: list[Row], runs: list[Run], preset: str, roo
     own = [run for run in runs if run.track == track]
     history = histories(own)
     datasets = list(dict.fromkeys(key.dataset for key in cells))
-    section = TrackSection(track, TITLES.get(track, track), tables_of(rows), ablation_tables(rows))
+    ablation = ablation_tables(rows, also=ablation_methods(preset, track, root))
+    section = TrackSection(track, TITLES.get(track, track), tables_of(rows), ablation)
     section.charts += shot_curves(cells) + eps_curves(cells) + attack_heatmap(cells) + transfer_matrix(cells)
     section.charts += simplex(own, cells) + selection_curves(history) + training_curves(history)
     section.charts += embedding_maps(root, preset, track, datasets)

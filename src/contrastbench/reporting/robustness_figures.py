@@ -6,7 +6,6 @@ import plotly.graph_objects as go
 
 from contrastbench.reporting.cells import Cell, Key, is_variant, method_order, natural
 from contrastbench.reporting.figures import Chart, accuracy_lines, styled
-from contrastbench.reporting.protocols import family_of
 
 HEADS = {"": "", "alf-": " (ALF)", "aff-": " (AFF)"}
 
@@ -43,9 +42,9 @@ def attack_heatmap(cells: dict[Key, Cell]) -> list[Chart]:
     chosen = {
         key: cell
         for key, cell in cells.items()
-        if key.metric in ("robust-top1", "top1")
+        if (key.metric == "robust-top1" or key.protocol == "clean")
         and not is_variant(key.method)
-        and family_of(key.protocol).title.startswith("Attacks bounded")
+        and not key.protocol.startswith(("alf-", "aff-", "transfer-from-"))
     }
     for dataset in dict.fromkeys(key.dataset for key in chosen):
         here = {(key.method, key.protocol): cell for key, cell in chosen.items() if key.dataset == dataset}
