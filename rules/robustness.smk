@@ -3,11 +3,6 @@
 from dataclasses import replace
 
 
-def rule_name(*parts):
-    """Letters, digits and underscores."""
-    return "_".join(parts).replace("-", "_")
-
-
 def of_seed(job, wildcards):
     return replace(job, seed=int(wildcards.seed))
 
@@ -17,7 +12,7 @@ for TRACK in GRID.params.tracks:
 
         rule:
             name:
-                rule_name("attack", TRACK, JOB.dataset, JOB.method)
+                GRID.attack_rule(JOB)
             input:
                 GRID.data_folder(JOB) / "meta.json",
                 lambda wildcards, job=JOB: GRID.weights(of_seed(job, wildcards)),
@@ -54,7 +49,7 @@ for TRACK in GRID.params.tracks:
 
             rule:
                 name:
-                    rule_name("transfer_attack", TRACK, DATASET)
+                    GRID.transfer_attack_rule(TRACK, DATASET)
                 input:
                     f"data/prepared/{DATASET}/meta.json",
                     lambda wildcards, track=TRACK, dataset=DATASET: GRID.transfer_attack_inputs(

@@ -163,7 +163,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, repository: Path):  # type
         for job in grid.attacked_jobs("swaro", "digits", 0):
             folder = layout.prepared("digits")
             pretrain(layout, job, grid.pretrain_params(job), folder, show_progress=False)
-            features(layout, job, grid.pretrain_params(job), folder)
+            features(grid, job)
             attack(grid, job)
         transfer_attack(grid, "swaro", "digits", 0)
         yield grid

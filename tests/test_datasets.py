@@ -117,7 +117,7 @@ def cifar_files(name: str, images: np.ndarray, labels: np.ndarray) -> dict[str, 
 @pytest.fixture(params=["cifar10", "cifar100"])
 def cifar(request, tmp_path, monkeypatch):
     """Twelve small batches' worth of pictures in the official layout, whose md5s torchvision takes for official."""
-    import contrastbench.models  # noqa: F401  (makes torchvision importable)
+    from contrastbench import torch_compat  # noqa: F401, I001  (must come before torchvision)
     from torchvision import datasets
 
     name = request.param
@@ -156,7 +156,7 @@ def test_an_unpacked_cifar_folder_is_read_and_each_file_checked(cifar, tmp_path)
 
 
 def test_stl10_archive(tmp_path, monkeypatch):
-    import contrastbench.models  # noqa: F401
+    from contrastbench import torch_compat  # noqa: F401, I001  (must come before torchvision)
     from torchvision.datasets import STL10
 
     x = {"train": pictures(10, 96, 0), "test": pictures(4, 96, 1), "unlabeled": pictures(3, 96, 2)}
@@ -247,9 +247,12 @@ def test_an_unknown_data_set_names_the_nearest():
 def test_every_adapter_says_what_a_reader_must_know(name):
     source = adapter(name)
     assert source.name == name and source.licence and source.source and source.split_rule
-    assert len(set(source.classes)) == len(source.classes) > 1
+    assert len(set(source.classes)) == len(source.classes)
+    assert len(source.classes) > 1 or name == "audioset20k", (
+        "AudioSet's clips have several labels: it is unlabeled here"
+    )
     for archive in source.archives:
-        assert len(archive.digest) == {"md5": 32, "sha256": 64}[archive.algorithm]
+        assert archive.digest is None or len(archive.digest) == {"md5": 32, "sha256": 64}[archive.algorithm]
         assert archive.url.startswith("http") and archive.name
 
 

@@ -51,7 +51,7 @@ def test_round_trip(folder, splits):
 
 def test_arrays_in_any_memory_order_are_stored_alike(tmp_path, monkeypatch):
     """STL-10 is read transposed, and larger arrays are written piece by piece."""
-    monkeypatch.setattr(store, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(store, "BYTES_AT_ONCE", 3 * split(7).x[0].nbytes)
     plain = split(7)
     turned = Split(np.asfortranarray(plain.x), plain.y, plain.columns)
     first = write_prepared(tmp_path / "plain", ADAPTER, {"train": plain}, "")

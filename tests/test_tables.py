@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 
 from contrastbench.cli import app
 from contrastbench.errors import UserError
+from contrastbench.pipeline.grid import Grid
 from contrastbench.reporting.cells import cells_of, method_order
 from contrastbench.reporting.load import ROWS, parse_all, rows_in
-from contrastbench.reporting.protocols import OTHER, family_of
+from contrastbench.reporting.protocols import FAMILIES, OTHER, family_of
 from contrastbench.reporting.render import as_csv, as_latex, as_markdown, latex_escape, markdown_grid
 from contrastbench.reporting.rendered import metrics_json, rendered_files, with_tables
 from contrastbench.reporting.tables import BEST, TIED, ablation_tables, tables_of
@@ -45,17 +46,20 @@ def test_protocols_are_ordered_by_number_and_split_into_families():
     tables = tables_of([row(protocol=name) for name in protocols])
     assert [[column.protocol for column in table.columns] for table in tables] == [
         ["linear", "low-label-5", "low-label-20"],
-        ["cw-l2"],
         ["pgd-20-linf@0.1"],
+        ["cw-l2"],
     ]
 
 
 @pytest.mark.parametrize(
     ("protocol", "title"),
     [
-        ("clean", "Attacks bounded in l_inf"),
-        ("worst-case@0.03137", "Attacks bounded in l_inf"),
-        ("autoattack-linf@0.1", "Attacks bounded in l_inf"),
+        ("clean", "Robust accuracy in l_inf"),
+        ("worst-case@0.03137", "Robust accuracy in l_inf"),
+        ("autoattack-linf@0.1", "Robust accuracy in l_inf"),
+        ("pgd-40-linf@0.1", "PGD in l_inf"),
+        ("foolbox-pgd-20-linf@0.1", "Other attacks in l_inf"),
+        ("fgsm@0.1", "Other attacks in l_inf"),
         ("aff-pgd-20-linf@0.1", "Adversarial full fine-tuning (AFF)"),
         ("alf-clean", "Adversarial linear head (ALF)"),
         ("apgd-l1@12", "Attacks bounded in l1"),
@@ -67,8 +71,16 @@ def test_protocols_are_ordered_by_number_and_split_into_families():
         ("something-new", OTHER.title),
     ],
 )
-def test_every_protocol_of_the_suite_has_a_family(protocol, title):
+def test_protocols_are_told_apart(protocol, title):
     assert family_of(protocol).title == title
+    assert sum(re.fullmatch(family.pattern, protocol) is not None for family in FAMILIES) == (title != OTHER.title)
+
+
+@pytest.mark.parametrize("preset", ["default", "smoke", "paper"])
+def test_every_protocol_of_the_grid_has_a_family(preset, repository):
+    grid = Grid(preset, repository)
+    names = {path.parent.name for track in grid.params.tracks for path in grid.rows(track)}
+    assert names and [name for name in names if family_of(name) is OTHER] == []
 
 
 def test_the_best_is_bold_only_when_significantly_best():
@@ -104,7 +116,9 @@ def test_ablation_is_a_table_of_its_own_with_the_base_method():
     (table,) = ablation_tables(rows)
     assert table.methods == ("unremix", "unremix-softmix")
     assert [column.protocol for column in table.columns] == ["linear"]
-    assert ablation_tables(clear_winner()) == []
+    assert ablation_tables(clear_winner(), also=["simclr"]) == []
+    (wider,) = ablation_tables(rows, also=["simclr"])
+    assert wider.methods == ("simclr", "unremix", "unremix-softmix")
 
 
 def test_csv_keeps_full_precision_and_every_cell():
@@ -126,7 +140,7 @@ def test_markdown_says_how_to_read_it_and_latex_uses_booktabs():
 
 
 def test_metrics_json_is_nested_as_dvc_reads_it():
-    content = json.loads(metrics_json([row(seed=0, value=0.5), row(seed=1, value=0.7)]))
+    content = json.loads(metrics_json([row(seed=0, value=0.5), row(seed=1, value=0.7), row("unremix-exp")]))
     assert content == {"mnist5k": {"linear": {"simclr": 0.6}}}
 
 

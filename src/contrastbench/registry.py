@@ -16,6 +16,17 @@ DATASETS: dict[str, str] = {
     "cifar100": "contrastbench.datasets.cifar100",
     "stl10": "contrastbench.datasets.stl10",
     "tinyimagenet": "contrastbench.datasets.tinyimagenet",
+    "instruments": "contrastbench.datasets.instruments",
+    "esc50": "contrastbench.datasets.esc50",
+    "fsdd": "contrastbench.datasets.fsdd",
+    "fsdd-official": "contrastbench.datasets.fsdd_official",
+    "speechcommands": "contrastbench.datasets.speechcommands",
+    "speechcommands-test": "contrastbench.datasets.speechcommands_test",
+    "speechcommands-esc50": "contrastbench.datasets.speechcommands_esc50",
+    "fsdkaggle2018": "contrastbench.datasets.fsdkaggle2018",
+    "nsynth": "contrastbench.datasets.nsynth",
+    "voxceleb1": "contrastbench.datasets.voxceleb1",
+    "audioset20k": "contrastbench.datasets.audioset20k",
 }
 
 # name -> "module:class"; the order is the order of the tables.
@@ -39,6 +50,9 @@ METHODS: dict[str, str] = {
     "mae-ct": "contrastbench.methods.mae_ct:MAECT",
     "uamix-mae": "contrastbench.methods.uamix_mae:UaMixMAE",
 }
+
+# Methods that start from another method's weights: the stage ``tune`` trains them after ``pretrain`` has trained that.
+TUNED_FROM: dict[str, str] = {"mae-ct": "mae", "uamix-mae": "mae"}
 
 # Reference rows without an encoder: the probe sees the input itself.
 WITHOUT_ENCODER = ("pixels",)

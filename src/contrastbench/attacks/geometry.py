@@ -108,11 +108,15 @@ def global_seed(seed: int) -> Iterator[None]:
 
 
 class ImagePasses:
-    """Counts the images that go through a model: ``with ImagePasses(model) as passes: ...; passes.images``."""
+    """Counts the images that go through a model: ``with ImagePasses(model) as passes: ...; passes.images``.
+
+    ``forward_only`` are those of them that went through with gradients off.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
         self.images = 0
+        self.forward_only = 0
 
     def __enter__(self) -> "ImagePasses":
         self._handle = self._model.register_forward_pre_hook(self._count)
@@ -120,6 +124,8 @@ class ImagePasses:
 
     def _count(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self.images += len(inputs[0])
+        if not torch.is_grad_enabled():
+            self.forward_only += len(inputs[0])
 
     def __exit__(self, *_: object) -> None:
         self._handle.remove()

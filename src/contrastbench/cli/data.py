@@ -40,7 +40,9 @@ def prepare_command(dataset: Dataset, mirror: Mirror = None) -> None:
     layout = Layout("default")
     meta = prepare(dataset, layout.raw(dataset), layout.prepared(dataset), load().data, mirror)
     counts = ", ".join(f"{split} {facts.count:,}" for split, facts in meta.splits.items())
-    typer.echo(f"{layout.prepared(dataset)}: {counts}; data hash {meta.hash}")
+    skipped = sum(map(len, meta.skipped.values()))
+    note = f"; {skipped} bad clips skipped, named in meta.json" if skipped else ""
+    typer.echo(f"{layout.prepared(dataset)}: {counts}; data hash {meta.hash}{note}")
 
 
 def list_command() -> None:

@@ -10,6 +10,8 @@ import typer
 from contrastbench.cli.options import Preset
 from contrastbench.errors import UserError
 from contrastbench.files import write_text
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.steps import steps
 
 if TYPE_CHECKING:  # pandas and scipy are loaded by the commands that need them: every pipeline step starts this program
     from contrastbench.reporting.load import Loaded
@@ -21,6 +23,9 @@ def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command("tables")(tables_command)
     app.command("compare")(compare_command)
+    app.command("export")(export_command)
+    app.command("check-results")(check_results_command)
+    app.command("report")(report_command)
 
 
 def load_rows() -> Loaded:
@@ -104,3 +109,93 @@ def compare_command(
         console.print(compare_render.as_terminal(comparison, everything))
     if comparison.count(WORSE):
         raise typer.Exit(1)
+
+
+def export_command(
+    form: Annotated[str, typer.Option("--format", help="csv, markdown or latex: tables; parquet: all rows.")],
+    preset: OnePreset = None,
+    output: Annotated[Path | None, typer.Option(help="File to write; else stdout, or results/rows.parquet.")] = None,
+) -> None:
+    """Export tables as CSV, Markdown or LaTeX (booktabs), or all rows as one parquet file."""
+    from contrastbench.reporting.export import FORMATS, tables_text, write_parquet
+
+    if form not in FORMATS:
+        raise UserError(f"--format {form}: must be {', '.join(FORMATS)}")
+    loaded = load_rows()
+    presets = presets_of(loaded, preset)
+    if form == "parquet":
+        output = output or Path("results/rows.parquet")
+        write_parquet(output, loaded if preset is None else loaded.only(preset))
+    else:
+        text = tables_text(loaded, presets, form)
+        if output is None:
+            typer.echo(text, nl=False)
+            return
+        write_text(output, text)
+    typer.echo(f"written: {output}")
+
+
+def check_results_command(
+    reproduced: Annotated[
+        bool, typer.Option("--reproduced", help="Compare the rows of this run with those committed at HEAD.")
+    ] = False,
+) -> None:
+    """Fail with exit code 1 when a table in results, README or docs is stale against the rows."""
+    from contrastbench.reporting.check import stale_files
+
+    if reproduced:
+        _check_reproduction()
+        return
+    loaded = load_rows()
+    stale = stale_files(loaded)
+    for line in stale:
+        typer.echo(f"contrastbench: {line}; run `contrastbench tables`", err=True)
+    if stale:
+        raise typer.Exit(1)
+    typer.echo(f"results are true to {len(loaded.rows)} rows")
+
+
+def _check_reproduction() -> None:
+    from contrastbench.reporting.check import TOLERANCE, reproduction
+
+    found, problems = reproduction()
+    tell(problems)
+    if not found.total:
+        typer.echo("reproduced: no results are committed at HEAD, so there is nothing to compare with")
+        return
+    typer.echo(found.summary())
+    typer.echo(f"({TOLERANCE}; on the machine that made the committed results, all cells should be identical)")
+    for line in found.outside:
+        typer.echo(f"outside tolerance: {line}", err=True)
+    if found.outside:
+        raise typer.Exit(1)
+
+
+def report_command(
+    preset: Preset = "default",
+    output: Annotated[Path | None, typer.Option(help="File to write; else results/report.html.")] = None,
+) -> None:
+    """Write one self-contained, offline HTML page with tables, figures and their provenance."""
+    from contrastbench.pipeline.plan import plan_against_actual
+    from contrastbench.reporting.report import build_report
+
+    loaded = load_rows()
+    page = build_report(loaded, preset, _step_graph(preset), plan=plan_against_actual(preset))
+    if output is None:
+        output = Path("results/report.html" if preset == "default" else f"results/report-{preset}.html")
+    write_text(output, page)
+    typer.echo(f"written: {output} ({len(page.encode()) / 1e6:.1f} MB)")
+
+
+def _step_graph(preset: str) -> dict[str, list[str]]:
+    """Each step of the pipeline with the steps whose outputs it reads."""
+    found = steps(Grid(preset))
+    outputs = {step.name: {*step.files, *step.folders, *step.tracked} for step in found}
+    return {
+        step.name: [
+            name
+            for name, files in outputs.items()
+            if name != step.name and any(path in files or not files.isdisjoint(path.parents) for path in step.inputs)
+        ]
+        for step in found
+    }

@@ -48,8 +48,7 @@ def features_command(
     job = grid.job(track, dataset, method, seed)
     from contrastbench.stages.features import features
 
-    folder = grid.data_folder(job)
-    features(grid.layout, job, grid.pretrain_params(job), folder, device=resolve_device(device))
+    features(grid, job, device=resolve_device(device))
 
 
 def probe_command(

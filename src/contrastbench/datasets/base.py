@@ -7,16 +7,28 @@ from typing import Literal
 
 import numpy as np
 
+from contrastbench.params.data import DataParams
+
+SAMPLE_RATE = 16_000  # Hz, of all stored audio
+
 
 @dataclass(frozen=True)
 class Archive:
-    """One official file. ``digest`` is hexadecimal, by ``algorithm``, as its publisher states it; size in bytes."""
+    """One official file.
 
-    url: str
+    url     None for a file that the user must bring
+    digest  hexadecimal, by ``algorithm``, as its publisher states it; None where none is published, and then the
+            reader checks the contents by rules (names, counts, labels)
+    size    in bytes
+    alternatives  other packings of the same data, each taken in its place where it lies at hand
+    """
+
+    url: str | None
     name: str
-    digest: str
-    algorithm: Literal["md5", "sha256"]
+    digest: str | None = None
+    algorithm: Literal["md5", "sha256"] = "sha256"
     size: int | None = None
+    alternatives: tuple["Archive", ...] = ()
 
 
 @dataclass(frozen=True)
@@ -25,12 +37,15 @@ class Split:
 
     x        (N, ...) array: images uint8 (N, H, W, C); audio int16 samples of all clips, one after another
     y        (N,) class numbers, or None for unlabeled data
-    columns  further arrays of one entry per example (for audio also ``offsets``, N + 1 positions in ``x``)
+    columns  further arrays of one entry per example (for audio also ``offsets``, N + 1 positions in ``x``);
+             examples with the same ``group`` come from one source and never part when ``train`` is split
+    skipped  sound files that were left out, each with the reason
     """
 
     x: np.ndarray
     y: np.ndarray | None
     columns: dict[str, np.ndarray] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -42,11 +57,11 @@ class Split:
 class Adapter:
     """A data set.
 
-    read         raw folder -> splits as published; must hold ``train`` and ``test``
+    read         (raw folder, parameters) -> splits as published; must hold ``train`` and ``test``
     split_rule   one sentence that says what the published splits are; where ``validation`` is absent, the
                  store carves it out of ``train``
-    unpacked     folders in the raw folder that ``read`` takes in place of the archives, because it checks the
-                 official hash of every file in them itself
+    unpacked     folders in the raw folder that ``read`` takes in place of the archives, because it checks
+                 what is in them itself
     """
 
     name: str
@@ -55,7 +70,7 @@ class Adapter:
     licence: str
     source: str
     split_rule: str
-    read: Callable[[Path], dict[str, Split]]
+    read: Callable[[Path, DataParams], dict[str, Split]]
     archives: tuple[Archive, ...] = ()
     unpacked: tuple[str, ...] = ()
 

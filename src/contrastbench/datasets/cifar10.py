@@ -18,7 +18,7 @@ ADAPTER = Adapter(
     licence="no explicit licence; free for research, cite Krizhevsky (2009)",
     source="https://www.cs.toronto.edu/~kriz/cifar.html",
     split_rule="official train (50,000) and test (10,000)",
-    read=lambda raw: read_cifar(raw, ARCHIVE, "CIFAR10"),
+    read=lambda raw, _: read_cifar(raw, ARCHIVE, "CIFAR10"),
     archives=(ARCHIVE,),
     unpacked=("cifar-10-batches-py",),
 )

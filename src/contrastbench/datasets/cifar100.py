@@ -28,7 +28,7 @@ ADAPTER = Adapter(
     licence="no explicit licence; free for research, cite Krizhevsky (2009)",
     source="https://www.cs.toronto.edu/~kriz/cifar.html",
     split_rule="official train (50,000) and test (10,000), fine labels",
-    read=lambda raw: read_cifar(raw, ARCHIVE, "CIFAR100"),
+    read=lambda raw, _: read_cifar(raw, ARCHIVE, "CIFAR100"),
     archives=(ARCHIVE,),
     unpacked=("cifar-100-python",),
 )

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from contrastbench.datasets.base import Adapter, Split, hold_out_last
+from contrastbench.params.data import DataParams
 
 TEST_PER_CLASS = 40
 
 
-def _read(_: Path) -> dict[str, Split]:
+def _read(_: Path, __: DataParams) -> dict[str, Split]:
     from sklearn.datasets import load_digits
 
     digits = load_digits()

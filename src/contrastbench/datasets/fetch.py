@@ -38,7 +38,20 @@ def fetch(adapter: Adapter, raw: Path, mirror: Path | None = None, *, show_progr
         mirror = Path(os.environ[MIRROR_VARIABLE])
     if mirror is not None and not mirror.is_dir():
         raise UserError(f"mirror {mirror}: no such folder")
-    return [_fetch_one(adapter.name, archive, raw, mirror, show_progress) for archive in adapter.archives]
+    packings = [_at_hand(adapter.name, archive, raw, mirror) for archive in adapter.archives]
+    return [_fetch_one(adapter.name, archive, raw, mirror, show_progress) for archive in packings]
+
+
+def _at_hand(dataset: str, archive: Archive, raw: Path, mirror: Path | None) -> Archive:
+    """The archive itself or the packing of it that lies at hand; where none does, the archive itself."""
+    packings = (archive, *archive.alternatives)
+    return next((p for p in packings if (raw / p.name).is_file() or _in_mirror(mirror, dataset, p)), archive)
+
+
+def _in_mirror(mirror: Path | None, dataset: str, archive: Archive) -> Path | None:
+    if mirror is None:
+        return None
+    return next((path for path in (mirror / dataset / archive.name, mirror / archive.name) if path.is_file()), None)
 
 
 def _fetch_one(dataset: str, archive: Archive, raw: Path, mirror: Path | None, show_progress: bool) -> Path:
@@ -46,14 +59,16 @@ def _fetch_one(dataset: str, archive: Archive, raw: Path, mirror: Path | None, s
     if target.is_file():
         _verify(target, archive, f"{target}: delete it and fetch again")
         return target
-    for candidate in [] if mirror is None else [mirror / dataset / archive.name, mirror / archive.name]:
-        if candidate.is_file():
-            with replacing(target) as temporary:
-                shutil.copyfile(candidate, temporary)
-                _verify(temporary, archive, f"{candidate}: mend the mirror")
-            return target
+    candidate = _in_mirror(mirror, dataset, archive)
+    if candidate is not None:
+        with replacing(target) as temporary:
+            shutil.copyfile(candidate, temporary)
+            _verify(temporary, archive, f"{candidate}: mend the mirror")
+        return target
+    if archive.url is None:
+        raise UserError(f"{target}: no such file, and it cannot be downloaded; put it there or use --mirror")
     with replacing(target) as temporary:
-        _download(archive, temporary, show_progress)
+        _download(archive.url, archive, temporary, show_progress)
         _verify(temporary, archive, f"{archive.url}: try again, or put the official {archive.name} into {raw}")
     return target
 
@@ -62,17 +77,19 @@ def _verify(path: Path, archive: Archive, advice: str) -> None:
     size = path.stat().st_size
     if archive.size is not None and size < archive.size:
         raise UserError(f"truncated file ({size:,} of {archive.size:,} bytes): {advice}")
+    if archive.digest is None:
+        return  # nobody publishes one; the reader checks the contents
     digest = file_hash(path, archive.algorithm)
     if digest != archive.digest:
         raise UserError(f"wrong file ({archive.algorithm} {digest}, official {archive.digest}): {advice}")
 
 
-def _download(archive: Archive, target: Path, show_progress: bool) -> None:
+def _download(url: str, archive: Archive, target: Path, show_progress: bool) -> None:
     text, bar = TextColumn("{task.description}"), BarColumn()
     columns = (text, bar, DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     try:
         with (
-            urllib.request.urlopen(archive.url, timeout=TIMEOUT_S) as answer,
+            urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer,
             target.open("wb") as file,
             Progress(*columns, console=Console(stderr=True), disable=not show_progress) as progress,
         ):
@@ -84,7 +101,7 @@ def _download(archive: Archive, target: Path, show_progress: bool) -> None:
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or error
         raise UserError(
-            f"{archive.url}: cannot be downloaded ({reason}); put {archive.name} into the raw folder or use --mirror"
+            f"{url}: cannot be downloaded ({reason}); put {archive.name} into the raw folder or use --mirror"
         ) from None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from contrastbench.datasets.base import Adapter, Split
+from contrastbench.datasets.sound_files import to_int16
 from contrastbench.datasets.soundfont import SoundFont
 from contrastbench.errors import UserError
 from contrastbench.files import file_hash
@@ -70,7 +71,7 @@ def _read(_: Path, __: DataParams) -> dict[str, Split]:
     programs = list(range(len(FAMILIES) * PROGRAMS_PER_FAMILY))
     waves = np.concatenate([render_programs(font, [program]) for program in programs])
     waves *= 0.95 / np.abs(waves).max()  # one gain for all notes: loudness differs between instruments
-    samples = np.round(waves * 32767).astype(np.int16)
+    samples = to_int16(waves)
     per_program = len(KEYS) * len(VELOCITIES)
     program = np.repeat(programs, per_program)
     key = np.tile(np.repeat(KEYS, len(VELOCITIES)), len(programs))

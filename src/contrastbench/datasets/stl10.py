@@ -5,6 +5,7 @@ from pathlib import Path
 from contrastbench.datasets.base import Adapter, Archive, Split
 from contrastbench.datasets.fetch import unpacked
 from contrastbench.errors import UserError
+from contrastbench.params.data import DataParams
 
 ARCHIVE = Archive(
     url="http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
@@ -16,7 +17,7 @@ ARCHIVE = Archive(
 FOLDER = "stl10_binary"
 
 
-def _read(raw: Path) -> dict[str, Split]:
+def _read(raw: Path, _: DataParams) -> dict[str, Split]:
     if (raw / FOLDER).is_dir():
         return _read_folder(raw)
     with unpacked(raw / ARCHIVE.name) as folder:

@@ -3,15 +3,16 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from contrastbench.datasets.base import Adapter, Split
+from contrastbench.datasets.base import Split
 from contrastbench.errors import UserError
 from contrastbench.files import file_hash, replacing
 
-ROWS_AT_ONCE = 1024
+BYTES_AT_ONCE = 1 << 24
 
 
 class ArrayFacts(BaseModel):
@@ -33,8 +34,22 @@ class SplitFacts(BaseModel):
     arrays: dict[str, ArrayFacts]
 
 
+class FrontEnd(BaseModel):
+    """How spectrograms were made: segments of ``frames`` x ``mels``, normalised as (x - mean) / (2 std)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    frames: int
+    mels: int
+    mean: float
+    std: float
+
+
 class Meta(BaseModel):
-    """What ``meta.json`` says of a prepared data set; ``hash`` is the data_hash of result rows."""
+    """What ``meta.json`` says of a prepared data set; ``hash`` is the data_hash of result rows.
+
+    ``skipped`` names the sound files that were left out, split by split; ``front_end`` is set for spectrograms.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -46,6 +61,23 @@ class Meta(BaseModel):
     licence: str
     split_rule: str
     hash: str
+    skipped: dict[str, list[str]] = {}
+    front_end: FrontEnd | None = None
+
+
+class About(Protocol):
+    """What is said of a data set: an adapter, or the ``Meta`` of the arrays that new ones are made from."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def modality(self) -> str: ...  # noqa: D102
+    @property
+    def classes(self) -> tuple[str, ...] | list[str]: ...  # noqa: D102
+    @property
+    def source(self) -> str: ...  # noqa: D102
+    @property
+    def licence(self) -> str: ...  # noqa: D102
 
 
 class Prepared:
@@ -113,21 +145,25 @@ def verify_prepared(prepared: Prepared) -> None:
                 raise UserError(f"{path}: changed since it was prepared; {_again(prepared.folder)}")
 
 
-def write_prepared(folder: Path, adapter: Adapter, splits: dict[str, Split], split_rule: str) -> Meta:
+def write_prepared(
+    folder: Path, about: About, splits: dict[str, Split], split_rule: str, front_end: FrontEnd | None = None
+) -> Meta:
     """Write the arrays of all ``splits`` and ``meta.json`` into ``folder``, as a whole or not at all."""
     with replacing(folder) as temporary:
         temporary.mkdir()
         facts = {split: _write_split(temporary, split, data) for split, data in splits.items()}
-        content = {"classes": adapter.classes, "splits": {split: f.model_dump() for split, f in facts.items()}}
+        content = {"classes": list(about.classes), "splits": {split: f.model_dump() for split, f in facts.items()}}
         meta = Meta(
-            name=adapter.name,
-            modality=adapter.modality,
-            classes=list(adapter.classes),
+            name=about.name,
+            modality=about.modality,
+            classes=list(about.classes),
             splits=facts,
-            source=adapter.source,
-            licence=adapter.licence,
+            source=about.source,
+            licence=about.licence,
             split_rule=split_rule,
             hash=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12],
+            skipped={name: list(split.skipped) for name, split in splits.items() if split.skipped},
+            front_end=front_end,
         )
         (temporary / "meta.json").write_text(meta.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return meta
@@ -148,8 +184,9 @@ def _write_array(path: Path, array: np.ndarray) -> None:
     header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-        for start in range(0, len(array), ROWS_AT_ONCE):
-            file.write(np.ascontiguousarray(array[start : start + ROWS_AT_ONCE]).data)
+        rows = max(1, BYTES_AT_ONCE * len(array) // max(1, array.nbytes))
+        for start in range(0, len(array), rows):
+            file.write(np.ascontiguousarray(array[start : start + rows]).data)
 
 
 def _array_path(folder: Path, split: str, name: str) -> Path:
@@ -164,21 +201,34 @@ def carve_validation(train: Split, fraction: float) -> tuple[Split, Split]:
     """Split ``train`` into (train, validation), the same share of every class.
 
     An example goes by the order of the sha256 of its position, so that the choice is fixed for ever and
-    does not hang on a library's random numbers. ``train`` must be labelled and hold one array row an example.
+    does not hang on a library's random numbers. Where examples have a ``group`` (the recording, speaker or
+    instrument they come from) whole groups go, by the sha256 of the group; a class keeps at least one.
+    ``train`` must be labelled.
     """
-    if train.y is None or "offsets" in train.columns:
-        raise ValueError("a validation split can be carved out of labelled examples of one shape only")
-    rank = np.array([hashlib.sha256(str(i).encode()).hexdigest() for i in range(train.count)])
-    held_out = np.zeros(train.count, dtype=bool)
+    if train.y is None:
+        raise ValueError("a validation split can be carved out of labelled examples only")
+    group = train.columns.get("group", np.arange(train.count))
+    rank = {unit: hashlib.sha256(str(unit).encode()).hexdigest() for unit in np.unique(group).tolist()}
+    chosen: set[int] = set()
     for label in np.unique(train.y):
-        members = np.flatnonzero(train.y == label)
-        if len(members) < 2:
+        units = sorted(np.unique(group[train.y == label]).tolist(), key=rank.__getitem__)
+        if len(units) < 2:
             raise UserError(f"class {label} has one training example: none would be left beside the validation split")
-        count = max(1, round(fraction * len(members)))
-        held_out[members[np.argsort(rank[members])[:count]]] = True
-    return _select(train, ~held_out), _select(train, held_out)
+        # A group of several classes may have been chosen for another one already.
+        missing = max(1, round(fraction * len(units))) - sum(unit in chosen for unit in units)
+        open_units = [unit for unit in units if unit not in chosen][: len(units) - 1]
+        chosen.update(open_units[: max(0, missing)])
+    held_out = np.isin(group, sorted(chosen))
+    return select(train, ~held_out), select(train, held_out)
 
 
-def _select(split: Split, mask: np.ndarray) -> Split:
-    assert split.y is not None
-    return Split(split.x[mask], split.y[mask], {name: column[mask] for name, column in split.columns.items()})
+def select(split: Split, mask: np.ndarray) -> Split:
+    """The examples (N,) of ``split`` that the boolean ``mask`` keeps, clips of sound included."""
+    columns = {name: column[mask] for name, column in split.columns.items() if name != "offsets"}
+    if "offsets" in split.columns:
+        start, stop = split.columns["offsets"][:-1][mask], split.columns["offsets"][1:][mask]
+        x = np.concatenate([split.x[a:b] for a, b in zip(start, stop, strict=True)])
+        columns["offsets"] = np.cumsum([0, *(stop - start)], dtype=np.int64)
+    else:
+        x = split.x[mask]
+    return Split(x, None if split.y is None else split.y[mask], columns, split.skipped)

@@ -80,6 +80,6 @@ ADAPTER = Adapter(
     licence="ImageNet's terms of access (non-commercial research)",
     source="http://cs231n.stanford.edu (Le and Yang, Tiny ImageNet Visual Recognition Challenge, 2015)",
     split_rule="official train (100,000); test: the official validation images (10,000), whose labels are public",
-    read=lambda raw: read_zip(raw / ARCHIVE.name, CLASSES),
+    read=lambda raw, _: read_zip(raw / ARCHIVE.name, CLASSES),
     archives=(ARCHIVE,),
 )

@@ -2,6 +2,7 @@
 
 from typing import Self
 
+import torch
 from torch import Tensor
 
 from contrastbench.methods.base import Method
@@ -30,3 +31,7 @@ class ContrastiveMethod(Method):
     def project(self, views: Tensor) -> Projection:
         """(B, C, H, W) -> the projection of one view; BatchNorm sees each view on its own."""
         return self.projector(self.encoder(views))
+
+    def project_together(self, *views: Tensor) -> tuple[Tensor, ...]:
+        """Each (B, C, H, W) -> (B, D), all views in one forward pass: BatchNorm sees them together."""
+        return self.project(torch.cat(views)).output.chunk(len(views))

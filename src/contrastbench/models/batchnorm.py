@@ -40,6 +40,13 @@ def with_dual_batchnorm(module: nn.Module) -> nn.Module:
     return module
 
 
+def select_branch(module: nn.Module, active: Branch) -> None:
+    """Let ``module`` run through its ``clean`` or ``adversarial`` BatchNorm layers from now on."""
+    for layer in module.modules():
+        if isinstance(layer, DualBatchNorm):
+            layer.active = active
+
+
 @contextmanager
 def branch(module: nn.Module, active: Branch) -> Iterator[None]:
     """Inside the block, ``module`` runs through its ``clean`` or ``adversarial`` BatchNorm layers."""
@@ -48,8 +55,7 @@ def branch(module: nn.Module, active: Branch) -> Iterator[None]:
     layers = [layer for layer in module.modules() if isinstance(layer, DualBatchNorm)]
     before = [layer.active for layer in layers]
     try:
-        for layer in layers:
-            layer.active = active
+        select_branch(module, active)
         yield
     finally:
         for layer, previous in zip(layers, before, strict=True):

@@ -65,8 +65,10 @@ class AudioAugmentParams(Section):
 
 
 class FewShotParams(Section):
-    """N-way K-shot episodes on the test split (specification of uaMix-MAE, section 3a).
+    """N-way K-shot episodes (specification of uaMix-MAE, section 3a).
 
+    datasets    for each data set that is trained on, those that episodes are drawn from: from the test split, or
+                where clips have a ``role`` (ESC-50, FSDKaggle2018) from the novel classes of all splits
     queries     query clips per class of an episode
     class_of    column whose values are an episode's classes, where that is not ``y`` (instruments: ``group``)
     classifiers ``centroid`` (nearest, L2), ``cl2n`` (SimpleShot: centred on the training split, L2-normalised),
@@ -74,6 +76,7 @@ class FewShotParams(Section):
     l2          strength of the linear classifier's penalty, on L2-normalised features
     """
 
+    datasets: dict[DatasetName, tuple[DatasetName, ...]]
     way: int = Field(ge=2)
     shots: Annotated[Shots, Field(min_length=1)]
     queries: int = Field(ge=1)
@@ -84,15 +87,19 @@ class FewShotParams(Section):
 
     def protocols(self) -> list[str]:
         """Names of the rows' protocols."""
-        return [f"few-shot-{self.way}-way-{k}-shot-{name}" for k in self.shots for name in self.classifiers]
+        return [self.protocol(shots, name) for shots in self.shots for name in self.classifiers]
+
+    def protocol(self, shots: int, classifier: str) -> str:
+        """Name of one row's protocol."""
+        return f"few-shot-{self.way}-way-{shots}-shot-{classifier}"
 
 
 class LowShotParams(Section):
     """Logistic regression on few labels per class (section 3b), on data sets that may be other than trained on.
 
     datasets  for each data set that is trained on, those that are judged
-    strength  inverse L2 strength C of the regression on centred, L2-normalised features; fixed, nothing is
-              chosen, so that no validation labels are used
+    strength  inverse L2 strength C of the regression on centred, L2-normalised features (MAE-CT: 4000); fixed,
+              nothing is chosen, so that no validation labels are used
     """
 
     datasets: dict[DatasetName, tuple[DatasetName, ...]]
@@ -102,4 +109,8 @@ class LowShotParams(Section):
 
     def protocols(self) -> list[str]:
         """Names of the rows' protocols."""
-        return [f"low-shot-{n}" for n in self.shots]
+        return [self.protocol(shots) for shots in self.shots]
+
+    def protocol(self, shots: int) -> str:
+        """Name of one row's protocol."""
+        return f"low-shot-{shots}"

@@ -22,6 +22,14 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+def without_repeats(values: tuple) -> tuple:
+    """``values``, for a validator of a list in which nothing may stand twice; ValueError where something does."""
+    twice = [value for position, value in enumerate(values) if value in values[:position]]
+    if twice:
+        raise ValueError(f"{twice[0]!r} stands twice")
+    return values
+
+
 class _Loader(yaml.SafeLoader):
     """SafeLoader that also reads ``1e-3`` as a number and refuses a key that stands twice."""
 

@@ -4,24 +4,33 @@ import difflib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from contrastbench.errors import UserError
-from contrastbench.params.base import Section, overlay, read_yaml, validate
+from contrastbench.params.base import Section, overlay, read_yaml, validate, without_repeats
 from contrastbench.params.data import DataParams
+from contrastbench.params.swaro import SwaroTrack
+from contrastbench.params.uamix import UaMixTrack
 from contrastbench.params.unremix import UnReMixTrack
 
-Track = UnReMixTrack
+Track = UnReMixTrack | SwaroTrack | UaMixTrack
 DEFAULT = "default"
-TRACKS = ("unremix",)
+TRACKS = ("unremix", "swaro", "uamix")
 
 
 class Params(Section):
     """Every number of a run. ``tracks`` says which systems a preset runs."""
 
-    tracks: tuple[Literal["unremix"], ...] = Field(min_length=1)
+    tracks: tuple[Literal["unremix", "swaro", "uamix"], ...] = Field(min_length=1)
     data: DataParams
     unremix: UnReMixTrack
+    swaro: SwaroTrack
+    uamix: UaMixTrack
+
+    @field_validator("tracks")
+    @classmethod
+    def _none_stands_twice(cls, values: tuple) -> tuple:
+        return without_repeats(values)
 
     def track(self, name: str) -> Track:
         """The section of one track; an unknown name is a UserError."""

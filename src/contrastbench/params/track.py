@@ -3,10 +3,10 @@
 import difflib
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from contrastbench.errors import UserError
-from contrastbench.params.base import Section, explain
+from contrastbench.params.base import Section, explain, without_repeats
 from contrastbench.params.evaluation import ProbeParams
 from contrastbench.registry import METHODS, WITHOUT_ENCODER
 
@@ -38,6 +38,11 @@ class TrackParams(Section):
     ablation: tuple[str, ...]
     ablation_seeds: tuple[Seed, ...]
     probe: ProbeParams
+
+    @field_validator("datasets", "methods", "seeds", "ablation", "ablation_seeds")
+    @classmethod
+    def _none_stands_twice(cls, values: tuple) -> tuple:
+        return without_repeats(values)
 
     @model_validator(mode="after")
     def _labels_are_known(self) -> "TrackParams":

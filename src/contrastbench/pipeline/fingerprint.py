@@ -13,8 +13,8 @@ from pathlib import Path
 import contrastbench
 
 ROOT = Path(contrastbench.__file__).parent
-# Values, not code: what these modules decide is visible in a step's resolved parameters or nowhere.
-NOT_COUNTED = ("contrastbench.params", "contrastbench.errors", "contrastbench.cli", "contrastbench.registry")
+# What these modules decide is visible in a step's resolved parameters, in its files' names, or nowhere.
+NOT_COUNTED = tuple(f"contrastbench.{name}" for name in ("params", "errors", "cli", "registry", "pipeline"))
 
 
 @cache

@@ -13,10 +13,34 @@ from contrastbench.params.base import Section, params_hash
 from contrastbench.params.evaluation import PretrainParams
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.params.root import Params, Track, load
+from contrastbench.params.uamix import UaMixTrack
 from contrastbench.params.unremix import Transfer, UnReMixTrack
 from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.layout import Job, Layout
-from contrastbench.registry import WITHOUT_ENCODER, method_module
+from contrastbench.registry import TUNED_FROM, WITHOUT_ENCODER, method_module
+
+SHOT_STAGES = ("few_shot", "low_shot")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A stage that judges encoders trained on one data set on another, or on the same."""
+
+    stage: str
+    track: str
+    trained: str
+    judged: str
+    protocols: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """The data set's name in rows."""
+        return self.trained if self.judged == self.trained else f"{self.trained}-to-{self.judged}"
+
+    @property
+    def rule(self) -> str:
+        """Snakemake's name of the rule."""
+        return _rule_name(self.stage, self.trained, self.judged)
 
 
 @dataclass
@@ -74,8 +98,18 @@ class Grid:
     def datasets(self) -> list[str]:
         """Every data set that the preset trains or probes on."""
         names = [name for track in self.params.tracks for name in self.track(track).datasets]
-        pairs = [pair for track in self.params.tracks for pair in self.transfers(track)]
-        return list(dict.fromkeys([*names, *(name for pair in pairs for name in (pair.train, pair.probe))]))
+        names += [
+            name for track in self.params.tracks for pair in self.transfers(track) for name in (pair.train, pair.probe)
+        ]
+        names += [name for track in self.params.tracks for name in self.audio_datasets(track)]
+        return list(dict.fromkeys(names))
+
+    def audio_datasets(self, track: str) -> list[str]:
+        """Every data set of which a track needs spectrograms."""
+        if not isinstance(self.track(track), UaMixTrack):
+            return []
+        pairs = [pair for stage in SHOT_STAGES for pair in self.judged_pairs(stage, track)]
+        return list(dict.fromkeys([*self.track(track).datasets, *(pair.judged for pair in pairs)]))
 
     def data_folder(self, job: Job) -> Path:
         """The arrays that this job trains on and is judged on."""
@@ -110,7 +144,26 @@ class Grid:
         """The trained weights that this job's features come from; none for rows without an encoder."""
         if job.method in WITHOUT_ENCODER:
             return []
-        return [self.layout.run("pretrain", job) / "model.safetensors"]
+        return [self.trained(job) / "model.safetensors"]
+
+    def training_stage(self, job: Job) -> str:
+        """The stage that trains a job's encoder last: ``pretrain`` or ``tune``."""
+        return "tune" if self.track(job.track).base_method(job.method) in TUNED_FROM else "pretrain"
+
+    def trained(self, job: Job) -> Path:
+        """The folder of a job's trained encoder."""
+        return self.layout.run(self.training_stage(job), job)
+
+    def tuned_from(self, job: Job) -> Job:
+        """The job whose weights a tuned method starts from: the same data set and seed."""
+        source = TUNED_FROM[self.track(job.track).base_method(job.method)]
+        return Job(job.track, job.dataset, source, job.seed)
+
+    def training_code(self, job: Job) -> list[str]:
+        """Fingerprints of the stages that led to a job's encoder."""
+        if self.training_stage(job) == "pretrain":
+            return [self.code("pretrain", job)]
+        return [self.code("pretrain", self.tuned_from(job)), self.code("tune", job)]
 
     def probe_protocols(self, track: str) -> list[str]:
         """Protocols of the stage ``probe``."""
@@ -173,6 +226,14 @@ class Grid:
         params = self.robustness(job.track)
         return params.heads_of(self.track(job.track).base_method(job.method)) if params else ()
 
+    def attack_rule(self, job: Job) -> str:
+        """Snakemake's name of the rule that attacks a job's method."""
+        return _rule_name("attack", job.track, job.dataset, job.method)
+
+    def transfer_attack_rule(self, track: str, dataset: str) -> str:
+        """Snakemake's name of the rule of one transfer matrix."""
+        return _rule_name("transfer_attack", track, dataset)
+
     def attack_files(self, job: Job) -> list[Path]:
         """What the stage ``attack`` leaves besides rows: every head's weights, and the verdict on every image."""
         folder = self.layout.run("attack", job)
@@ -221,6 +282,34 @@ class Grid:
                 rows += self.transfer_attack_rows(track, dataset, seed)
         return rows
 
+    def spectrogram_state(self) -> str:
+        """What makes spectrograms stale besides the sound: the code and the front end's parameters."""
+        return f"{fingerprint('spectrograms')}-{params_hash(self.params.uamix.front_end)}"
+
+    def judged_pairs(self, stage: str, track: str) -> list[Judged]:
+        """What ``few_shot`` or ``low_shot`` judges a track's encoders on; nothing for a track without the protocol."""
+        section = self.track(track)
+        if not isinstance(section, UaMixTrack):
+            return []
+        params = section.few_shot if stage == "few_shot" else section.low_shot
+        protocols = tuple(params.protocols())
+        return [
+            Judged(stage, track, trained, judged, protocols)
+            for trained in section.datasets
+            for judged in params.datasets.get(trained, ())
+        ]
+
+    def judged_rows(self, pair: Judged, job: Job) -> list[Path]:
+        """The rows of one job that :meth:`judged_pairs` asks for; none when it was trained on other data."""
+        if job.dataset != pair.trained:
+            return []
+        return self.row_files(pair.stage, Job(job.track, pair.label, job.method, job.seed), list(pair.protocols))
+
+    def shot_rows(self, job: Job) -> list[Path]:
+        """Every few-shot and low-shot row of one job."""
+        pairs = [pair for stage in SHOT_STAGES for pair in self.judged_pairs(stage, job.track)]
+        return [row for pair in pairs for row in self.judged_rows(pair, job)]
+
     def row_files(self, stage: str, job: Job, protocols: list[str]) -> list[Path]:
         """The rows that ``stage`` leaves for ``job``."""
         folder = self.layout.rows / self.preset / stage / job.track / job.dataset / job.method
@@ -232,7 +321,8 @@ class Grid:
 
     def rows(self, track: str) -> list[Path]:
         """Every row of a track that the default target asks for."""
-        return [row for job in self.jobs(track) for row in self.rows_of(job)] + self.transfer_rows(track)
+        probed = [row for job in self.jobs(track) for row in (*self.rows_of(job), *self.shot_rows(job))]
+        return probed + self.transfer_rows(track) + self.attack_targets(track)
 
     def tables(self, track: str) -> list[Path]:
         """The rendered tables of a track."""
@@ -248,10 +338,16 @@ class Grid:
 
     def ablation_rows(self, track: str) -> list[Path]:
         """Every row of a track's ablation."""
-        return [row for job in self.ablation_jobs(track) for row in self.rows_of(job)]
+        jobs = self.ablation_jobs(track)
+        return [row for job in jobs for row in (*self.rows_of(job), *self.shot_rows(job), *self.attack_rows(job))]
 
     def ablation_tables(self, track: str) -> list[Path]:
         """The rendered tables of a track's ablation; none where the preset does not run the track."""
         if track not in self.params.tracks:
             return []
         return [self.layout.tables / f"{track}-ablation.{ending}" for ending in ("md", "csv", "tex")]
+
+
+def _rule_name(*parts: str) -> str:
+    """Letters, digits and underscores, as Snakemake wants them."""
+    return "_".join(parts).replace("-", "_")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contrastbench.errors import UserError
-from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.grid import SHOT_STAGES, Grid
+from contrastbench.pipeline.layout import Job
 from contrastbench.registry import WITHOUT_ENCODER
 
 # Sections of a track that training does not read.
@@ -51,7 +52,7 @@ def steps(grid: Grid) -> list[Step]:
     """All steps of a preset, in an order in which each follows what it reads."""
     found = [_prepare(grid)]
     for track in grid.params.tracks:
-        found += _track_steps(grid, track)
+        found += _TrackSteps(grid, track).all()
     return [step for step in found if step.files]
 
 
@@ -75,73 +76,173 @@ def _prepare(grid: Grid) -> Step:
     )
 
 
-def _track_steps(grid: Grid, track: str) -> list[Step]:
-    layout = grid.layout
-    jobs = grid.jobs(track)
-    data = tuple(dict.fromkeys(grid.data_folder(job) for job in jobs))
-    common = tuple(f"{track}.{key}" for key in GRID_KEYS)
+class _TrackSteps:
+    """The steps of one track."""
 
-    def code(stage: str) -> Path:
-        return layout.fingerprint(f"{stage}-{track}")
+    def __init__(self, grid: Grid, track: str) -> None:
+        self.grid, self.track, self.layout = grid, track, grid.layout
+        self.jobs = grid.jobs(track)
+        self.data = tuple(dict.fromkeys(grid.data_folder(job) for job in self.jobs))
+        self.trained = tuple(dict.fromkeys(path.parent.parent for job in self.jobs for path in grid.weights(job)))
+        self.features = self._folders(self.layout.stage("features", track))
 
-    def folders(root: Path) -> tuple[Path, ...]:
-        """One folder a data set and method, so that ablations beside them are nobody's outputs."""
-        return tuple(dict.fromkeys(root / job.dataset / job.method for job in jobs))
+    def all(self) -> list[Step]:
+        """Every step that the track has, in order."""
+        found = [self.pretrain(), self.extract_features(), self.probe()]
+        if self.grid.audio_datasets(self.track):
+            found = [self.spectrograms(), found[0], self.tune(), *found[1:], *self.shots()]
+        if self.grid.transfers(self.track):
+            found.append(self.transfer_probe())
+        if self.grid.robustness(self.track):
+            found += [self.attack(), self.transfer_attack()]
+        return [*found, self.tables([folder for step in found for folder in step.tracked])]
 
-    trained = tuple(dict.fromkeys(path.parent.parent for job in jobs for path in grid.weights(job)))
-    features = folders(layout.stage("features", track))
-    found = [
-        Step(
-            f"pretrain-{track}",
-            rules=("pretrain",),
-            files=tuple(path for job in jobs for path in grid.weights(job)),
-            inputs=(code("pretrain"), *data),
-            keys=training_keys(grid, track),
-            folders=trained,
-        ),
-        Step(
-            f"features-{track}",
-            rules=("features",),
-            files=tuple(layout.run("features", job) / "features.npz" for job in jobs),
-            inputs=(code("features"), *data, *trained),
-            keys=common,
-            folders=features,
-        ),
-        Step(
-            f"probe-{track}",
-            rules=(f"probe_{track}",),
-            files=tuple(row for job in jobs for row in grid.rows_of(job)),
-            inputs=(code("probe"), *data, *features),
-            keys=(*common, f"{track}.probe"),
-            tracked=folders(layout.rows_of("probe", track)),
-        ),
-    ]
-    if grid.transfers(track):
-        pairs = grid.transfers(track)
-        rows = tuple(grid.transfer_rows(track))
-        prepared = dict.fromkeys(layout.prepared(name) for pair in pairs for name in (pair.train, pair.probe))
-        found.append(
-            Step(
-                f"transfer_probe-{track}",
-                rules=tuple(f"transfer_probe_{track}_{pair.train}_{pair.probe}" for pair in pairs),
-                files=rows,
-                inputs=(code("transfer_probe"), *prepared, *trained),
-                keys=(*common, f"{track}.probe", f"{track}.transfer"),
-                tracked=tuple(dict.fromkeys(row.parent.parent for row in rows)),
+    def spectrograms(self) -> Step:
+        names = self.grid.audio_datasets(self.track)
+        folders = tuple(self.layout.spectrograms(name) for name in names)
+        return Step(
+            f"spectrograms-{self.track}",
+            rules=("spectrograms",),
+            files=tuple(folder / "meta.json" for folder in folders),
+            inputs=(self._code("spectrograms"), *(self.layout.prepared(name) for name in names)),
+            keys=self._keys("front_end"),
+            folders=folders,
+        )
+
+    def pretrain(self) -> Step:
+        return self._training("pretrain", self.data)
+
+    def tune(self) -> Step:
+        starts = [path for job in self._trained_by("tune") for path in self.grid.weights(self.grid.tuned_from(job))]
+        return self._training("tune", (*self.data, *dict.fromkeys(path.parent.parent for path in starts)))
+
+    def _training(self, stage: str, inputs: tuple[Path, ...]) -> Step:
+        files = [path for job in self._trained_by(stage) for path in self.grid.weights(job)]
+        return Step(
+            f"{stage}-{self.track}",
+            rules=(stage,),
+            files=tuple(files),
+            inputs=(self._code(stage), *inputs),
+            keys=training_keys(self.grid, self.track),
+            folders=tuple(dict.fromkeys(path.parent.parent for path in files)),
+        )
+
+    def _trained_by(self, stage: str) -> list[Job]:
+        with_encoder = [job for job in self.jobs if job.method not in WITHOUT_ENCODER]
+        return [job for job in with_encoder if self.grid.training_stage(job) == stage]
+
+    def shots(self) -> list[Step]:
+        """The steps ``few_shot`` and ``low_shot``."""
+        found = []
+        for stage in SHOT_STAGES:
+            pairs = self.grid.judged_pairs(stage, self.track)
+            rows = [row for pair in pairs for job in self.jobs for row in self.grid.judged_rows(pair, job)]
+            spectrograms = dict.fromkeys(
+                self.layout.spectrograms(name) for pair in pairs for name in (pair.trained, pair.judged)
             )
+            step = Step(
+                f"{stage}-{self.track}",
+                rules=tuple(pair.rule for pair in pairs),
+                files=tuple(rows),
+                inputs=(self._code(stage), *spectrograms, *self.trained, *self.features),
+                keys=self._keys(stage),
+                tracked=_method_folders(rows),
+            )
+            found.append(step)
+        return found
+
+    def extract_features(self) -> Step:
+        return Step(
+            f"features-{self.track}",
+            rules=("features",),
+            files=tuple(self.layout.run("features", job) / "features.npz" for job in self.jobs),
+            inputs=(self._code("features"), *self.data, *self.trained),
+            keys=self._keys(),
+            folders=self.features,
         )
-    found.append(
-        Step(
-            f"tables-{track}",
-            rules=(f"tables_{track}",),
-            files=tuple(grid.tables(track)),
-            inputs=(layout.fingerprint("tables"), *(folder for each in found for folder in each.tracked)),
-            keys=(f"{track}.methods", f"{track}.ablation"),
-            tracked=tuple(grid.tables(track)),
-            metrics=(grid.metrics(track),),
+
+    def probe(self) -> Step:
+        return Step(
+            f"probe-{self.track}",
+            rules=(f"probe_{self.track}",),
+            files=tuple(row for job in self.jobs for row in self.grid.rows_of(job)),
+            inputs=(self._code("probe"), *self.data, *self.features),
+            keys=self._keys("probe"),
+            tracked=self._folders(self.layout.rows_of("probe", self.track)),
         )
-    )
-    return found
+
+    def transfer_probe(self) -> Step:
+        pairs = self.grid.transfers(self.track)
+        rows = self.grid.transfer_rows(self.track)
+        prepared = dict.fromkeys(self.layout.prepared(name) for pair in pairs for name in (pair.train, pair.probe))
+        return Step(
+            f"transfer_probe-{self.track}",
+            rules=tuple(f"transfer_probe_{self.track}_{pair.train}_{pair.probe}" for pair in pairs),
+            files=tuple(rows),
+            inputs=(self._code("transfer_probe"), *prepared, *self.trained),
+            keys=self._keys("probe", "transfer"),
+            tracked=_method_folders(rows),
+        )
+
+    def attack(self) -> Step:
+        jobs = [job for job in self.jobs if job.method not in WITHOUT_ENCODER]
+        rows = [row for job in jobs for row in self.grid.attack_rows(job)]
+        return Step(
+            f"attack-{self.track}",
+            rules=tuple(dict.fromkeys(self.grid.attack_rule(job) for job in jobs)),
+            files=tuple(rows),
+            inputs=(self._code("attack"), *self.data, *self.trained, *self.features),
+            keys=self._keys("robustness"),
+            folders=self._attacked(),
+            tracked=_method_folders(rows),
+        )
+
+    def transfer_attack(self) -> Step:
+        section = self.grid.track(self.track)
+        rows = [
+            row
+            for dataset in section.datasets
+            for seed in section.seeds
+            for row in self.grid.transfer_attack_rows(self.track, dataset, seed)
+        ]
+        return Step(
+            f"transfer_attack-{self.track}",
+            rules=tuple(self.grid.transfer_attack_rule(self.track, dataset) for dataset in section.datasets),
+            files=tuple(rows),
+            inputs=(self._code("transfer_attack"), *self.data, *self.trained, *self._attacked()),
+            keys=self._keys("robustness"),
+            tracked=_method_folders(rows),
+        )
+
+    def tables(self, rows: list[Path]) -> Step:
+        return Step(
+            f"tables-{self.track}",
+            rules=(f"tables_{self.track}",),
+            files=tuple(self.grid.tables(self.track)),
+            inputs=(self.layout.fingerprint("tables"), *rows),
+            keys=(f"{self.track}.methods", f"{self.track}.ablation"),
+            tracked=tuple(self.grid.tables(self.track)),
+            metrics=(self.grid.metrics(self.track),),
+        )
+
+    def _code(self, stage: str) -> Path:
+        return self.layout.fingerprint(f"{stage}-{self.track}")
+
+    def _keys(self, *sections: str) -> tuple[str, ...]:
+        return tuple(f"{self.track}.{key}" for key in (*GRID_KEYS, *sections))
+
+    def _folders(self, root: Path) -> tuple[Path, ...]:
+        """One folder a data set and method, so that ablations beside them are nobody's outputs."""
+        return tuple(dict.fromkeys(root / job.dataset / job.method for job in self.jobs))
+
+    def _attacked(self) -> tuple[Path, ...]:
+        files = [file for job in self.jobs for file in self.grid.attack_files(job)]
+        return tuple(dict.fromkeys(file.parent.parent for file in files))
+
+
+def _method_folders(rows: list[Path]) -> tuple[Path, ...]:
+    """``.../DATASET/METHOD`` of rows that lie in ``.../DATASET/METHOD/PROTOCOL/SEED.json``."""
+    return tuple(dict.fromkeys(row.parent.parent for row in rows))
 
 
 def training_keys(grid: Grid, track: str) -> tuple[str, ...]:

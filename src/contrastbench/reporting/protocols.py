@@ -39,10 +39,37 @@ FAMILIES = (
         "Logistic regression on N labelled clips per class, frozen encoder; `A-to-B` is trained on A, judged on B.",
     ),
     Family(
-        r"transfer-from-.*",
-        "Transfer of attacks",
-        "Images that were perturbed against SOURCE, shown to the row's method (black box). The matrix is square: low "
-        "values off the diagonal mean that perturbations carry over.",
+        r"clean|autoattack-linf@.*|worst-case@.*",
+        "Robust accuracy in l_inf",
+        f"{_ATTACKED} (the number after @, on pixels in [0, 1]). Standard linear head on the frozen encoder; "
+        "supervised methods keep their own. `worst-case` counts an image only if it withstands every attack up to "
+        "the radius.",
+    ),
+    Family(
+        r"pgd-\d+-linf@.*",
+        "PGD in l_inf",
+        f"{_ATTACKED} (the number after @), by projected gradient descent with as many steps as the name says.",
+    ),
+    Family(
+        r"((noise|fgsm|square)@|(foolbox-pgd|apgd)-.*linf@).*",
+        "Other attacks in l_inf",
+        f"{_ATTACKED} (the number after @). Noise is no attack and should do least harm; Square sees no gradients.",
+    ),
+    Family(
+        r"(pgd|foolbox-pgd|autoattack|apgd).*-l2@.*",
+        "Attacks bounded in l2",
+        f"{_ATTACKED} (the number after @, on pixels in [0, 1]).",
+    ),
+    Family(
+        r"(pgd|foolbox-pgd|autoattack|apgd).*-l1@.*",
+        "Attacks bounded in l1",
+        f"{_ATTACKED} (the number after @, on pixels in [0, 1]).",
+    ),
+    Family(
+        r"(deepfool|cw|ddn|hopskipjump)-.*",
+        "Smallest perturbation that fools",
+        "Median over test images of the l2 distance to the nearest misclassified image that the attack found; larger "
+        "is more robust.",
     ),
     Family(
         r"alf-.*",
@@ -55,32 +82,15 @@ FAMILIES = (
         f"{_ATTACKED}; encoder and head were trained on perturbed images with labels.",
     ),
     Family(
-        r"(deepfool|cw|hopskipjump)-.*",
-        "Smallest perturbation that fools",
-        "Median over test images of the l2 distance to the nearest misclassified image that the attack found; larger "
-        "is more robust.",
-    ),
-    Family(
-        r".*-l1@.*",
-        "Attacks bounded in l1",
-        f"{_ATTACKED} (the number after @, on pixels in [0, 1]).",
-    ),
-    Family(
-        r".*-l2@.*",
-        "Attacks bounded in l2",
-        f"{_ATTACKED} (the number after @, on pixels in [0, 1]).",
-    ),
-    Family(
-        r"(clean|(noise|fgsm|square|worst-case)@.*|.*-linf@.*)",
-        "Attacks bounded in l_inf",
-        f"{_ATTACKED} (the number after @, on pixels in [0, 1]). Standard linear head on the frozen encoder; "
-        "supervised methods keep their own. `worst-case` counts an image only if it withstands every attack up to "
-        "the radius.",
+        r"transfer-from-.*",
+        "Transfer of attacks",
+        "Images that were perturbed against SOURCE, shown to the row's method (black box). The matrix is square: low "
+        "values off the diagonal mean that perturbations carry over.",
     ),
 )
 OTHER = Family(r".*", "Other protocols", "Each column is one protocol; see docs/protocols/.")
 
 
 def family_of(protocol: str) -> Family:
-    """The first family whose pattern the whole name matches."""
+    """The family whose pattern the whole name matches; the order of FAMILIES is that of the tables."""
     return next((family for family in FAMILIES if re.fullmatch(family.pattern, protocol)), OTHER)

@@ -4,6 +4,7 @@ import pandas as pd
 
 from contrastbench.reporting.cells import Cell, Column
 from contrastbench.reporting.metrics import METRICS
+from contrastbench.reporting.published import HEADING, published_for
 from contrastbench.reporting.tables import BEST, TIED, Table
 
 FAILED, TIE = "⚠", "≈"
@@ -56,10 +57,17 @@ def as_markdown(tables: list[Table], heading: str = "") -> str:
 def markdown_grid(table: Table) -> str:
     """The bare Markdown table, and below it which sanity checks failed."""
     header = ["method", *(f"{column.protocol}<br>{_caption(table, column)}" for column in table.columns)]
-    lines = [_line(header), _line(["---", *["---:"] * len(table.columns)])]
+    rule = ["---", *["---:"] * len(table.columns)]
+    elsewhere = published_for(table)
+    if elsewhere:
+        header.append(HEADING)
+        rule.append("---")
+    lines = [_line(header), _line(rule)]
     for method in table.methods:
-        texts = [_markdown_cell(table, method, column) for column in table.columns]
-        lines.append(_line([f"`{method}`", *texts]))
+        texts = [f"`{method}`", *(_markdown_cell(table, method, column) for column in table.columns)]
+        if elsewhere:
+            texts.append("<br>".join(number.text for number in elsewhere.get(method, [])))
+        lines.append(_line(texts))
     lines.append("")
     lines += [f"{FAILED} {line}: {', '.join(where)}\n" for line, where in table.failures().items()]
     return "\n".join(lines)

@@ -6,7 +6,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from contrastbench.errors import UserError
-from contrastbench.reporting.cells import cells_of
+from contrastbench.params.root import load
+from contrastbench.reporting.cells import cells_of, is_variant
 from contrastbench.reporting.load import Loaded, rows_of
 from contrastbench.reporting.render import LEGEND, as_csv, as_latex, as_markdown, markdown_grid
 from contrastbench.reporting.rows import Row
@@ -21,7 +22,7 @@ def rendered_files(loaded: Loaded, presets: list[str], root: Path = Path()) -> d
     files: dict[str, str] = {}
     for preset in presets:
         for track in by_track(loaded, preset):
-            files |= track_files(loaded, preset, track) | ablation_files(loaded, preset, track)
+            files |= track_files(loaded, preset, track) | ablation_files(loaded, preset, track, root)
     for document in documents(root):
         files[document.relative_to(root).as_posix()] = with_tables(document, loaded, root)
     return files
@@ -34,11 +35,20 @@ def track_files(loaded: Loaded, preset: str, track: str) -> dict[str, str]:
     return tables | ({f"{METRICS}/{preset}/{track}.json": metrics_json(rows)} if tables else {})
 
 
-def ablation_files(loaded: Loaded, preset: str, track: str) -> dict[str, str]:
+def ablation_files(loaded: Loaded, preset: str, track: str, root: Path = Path()) -> dict[str, str]:
     """Tables of one track's variants, by path; nothing where there are no rows of variants."""
     rows = by_track(loaded, preset).get(track, [])
     heading = f"{track}, ablation, preset {preset}"
-    return _formats(f"{TABLES}/{preset}/{track}-ablation", ablation_tables(rows), heading)
+    tables = ablation_tables(rows, also=ablation_methods(preset, track, root))
+    return _formats(f"{TABLES}/{preset}/{track}-ablation", tables, heading)
+
+
+def ablation_methods(preset: str, track: str, root: Path = Path()) -> tuple[str, ...]:
+    """What the parameters name for a track's ablation besides its variants; nothing for a preset that is no more."""
+    try:
+        return load(preset, root).track(track).ablation
+    except UserError:
+        return ()
 
 
 def by_track(loaded: Loaded, preset: str) -> dict[str, list[Row]]:
@@ -60,9 +70,9 @@ def _formats(stem: str, tables: list[Table], heading: str) -> dict[str, str]:
 
 
 def metrics_json(rows: list[Row]) -> str:
-    """Means as ``{dataset: {protocol: {method: mean}}}``: what ``dvc metrics diff`` compares."""
+    """Means of the registered methods as ``{dataset: {protocol: {method: mean}}}``, for ``dvc metrics diff``."""
     nested: dict[str, dict[str, dict[str, float]]] = {}
-    for key, cell in cells_of(rows).items():
+    for key, cell in cells_of(row for row in rows if not is_variant(row.method)).items():
         nested.setdefault(key.dataset, {}).setdefault(key.protocol, {})[key.method] = round(cell.mean, 6)
     return json.dumps(nested, indent=1) + "\n"
 
@@ -81,23 +91,25 @@ def with_tables(document: Path, loaded: Loaded, root: Path = Path()) -> str:
     """
     text = document.read_text(encoding="utf-8")
     where = document.relative_to(root).as_posix()
-    return REGION.sub(lambda region: region[1] + _region(region[2], loaded, where) + region[3], text)
+    return REGION.sub(lambda region: region[1] + _region(region[2], loaded, where, root) + region[3], text)
 
 
-def _region(name: str, loaded: Loaded, where: str) -> str:
+def _region(name: str, loaded: Loaded, where: str, root: Path) -> str:
     table, *patterns = name.split()
     parts = table.split("/")
     if len(parts) not in (2, 3):
         raise UserError(f"{where}: table {table!r}: must be PRESET/TRACK or PRESET/TRACK/DATASET")
     preset, track = parts[0], parts[1].removesuffix("-ablation")
-    make = ablation_tables if parts[1].endswith("-ablation") else tables_of
     rows = [
         row
         for row in by_track(loaded, preset).get(track, [])
         if len(parts) == 2 or row.dataset == parts[2]
         if not patterns or any(fnmatchcase(row.protocol, pattern) for pattern in patterns)
     ]
-    tables = make(rows)
+    if parts[1].endswith("-ablation"):
+        tables = ablation_tables(rows, also=ablation_methods(preset, track, root))
+    else:
+        tables = tables_of(rows)
     if not tables:
         return f"\nNo rows yet for {name}.\n\n"
     grids = [f"**{table.title}** ({table.seeds})\n\n{markdown_grid(table)}" for table in tables]

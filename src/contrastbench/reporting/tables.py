@@ -72,11 +72,11 @@ def tables_of(rows: Iterable[Row]) -> list[Table]:
     return _split([cell for key, cell in cells_of(rows).items() if not is_variant(key.method)])
 
 
-def ablation_tables(rows: Iterable[Row]) -> list[Table]:
-    """The tables of variants and the methods they vary, on the columns that some variant was measured on."""
+def ablation_tables(rows: Iterable[Row], also: Iterable[str] = ()) -> list[Table]:
+    """The tables of variants, the methods they vary and those ``also`` named, on the columns of the variants."""
     cells = cells_of(rows)
     variants = [key for key in cells if is_variant(key.method)]
-    wanted = {key.method for key in variants} | {base_of(key.method) for key in variants}
+    wanted = {key.method for key in variants} | {base_of(key.method) for key in variants} | set(also)
     columns = {key.column for key in variants}
     return _split([cell for key, cell in cells.items() if key.method in wanted and key.column in columns])
 

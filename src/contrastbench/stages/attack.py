@@ -52,7 +52,7 @@ def attack(grid: Grid, job: Job, *, device: str = "cpu", progress: Callable[[str
     if pretrain is None:
         raise UserError(f"{job.method}: a reference row without an encoder; there is nothing to attack")
     trained_on, common = training_record(grid, job)
-    code = [grid.code(stage, job) for stage in ("pretrain", "features", "attack")]
+    code = [*grid.training_code(job), *(grid.code(stage, job) for stage in ("features", "attack"))]
     rows = RowWriter(grid.layout, "attack", job, [pretrain, params], code, data.meta.hash, trained_on)
     weights = file_hash(grid.weights(job)[0])
     identity = hashlib.sha256("/".join([weights, data.meta.hash, params_hash(params), *code]).encode()).hexdigest()

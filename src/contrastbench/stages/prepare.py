@@ -14,7 +14,7 @@ def prepare(
     """Leave the array store of ``dataset`` in ``folder``; a failure leaves what was there before."""
     source = adapter(dataset)
     fetch(source, raw, mirror, show_progress=show_progress)
-    splits = source.read(raw)
+    splits = source.read(raw, params)
     rule = source.split_rule
     if "validation" not in splits:
         splits["train"], splits["validation"] = carve_validation(splits["train"], params.validation_fraction)

@@ -32,9 +32,10 @@ def training_record(grid: Grid, job: Job) -> tuple[str, dict]:
     A warning of the training run (collapse, a loss that never moved) becomes a failed check of the row, so
     that no table hides it.
     """
-    if grid.pretrain_params(job) is None:
+    params = grid.pretrain_params(job)
+    if params is None:
         return "cpu", {}
-    record = run_record(grid.layout.run("pretrain", job))
+    record = run_record(grid.trained(job))
     return record["device"], {"failed_checks": record["warnings"]} if record["warnings"] else {}
 
 
@@ -45,7 +46,7 @@ def probe(grid: Grid, job: Job) -> None:
     cached = read_features(grid.layout.run("features", job))
     device, common = training_record(grid, job)
     sections = [section for section in (grid.pretrain_params(job), params) if section is not None]
-    code = [grid.code(stage, job) for stage in ("pretrain", "features", "probe")]
+    code = [*grid.training_code(job), *(grid.code(stage, job) for stage in ("features", "probe"))]
     rows = RowWriter(grid.layout, "probe", job, sections, code, data.meta.hash, device)
     judge(rows, params, {split: labelled(cached, data, split) for split in SPLITS}, common)
 

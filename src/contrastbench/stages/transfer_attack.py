@@ -34,7 +34,8 @@ def transfer_attack(grid: Grid, track: str, dataset: str, seed: int, *, device: 
         pretrain = grid.pretrain_params(job)
         assert pretrain is not None
         trained_on, common = training_record(grid, job)
-        code = [grid.code(stage, job) for stage in ("pretrain", "features", "attack", "transfer_attack")]
+        later = ("features", "attack", "transfer_attack")
+        code = [*grid.training_code(job), *(grid.code(stage, job) for stage in later)]
         rows = RowWriter(grid.layout, "transfer_attack", job, [pretrain, params], code, data.meta.hash, trained_on)
         for source in targets:
             lines = [*common.get("failed_checks", []), *matrix.failed_checks(source, job.method)]

@@ -32,7 +32,7 @@ def transfer_probe(grid: Grid, job: Job, transfer: Transfer, device: str) -> Non
     shape = input_shape(trained_on)
     if input_shape(probed)[0] != shape[0]:
         raise UserError(f"transfer {transfer.label}: one data set is grey, the other in colour")
-    method = load_method(grid.layout.run("pretrain", job), params, trained_on, job.seed)
+    method = load_method(grid.trained(job), params, trained_on, job.seed)
 
     def scaled(raw: Tensor) -> Tensor:
         return functional.interpolate(to_float(raw), shape[1:], mode="bilinear", antialias=True)
@@ -42,7 +42,7 @@ def transfer_probe(grid: Grid, job: Job, transfer: Transfer, device: str) -> Non
         for split in SPLITS
     }
     trained_device, common = training_record(grid, job)
-    code = [grid.code(stage, job) for stage in ("pretrain", "transfer_probe")]
+    code = [*grid.training_code(job), grid.code("transfer_probe", job)]
     target = Job(job.track, transfer.label, job.method, job.seed)
     section = grid.track(job.track).probe
     rows = RowWriter(grid.layout, "transfer_probe", target, [params, section], code, probed.meta.hash, trained_device)

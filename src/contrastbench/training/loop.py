@@ -88,13 +88,14 @@ def train(
     model.mark_forward_method("training_step")
 
     log = TrainingLog()
+    recent: list[float] = []
     state = load_checkpoint(checkpoint, identity)
     if state is not None:
         method.load_state_dict(state["method"])
         optimizer.load_state_dict(state["optimizer"])
         log = TrainingLog(state["history"], state["warnings"], state["step"], state["seconds"])
+        recent = state["recent"]
 
-    recent: list[float] = []
     begun = time.perf_counter() - log.seconds
     resumed_at, resumed_seconds = log.steps, log.seconds
     with _progress(show_progress) as progress:
@@ -117,7 +118,7 @@ def train(
             output = model.training_step(batch, step)
             loss = float(output["loss"].detach())
             if not np.isfinite(loss):
-                raise UserError(_not_a_number(output, number, checkpoint))
+                raise UserError(_not_a_number("the loss is", output, number, checkpoint))
             optimizer.zero_grad(set_to_none=True)
             fabric.backward(output["loss"])
             method.after_backward(step)
@@ -135,7 +136,11 @@ def train(
                 for warning in (collapse_warning(log.history[-1]["effective_rank"]), method.advice(recent)):
                     if warning and last:
                         log.warnings.append(warning)
-            if log.steps % params.checkpoint_every_steps == 0 and not last:
+            due = log.steps % params.checkpoint_every_steps == 0
+            if (due or last) and not all(bool(weight.isfinite().all()) for weight in method.parameters()):
+                # A finite loss may have a gradient that is not; such weights are neither kept nor resumed from.
+                raise UserError(_not_a_number("weights are", output, number, checkpoint))
+            if due and not last:
                 save_checkpoint(
                     checkpoint,
                     {
@@ -146,6 +151,7 @@ def train(
                         "optimizer": optimizer.state_dict(),
                         "history": log.history,
                         "warnings": log.warnings,
+                        "recent": recent,
                     },
                 )
     method.eval()
@@ -190,11 +196,11 @@ def _entry(
     return entry
 
 
-def _not_a_number(output: dict[str, Tensor], number: int, checkpoint: Path) -> str:
+def _not_a_number(what: str, output: dict[str, Tensor], number: int, checkpoint: Path) -> str:
     terms = ", ".join(f"{name} {float(value.detach()):.4g}" for name, value in output.items() if name != "embeddings")
     resume = f"resume from {checkpoint}" if checkpoint.is_file() else "no checkpoint was written yet"
     return (
-        f"training stopped at step {number}: the loss is not a number ({terms}); {resume}, "
+        f"training stopped at step {number}: {what} not a number ({terms}); {resume}, "
         "with a lower training.learning_rate or a higher temperature"
     )
 

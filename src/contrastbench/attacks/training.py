@@ -1,0 +1,77 @@
+"""The one attack inside adversarial training: l_inf sign steps on any loss, every image through every step.
+
+Madry et al. 2018 (arXiv 1706.06083), section 2.1; what it climbs is the method's own (specification of SwARo, 1.3).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor, nn
+
+from contrastbench.attacks.geometry import Radius, check_inputs, per_example, project, random_perturbation
+
+# TRADES starts this many standard deviations from the image (specification of SwARo, section 3, AFF).
+GAUSSIAN_START = 0.001
+
+
+def training_attack(
+    model: nn.Module,
+    images: Tensor,
+    ascend: Callable[[Tensor], Tensor],
+    *,
+    eps: Radius,
+    step_size: float,
+    steps: int,
+    generator: Generator,
+    start: Literal["uniform", "gaussian", "image"] = "uniform",
+) -> Tensor:
+    """Perturb ``images`` (B, C, H, W) in [0, 1] so that ``ascend`` grows; detached, inside the ball and [0, 1].
+
+    model   every weight that ``ascend`` uses; runs in eval mode and without parameter gradients meanwhile, and is
+            given back as it was, with the .grad that it had
+    ascend  perturbed images -> what to maximise, a scalar or one value (B,) per image
+    eps     radius of the l_inf ball: one number, or (B,) with one radius per image (0 leaves an image as it is)
+    start   uniform in the ball, a Gaussian of 0.001 around the image, or the image itself
+
+    Raises UserError for images outside [0, 1] or a negative ``eps``.
+    """
+    check_inputs(images, (0.0, 1.0), eps)
+    images = images.detach()
+    x = images + _start(images, eps, start, generator)
+    with frozen(model), torch.enable_grad():
+        for _ in range(steps):
+            x = _into_ball(x, images, eps).requires_grad_()
+            (gradient,) = torch.autograd.grad(ascend(x).sum(), x)
+            x = x.detach() + step_size * gradient.sign()
+    return _into_ball(x, images, eps)
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Inside the block ``model`` is in eval mode and its parameters ask for no gradient; both are restored after it."""
+    modes = [(module, module.training) for module in model.modules()]
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        model.eval()
+        for parameter in wanted:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in wanted:
+            parameter.requires_grad_(True)
+        for module, mode in modes:
+            module.training = mode
+
+
+def _start(images: Tensor, eps: Radius, start: str, generator: Generator) -> Tensor:
+    if start == "uniform":
+        return random_perturbation(images, eps, "linf", generator)
+    if start == "gaussian":
+        return GAUSSIAN_START * torch.randn(images.shape, generator=generator, device=images.device)
+    return torch.zeros_like(images)
+
+
+def _into_ball(x: Tensor, images: Tensor, eps: Radius) -> Tensor:
+    return (images + project(x - images, per_example(eps, images), "linf")).clamp(0, 1)

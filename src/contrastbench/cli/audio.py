@@ -1,0 +1,73 @@
+"""Commands ``spectrograms``, ``few-shot`` and ``low-shot``."""
+
+from typing import Annotated, Any
+
+import typer
+
+from contrastbench.cli.options import Dataset, Device, MethodName, Preset, Seed, resolve_device
+from contrastbench.datasets import dataset_module
+from contrastbench.pipeline.grid import Grid
+
+TRACK = "uamix"
+Judged = Annotated[str, typer.Argument(help="The data set to judge on; its spectrograms must exist.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command("spectrograms")(spectrograms_command)
+    app.command("few-shot")(few_shot_command)
+    app.command("low-shot")(low_shot_command)
+
+
+def _track(grid: Grid) -> Any:
+    """The audio track's section; every track has a class of its own, and the name alone does not tell which."""
+    return grid.track("uamix")
+
+
+def spectrograms_command(dataset: Dataset, preset: Preset = "default") -> None:
+    """Write the normalised log-mel segments of a prepared audio data set into data/spectrograms."""
+    grid = Grid(preset)
+    dataset_module(dataset)
+    front_end = _track(grid).front_end
+    from contrastbench.stages.spectrograms import spectrograms
+
+    folder = grid.layout.spectrograms(dataset)
+    meta = spectrograms(grid.layout.prepared(dataset), folder, front_end)
+    counts = ", ".join(f"{split} {facts.count:,}" for split, facts in meta.splits.items())
+    typer.echo(f"{folder}: segments: {counts}; data hash {meta.hash}")
+
+
+def few_shot_command(
+    dataset: Dataset,
+    judged: Judged,
+    method: MethodName,
+    seed: Seed,
+    preset: Preset = "default",
+    device: Device = "auto",
+) -> None:
+    """Judge an encoder on N-way K-shot episodes; writes result rows."""
+    grid = Grid(preset)
+    job = grid.job(TRACK, dataset, method, seed)
+    params = _track(grid).few_shot
+    dataset_module(judged)
+    from contrastbench.stages.few_shot import few_shot
+
+    few_shot(grid, job, judged, params, resolve_device(device))
+
+
+def low_shot_command(
+    dataset: Dataset,
+    judged: Judged,
+    method: MethodName,
+    seed: Seed,
+    preset: Preset = "default",
+    device: Device = "auto",
+) -> None:
+    """Judge an encoder with a few labels per class; writes result rows."""
+    grid = Grid(preset)
+    job = grid.job(TRACK, dataset, method, seed)
+    params = _track(grid).low_shot
+    dataset_module(judged)
+    from contrastbench.stages.low_shot import low_shot
+
+    low_shot(grid, job, judged, params, resolve_device(device))

@@ -1,0 +1,75 @@
+"""AudioSet's balanced training segments (AS-20K) from your own folder of clips; they cannot be downloaded.
+
+data/raw/audioset20k/clips/ holds 10-s clips named by their YouTube id: ID, YID, ID_START or ID_START_END (START and END
+in seconds or milliseconds); data/raw/audioset20k/balanced_train_segments.csv is the official list. Clips that the list
+names and the folder lacks are written to data/raw/audioset20k/missing.txt. Labels are not read: the set is for training
+without them.
+"""
+
+import hashlib
+from pathlib import Path
+
+import pandas as pd
+
+from contrastbench.datasets.base import Adapter, Split
+from contrastbench.datasets.clips import by_stem, find_file, numbered, read_splits, read_table, sound_paths
+from contrastbench.errors import UserError
+from contrastbench.files import write_text
+from contrastbench.params.data import DataParams
+
+LISTING = "balanced_train_segments.csv"
+
+
+def clip_table(raw: Path) -> tuple[pd.DataFrame, list[str]]:
+    """One row a clip at hand (name, path, group: the video, split) and the ids of the clips that are missing."""
+    if not (raw / "clips").is_dir():
+        raise UserError(f"{raw / 'clips'}: no such folder; put AudioSet's clips there and {LISTING} into {raw}")
+    listing = read_table(
+        find_file(raw, LISTING),
+        ("id", "start", "end"),
+        skiprows=3,  # lines of comment, the last of which names the columns
+        names=["id", "start", "end", "labels"],
+        skipinitialspace=True,
+        quotechar='"',
+    )
+    paths = by_stem(sound_paths(raw / "clips"))
+    found = [next((name for name in _names(row) if name in paths), None) for row in listing.itertuples(index=False)]
+    at_hand = [name is not None for name in found]
+    if not any(at_hand):
+        raise UserError(f"{raw / 'clips'}: holds none of the {len(listing)} clips of {LISTING} (ID.wav, YID.wav, ...)")
+    table = pd.DataFrame({"name": [name for name in found if name is not None]})
+    table["path"] = table["name"].map(paths)
+    ids = listing["id"][at_hand].reset_index(drop=True)
+    table["group"] = numbered(ids)
+    table["split"] = ids.map(_split_of)
+    return table, listing["id"][[not here for here in at_hand]].tolist()
+
+
+def _names(row) -> list[str]:  # type: ignore[no-untyped-def]
+    names = [row.id, f"Y{row.id}"]
+    for scale in (1, 1000):
+        start, end = round(row.start * scale), round(row.end * scale)
+        names += [f"{row.id}_{start}", f"{row.id}_{start}_{end}"]
+    return names
+
+
+def _split_of(video: str) -> str:
+    share = int(hashlib.sha256(video.encode()).hexdigest()[:8], 16) / 2**32
+    return "train" if share < 0.98 else "validation" if share < 0.99 else "test"
+
+
+def _read(raw: Path, params: DataParams) -> dict[str, Split]:
+    table, missing = clip_table(raw)
+    write_text(raw / "missing.txt", "".join(f"{video}\n" for video in missing))
+    return read_splits(table, raw, params)
+
+
+ADAPTER = Adapter(
+    name="audioset20k",
+    modality="audio",
+    classes=(),
+    licence="CC BY 4.0 (list), Gemmeke et al. (2017); the clips are their authors'",
+    source="https://research.google.com/audioset/download.html, balanced_train_segments.csv, and your own clips",
+    split_rule="without labels; by the sha256 of the video: 98 % train, 1 % validate, 1 % test",
+    read=_read,
+)

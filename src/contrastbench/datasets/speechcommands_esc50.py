@@ -1,0 +1,34 @@
+"""Unlabeled real sound at a small size: the Speech Commands test set, with ESC-50's base classes as ``unlabeled``.
+
+For training without labels on ``train`` and ``unlabeled`` together, so that ESC-50's novel classes, on which
+few-shot episodes are drawn (data set ``esc50``), are unheard.
+"""
+
+from pathlib import Path
+
+from contrastbench.datasets import esc50, speechcommands_test
+from contrastbench.datasets.base import Adapter, Split
+from contrastbench.datasets.clips import opened, read_splits
+from contrastbench.params.data import DataParams
+
+
+def _read(raw: Path, params: DataParams) -> dict[str, Split]:
+    with opened(raw, speechcommands_test.ARCHIVE, speechcommands_test.FOLDER) as folder:
+        splits = read_splits(speechcommands_test.split_table(folder), raw, params)
+    with opened(raw, esc50.ARCHIVE, esc50.FOLDER) as folder:
+        table = esc50.clip_table(folder)
+        base = table[table["role"] == esc50.BASE].assign(split="unlabeled")
+        return splits | read_splits(base[["name", "path", "y", "group", "split"]], raw, params)
+
+
+ADAPTER = Adapter(
+    name="speechcommands-esc50",
+    modality="audio",
+    classes=speechcommands_test.CATEGORIES,
+    licence=f"{speechcommands_test.LICENCE}; {esc50.ADAPTER.licence}",
+    source=f"{speechcommands_test.ADAPTER.source}; {esc50.ADAPTER.source}",
+    split_rule=f"Speech Commands: {speechcommands_test.SPLIT_RULE}; unlabeled: all clips of ESC-50's 35 base classes",
+    read=_read,
+    archives=(speechcommands_test.ARCHIVE, esc50.ARCHIVE),
+    unpacked=(speechcommands_test.FOLDER, esc50.FOLDER),
+)

@@ -1,0 +1,136 @@
+"""N-way K-shot episodes on frozen features, as in MetaAudio (specification of uaMix-MAE, section 3a), in batches.
+
+An episode draws N classes, K support clips and Q query clips of each, no clip twice. A support clip is one of its
+segments, drawn; a query clip is judged by the majority of its segments.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from contrastbench.errors import UserError
+from contrastbench.evaluation.clips import Clips, vote
+
+EPISODES_AT_ONCE = 500
+ACCURACY = 1e-6  # of the logistic regression's objective, as a share of its distance at the start
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Positions of clips: ``support`` (E, N, K) and ``query`` (E, N, Q); class n of an episode is its row n."""
+
+    support: Tensor
+    query: Tensor
+
+
+def draw_episodes(
+    labels: np.ndarray, *, way: int, shots: int, queries: int, count: int, generator: Generator
+) -> Episodes:
+    """``count`` episodes over clips with these ``labels`` (C,); every choice uniform without repetition.
+
+    Raises UserError when there are fewer classes than ``way`` or a class has fewer than shots + queries clips.
+    """
+    classes, sizes = np.unique(labels, return_counts=True)
+    if way > len(classes):
+        raise UserError(f"few_shot.way = {way}: there are only {len(classes)} classes to draw from")
+    if shots + queries > sizes.min():
+        raise UserError(
+            f"few_shot.shots = {shots}, queries = {queries}: class {classes[sizes.argmin()]} has only "
+            f"{sizes.min()} clips, an episode needs {shots + queries} of each class"
+        )
+    members = torch.full((len(classes), int(sizes.max())), -1)
+    for row, label in enumerate(classes):
+        members[row, : sizes[row]] = torch.from_numpy(np.flatnonzero(labels == label))
+    parts = []
+    for first in range(0, count, EPISODES_AT_ONCE):
+        size = min(EPISODES_AT_ONCE, count - first)
+        chosen = torch.rand(size, len(classes), generator=generator).topk(way).indices
+        clips = members[chosen]  # (size, way, largest class)
+        keys = torch.rand(clips.shape, generator=generator).masked_fill(clips < 0, -1.0)
+        parts.append(clips.gather(2, keys.topk(shots + queries).indices))
+    drawn = torch.cat(parts)
+    return Episodes(drawn[..., :shots], drawn[..., shots:])
+
+
+def few_shot_accuracies(
+    clips: Clips, episodes: Episodes, classifier: str, *, base_mean: np.ndarray, l2: float, generator: Generator
+) -> np.ndarray:
+    """The share of correct query clips of every episode (E,).
+
+    ``classifier``: ``centroid`` (nearest class mean, Euclidean), ``cl2n`` (SimpleShot: features less ``base_mean``
+    (D,), L2-normalised, nearest class mean) or ``linear`` (logistic regression on L2-normalised features).
+    """
+    features = torch.from_numpy(clips.features).float()
+    if classifier == "cl2n":
+        features = functional.normalize(features - torch.from_numpy(base_mean).float())
+    elif classifier == "linear":
+        features = functional.normalize(features)
+    segments = torch.from_numpy(clips.segments)
+    correct = []
+    for support, query in _pieces(episodes):
+        rows = segments[support]
+        draw = torch.rand(support.shape, generator=generator) * (rows >= 0).sum(-1)
+        chosen = rows.gather(-1, draw.long().unsqueeze(-1)).squeeze(-1)  # (E, N, K): one segment of each clip
+        judged = segments[query].flatten(1, 2)  # (E, N Q, S)
+        x = features[judged.clamp_min(0)].flatten(1, 2)
+        scores = _linear(features[chosen], x, l2) if classifier == "linear" else _centroid(features[chosen], x)
+        predicted = vote(scores.unflatten(1, judged.shape[1:]), judged >= 0)
+        truth = torch.arange(query.shape[1]).repeat_interleave(query.shape[2])
+        correct.append((predicted == truth).double().mean(1))
+    return torch.cat(correct).numpy()
+
+
+def _pieces(episodes: Episodes) -> Iterator[tuple[Tensor, Tensor]]:
+    pairs = zip(episodes.support.split(EPISODES_AT_ONCE), episodes.query.split(EPISODES_AT_ONCE), strict=True)
+    yield from pairs
+
+
+def _centroid(support: Tensor, queries: Tensor) -> Tensor:
+    """Minus half the squared distance to each class mean, up to a constant: (E, N, K, D), (E, M, D) -> (E, M, N)."""
+    means = support.mean(2)
+    return queries @ means.transpose(1, 2) - means.square().sum(-1).unsqueeze(1) / 2
+
+
+def _linear(support: Tensor, queries: Tensor, l2: float) -> Tensor:
+    """Logits (E, M, N) of one logistic regression an episode."""
+    way, shots = support.shape[1:3]
+    x = support.flatten(1, 2)
+    targets = torch.arange(way).repeat_interleave(shots)
+    return queries @ fit_logistic(x, targets, way, l2)
+
+
+def fit_logistic(x: Tensor, targets: Tensor, classes: int, l2: float) -> Tensor:
+    """Weights (E, D, classes) of multinomial logistic regressions without intercept, one for each x (E, n, D).
+
+    Minimises mean cross-entropy + l2 / 2 ||W||^2 (scikit-learn's C = 1 / (l2 n)); ``targets`` (n,) are shared.
+    W lies in the span of the examples, W = x^T a^T, so that Nesterov's method runs on a (E, classes, n) and the Gram
+    matrices alone: the steps are those of gradient descent on W. The step size is one over the Lipschitz
+    constant mean ||x||^2 / 2 + l2; the number of steps follows from the condition number. Examples are the last axis,
+    the longest one, along which the processor works.
+    """
+    gram = x @ x.transpose(1, 2)
+    n = x.shape[1]
+    smooth = float(gram.diagonal(dim1=1, dim2=2).mean(1).amax()) / 2 + l2
+    root = math.sqrt(smooth / l2)
+    momentum = (root - 1) / (root + 1)
+    wanted = functional.one_hot(targets, classes).to(x.dtype).T
+    a = torch.zeros(len(x), classes, n, dtype=x.dtype)
+    ahead = a
+    for _ in range(math.ceil(-root * math.log(ACCURACY))):
+        residual = (ahead @ gram).softmax(1) - wanted
+        new = ahead - (residual / n + l2 * ahead) / smooth
+        ahead = new + momentum * (new - a)
+        a = new
+    return (a @ x).transpose(1, 2)
+
+
+def mean_interval(accuracies: np.ndarray) -> tuple[float, tuple[float, float]]:
+    """Mean over episodes and its 95 % interval, mean +- 1.96 std / sqrt(E)."""
+    mean = float(accuracies.mean())
+    half = 1.96 * float(accuracies.std(ddof=1)) / math.sqrt(len(accuracies))
+    return mean, (mean - half, mean + half)

@@ -1,0 +1,55 @@
+"""Logistic regression on a few labelled clips per class (specification of uaMix-MAE, section 3b, after MAE-CT).
+
+Features are centred on the training clips and L2-normalised; no intercept; the strength is fixed beforehand, so that
+no validation label is used. Training clips give all their segments, test clips are judged by their majority.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import normalize
+
+from contrastbench.errors import UserError
+from contrastbench.evaluation.clips import Clips, vote
+
+MOST_STEPS = 1000
+
+
+def low_shot(train: Clips, test: Clips, *, shots: int, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Which test clips (C,) are classified correctly, with ``shots`` labelled clips per class of ``train``.
+
+    ``strength`` is scikit-learn's C; MAE-CT's penalty of 0.00025 / N on the mean loss is C = 4000.
+    """
+    chosen = train.take(draw_clips(train.labels, shots, rng))
+    mean = train.segment_rows()[0].mean(axis=0)
+    x, y = chosen.segment_rows()
+    model = LogisticRegression(C=strength, fit_intercept=False, max_iter=MOST_STEPS, tol=1e-3)
+    model.fit(normalize(x - mean), y)
+    present = test.segments >= 0
+    rows = normalize(test.features[test.segments.clip(min=0)].reshape(-1, test.features.shape[1]) - mean)
+    scores = model.decision_function(rows)
+    if scores.ndim == 1:  # two classes
+        scores = np.stack([-scores, scores], axis=1) / 2
+    scores = torch.from_numpy(scores.reshape(*present.shape, -1))
+    predicted = model.classes_[vote(scores, torch.from_numpy(present)).numpy()]
+    return predicted == test.labels
+
+
+def draw_clips(labels: np.ndarray, shots: int, rng: np.random.Generator) -> np.ndarray:
+    """Positions of ``shots`` clips of every class; a class with fewer is a UserError."""
+    chosen = []
+    for label in np.unique(labels):
+        positions = np.flatnonzero(labels == label)
+        if len(positions) < shots:
+            raise UserError(f"low_shot.shots: {shots} labels per class asked for, class {label} has {len(positions)}")
+        chosen.append(rng.choice(positions, shots, replace=False))
+    return np.sort(np.concatenate(chosen))
+
+
+def rotate_folds(fold: np.ndarray, group: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Masks (train, test) for every official fold; clips whose recording is in the test fold do not train."""
+    for number in np.unique(fold):
+        test = fold == number
+        yield ~test & ~np.isin(group, group[test]), test

@@ -1,0 +1,47 @@
+"""CLAE (Ho and Vasconcelos, NeurIPS 2020, arXiv 2010.12050), as its code has it (specification of SwARo, 2 and 6)."""
+
+import torch
+from torch import Tensor
+
+from contrastbench.attacks.training import frozen, training_attack
+from contrastbench.methods.base import Batch, Step
+from contrastbench.methods.contrastive_base import ContrastiveMethod
+from contrastbench.models.batchnorm import branch, with_dual_batchnorm
+from contrastbench.objectives.contrastive import nt_xent
+from contrastbench.params.swaro import CLAESettings
+from contrastbench.params.unremix import ImagePretrainParams
+
+
+class CLAE(ContrastiveMethod):
+    """SimCLR with one FGSM view as a further, harder positive; made for clean accuracy, not for robustness.
+
+    The adversarial view has its own BatchNorm; evaluation sees the clean one.
+    """
+
+    settings: CLAESettings
+
+    def __init__(self, params: ImagePretrainParams, channels: int) -> None:
+        super().__init__(params, channels)
+        with_dual_batchnorm(self)
+
+    def training_step(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        """One step of FGSM on view 1 against itself, then NT-Xent with view 2 and with the adversarial view."""
+        settings, (first, second) = self.settings, batch.views
+        with branch(self, "adversarial"):
+            with torch.no_grad(), frozen(self):
+                anchor = self.project(first).output
+            adversarial = training_attack(
+                self,
+                first,
+                lambda x: nt_xent(anchor, self.project(x).output, temperature=settings.temperature),
+                eps=settings.eps,
+                step_size=settings.eps,
+                steps=1,
+                generator=step.generator,
+                start="image",
+            )
+            z_adversarial = self.project(adversarial).output
+        z_first, z_second = (self.project(view).output for view in (first, second))
+        loss = nt_xent(z_first, z_second, temperature=settings.temperature)
+        adversarial_loss = nt_xent(z_first, z_adversarial, temperature=settings.temperature)
+        return {"loss": loss + settings.weight * adversarial_loss, "embeddings": z_first.detach()}

@@ -1,0 +1,71 @@
+"""What SwAV and SwARo share: prototypes, codes with an optional queue, and what to say when the loss is stuck."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from contrastbench.methods.base import Step
+from contrastbench.methods.contrastive_base import ContrastiveMethod
+from contrastbench.models.prototypes import EmbeddingQueue, Prototypes
+from contrastbench.objectives.swav import sinkhorn_codes
+from contrastbench.params.swaro import SwAVSettings
+from contrastbench.params.unremix import ImagePretrainParams
+
+# A loss that never fell below this share of ln K has learned no assignment; judged from so many last losses at least.
+STUCK_ABOVE = 0.98
+JUDGED_FROM = 10
+
+FIRST, SECOND, ADVERSARIAL = range(3)  # which queue a view's embeddings go to
+
+
+class PrototypeMethod(ContrastiveMethod):
+    """Encoder, projector and prototypes; embeddings and prototypes are unit vectors."""
+
+    settings: SwAVSettings
+
+    def __init__(self, params: ImagePretrainParams, channels: int) -> None:
+        super().__init__(params, channels)
+        dimension = params.projector.output
+        self.prototypes = Prototypes(dimension, self.settings.prototypes)
+        length = self.settings.queue_length
+        self.queue = EmbeddingQueue(ADVERSARIAL + 1, length, dimension) if length else None
+
+    def embed(self, *views: Tensor) -> list[Tensor]:
+        """Each (B, C, H, W) -> unit vectors (B, d) in float32, all views in one forward pass as SwAV's code does."""
+        return [functional.normalize(output.float(), dim=1) for output in self.project_together(*views)]
+
+    @torch.no_grad()
+    def codes(self, view: int, embeddings: Tensor, scores: Tensor, step: Step, *, remember: bool = True) -> Tensor:
+        """Codes (B, K) of one assigning view, balanced together with its queue; then ``embeddings`` enter the queue."""
+        table, settings = scores, self.settings
+        if self.queue is not None and step.epoch >= settings.queue_start_epoch:
+            if self.queue.full(view):
+                table = torch.cat([self.prototypes(self.queue.embeddings[view]), scores])
+            if remember:
+                self.queue.push(view, embeddings)
+        codes = sinkhorn_codes(
+            table, epsilon=settings.sinkhorn_epsilon, iterations=settings.sinkhorn_iterations, kind=settings.codes
+        )
+        return codes[-len(scores) :]
+
+    def after_backward(self, step: Step) -> None:
+        """Freeze the prototypes for the first ``freeze_epochs``."""
+        if step.epoch < self.settings.freeze_epochs:
+            self.prototypes.weight.grad = None
+
+    def after_step(self, step: Step) -> None:
+        """Put the prototypes back on the unit sphere."""
+        self.prototypes.normalize()
+
+    def advice(self, recent_losses: list[float]) -> str | None:
+        """Recognise a loss stuck at ln K, the loss of saying nothing, and name the remedies of SwAV's authors."""
+        ceiling = math.log(self.settings.prototypes)
+        if len(recent_losses) < JUDGED_FROM or min(recent_losses) < STUCK_ABOVE * ceiling:
+            return None
+        return (
+            f"the loss is stuck at ln K = {ceiling:.3f} (K = {self.settings.prototypes} prototypes): lower "
+            f"sinkhorn_epsilon ({self.settings.sinkhorn_epsilon:g}) to 0.03, lengthen freeze_epochs "
+            f"({self.settings.freeze_epochs:g}), set codes to argmax, or soften the augmentation"
+        )

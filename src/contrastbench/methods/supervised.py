@@ -1,0 +1,50 @@
+"""Supervised training: a reference row, and the base of the supervised adversarial ones."""
+
+from typing import Self
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from contrastbench.methods.base import Batch, Method, Step
+from contrastbench.models.encoders import build_encoder
+from contrastbench.params.unremix import ImagePretrainParams
+
+
+class Supervised(Method):
+    """Cross-entropy of a linear ``classifier`` on the encoder, on one augmented view."""
+
+    number_of_views = 1
+    uses_labels = True
+
+    def __init__(self, params: ImagePretrainParams, channels: int, number_of_classes: int) -> None:
+        super().__init__()
+        encoder = build_encoder(params.encoder, channels)
+        self.encoder = encoder
+        self.classifier = nn.Linear(encoder.features, number_of_classes)
+        self.settings = params.settings
+
+    @classmethod
+    def from_params(
+        cls, params: ImagePretrainParams, input_shape: tuple[int, int, int], number_of_classes: int
+    ) -> Self:
+        """Build the method for images of ``input_shape`` (C, H, W)."""
+        return cls(params, input_shape[0], number_of_classes)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, classes)."""
+        return self.classifier(self.encoder(images))
+
+    def training_step(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        """One step of cross-entropy."""
+        view, labels = labelled_view(batch)
+        features = self.encoder(view)
+        return {
+            "loss": functional.cross_entropy(self.classifier(features), labels),
+            "embeddings": features.detach(),
+        }
+
+
+def labelled_view(batch: Batch) -> tuple[Tensor, Tensor]:
+    """The one view and its labels; the loop has seen to it that there are labels."""
+    assert batch.labels is not None
+    return batch.views[0], batch.labels

@@ -1,0 +1,54 @@
+"""Prototypes and queue of SwAV (Caron et al., 2020; specification of SwARo, 1.2)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Prototypes(nn.Module):
+    """K unit vectors in the space of embeddings; scores are cosines.
+
+    ``normalize`` puts the rows back on the sphere after an optimiser step, in place and without gradient: every
+    forward pass sees unit vectors, and no gradient flows through that normalisation.
+    """
+
+    def __init__(self, dimension: int, count: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(functional.normalize(torch.randn(count, dimension), dim=1))
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """L2-normalised embeddings (B, d) -> scores (B, K) in float32."""
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return embeddings.float() @ self.weight.float().T
+
+    @torch.no_grad()
+    def normalize(self) -> None:
+        """Put every prototype back on the unit sphere."""
+        self.weight.copy_(functional.normalize(self.weight, dim=1))
+
+
+class EmbeddingQueue(nn.Module):
+    """The last ``length`` embeddings of each of several assigning views, so that small batches get balanced codes.
+
+    Lives in buffers: a resumed run goes on with the same queue. Like SwAV's, it is used once it is full.
+    """
+
+    embeddings: Tensor
+    pushed: Tensor
+
+    def __init__(self, views: int, length: int, dimension: int) -> None:
+        super().__init__()
+        self.register_buffer("embeddings", torch.zeros(views, length, dimension))
+        self.register_buffer("pushed", torch.zeros(views, dtype=torch.int64))
+
+    def full(self, view: int) -> bool:
+        """Whether the queue of this view holds ``length`` embeddings."""
+        return int(self.pushed[view]) >= self.embeddings.shape[1]
+
+    @torch.no_grad()
+    def push(self, view: int, embeddings: Tensor) -> None:
+        """Put ``embeddings`` (B, d) in front; the oldest fall out."""
+        length = self.embeddings.shape[1]
+        both = torch.cat([embeddings.detach().to(self.embeddings.dtype), self.embeddings[view]])
+        self.embeddings[view] = both[:length]
+        self.pushed[view] += len(embeddings)

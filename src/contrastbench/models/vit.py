@@ -1,0 +1,96 @@
+"""Vision transformer on time x mel patches, the encoder of AudioMAE (Huang et al., 2022), from timm's blocks.
+
+Pre-LN blocks (timm's LayerNorm has MAE's epsilon, 1e-6), a class token that no loss is tied to, fixed 2-D
+sin-cos positions. The features are the mean of the patch tokens after the final LayerNorm (specification of
+uaMix-MAE, 1.5). Names of parameters are timm's and AudioMAE's, so that their checkpoints fit
+(``models/vit_checkpoint.py``).
+"""
+
+import torch
+from timm.layers import LayerNorm, PatchEmbed, build_sincos2d_pos_embed
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from contrastbench.errors import UserError
+from contrastbench.params.vit import ViTParams
+
+
+class AudioViT(nn.Module):
+    """Normalised spectrograms (B, 1, T, F) in, features (B, D) out; ``features`` is D, ``grid`` (T/P, F/P)."""
+
+    pos_embed: Tensor
+
+    def __init__(self, params: ViTParams, input_shape: tuple[int, int, int]) -> None:
+        """``input_shape`` is (1, T, F); a T or F that is no multiple of the patch is a UserError."""
+        super().__init__()
+        channels, frames, mels = input_shape
+        if frames % params.patch or mels % params.patch:
+            raise UserError(
+                f"encoder.patch = {params.patch}: spectrograms of {frames} frames x {mels} mel bins are no whole "
+                f"number of patches; frames and mels must be multiples of {params.patch}"
+            )
+        self.features = params.width
+        self.patch_embed = PatchEmbed((frames, mels), params.patch, channels, params.width)
+        self.grid: tuple[int, int] = self.patch_embed.grid_size
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, params.width))
+        self.register_buffer("pos_embed", sincos_positions(self.grid, params.width, class_token=True))
+        self.blocks = nn.ModuleList([Block(params.width, params.heads, qkv_bias=True) for _ in range(params.depth)])
+        self.norm = LayerNorm(params.width)
+        initialise(self)
+        # MAE's choice: the patch projection like a linear layer of P x P inputs.
+        nn.init.xavier_uniform_(self.patch_embed.proj.weight.view(params.width, -1))
+
+    def tokens(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Class token and patch tokens after the final LayerNorm, (B, 1 + N, D).
+
+        ``kept`` (B, K): positions of the patches that pass through the blocks, in the order given; None: all.
+        Raises UserError for spectrograms of another size than the encoder was built for.
+        """
+        if x.shape[2:] != self.patch_embed.img_size:
+            raise UserError(f"spectrograms of {tuple(x.shape[2:])}: the encoder takes {self.patch_embed.img_size}")
+        patches = self.patch_embed(x) + self.pos_embed[:, 1:]
+        if kept is not None:
+            patches = take(patches, kept)
+        first = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)
+        sequence = torch.cat([first, patches], dim=1)
+        for block in self.blocks:
+            sequence = block(sequence)
+        return self.norm(sequence)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 1, T, F) -> features (B, D)."""
+        return pool(self.tokens(x))
+
+
+def pool(tokens: Tensor) -> Tensor:
+    """Mean of the patch tokens: (B, 1 + N, D) -> (B, D)."""
+    return tokens[:, 1:].mean(dim=1)
+
+
+def take(patches: Tensor, positions: Tensor) -> Tensor:
+    """The patches (B, N, D) at ``positions`` (B, K): (B, K, D)."""
+    return patches.gather(1, positions.unsqueeze(2).expand(-1, -1, patches.shape[2]))
+
+
+def sincos_positions(grid: tuple[int, int], width: int, *, class_token: bool) -> Tensor:
+    """MAE's fixed positions (1, [1 +] N, D): sines and cosines of the mel index, then those of the time index.
+
+    Patches are counted row by row (time first); the class token's position is zero.
+    """
+    by_time, by_mel = build_sincos2d_pos_embed(list(grid), width, interleave_sin_cos=True).chunk(2, dim=1)
+    positions = torch.cat([by_mel, by_time], dim=1)
+    if class_token:
+        positions = torch.cat([torch.zeros(1, width), positions])
+    return positions.unsqueeze(0)
+
+
+def initialise(module: nn.Module) -> None:
+    """MAE's initialisation: linear layers Xavier-uniform with bias 0, class and mask tokens N(0, 0.02)."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    for name, parameter in module.named_parameters():
+        if name in ("cls_token", "mask_token"):
+            nn.init.normal_(parameter, std=0.02)

@@ -1,0 +1,61 @@
+"""Instance discrimination between mixtures and clean views with UnReMix's weights of the negatives.
+
+The suite's own combination of its systems (no paper has it): uaMix-MAE's soft virtual labels say how much of each
+sample a mixture holds, UnReMix's indicators how much each of the other samples counts as a negative.
+"""
+
+from torch import Tensor
+from torch.nn import functional
+
+from contrastbench.models.heads import Projection
+from contrastbench.objectives.unremix import Distance, Normalization, PseudoLabel, Uncertainty, weighted
+
+
+def mixed_unremix_loss(
+    mixed: Projection,
+    clean: Projection,
+    labels: Tensor,
+    *,
+    temperature: float,
+    symmetric: bool,
+    weights: tuple[float, float, float],
+    uncertainty: Uncertainty,
+    pseudo_label: PseudoLabel,
+    normalization: Normalization,
+    beta: float,
+    distance: Distance,
+    detach_weights: bool,
+) -> Tensor:
+    """-(1/B) sum_i sum_n Y_in log(e^{s_in} / sum_n' w_in' e^{s_in'}), s = cosine / temperature. Returns a scalar.
+
+    mixed, clean  projections of the mixtures and of the clean views, ``output`` (B, D), B at least 3
+    labels        Y (B, B), as in :func:`contrastbench.objectives.nnclr.nnclr_loss`
+    w is UnReMix's weight over the other side's samples (``negatives="other"``), and 1 wherever Y is positive: a
+    mixture's partner is no negative. ``symmetric`` adds the other direction with Y^T and halves the sum; with the
+    identity for Y it is then ``unremix_loss`` itself.
+    """
+    z, weight, _ = weighted(
+        mixed,
+        clean,
+        temperature=temperature,
+        weights=weights,
+        uncertainty=uncertainty,
+        pseudo_label=pseudo_label,
+        normalization=normalization,
+        beta=beta,
+        distance=distance,
+        negatives="other",
+        detach_weights=detach_weights,
+    )
+    batch = len(labels)
+    similarity = z @ z.T / temperature
+    forward = _weighted_cross_entropy(similarity[:batch, batch:], weight[:batch, batch:], labels)
+    if not symmetric:
+        return forward
+    return (forward + _weighted_cross_entropy(similarity[batch:, :batch], weight[batch:, :batch], labels.T)) / 2
+
+
+def _weighted_cross_entropy(logits: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+    weight = weight.masked_fill(labels > 0, 1.0)
+    # The floor keeps weights of zero from becoming 0 * inf where the label is zero.
+    return functional.cross_entropy(logits + weight.clamp_min(1e-30).log(), labels)

@@ -1,0 +1,80 @@
+"""SwAV (Caron et al., 2020, arXiv 2006.09882): Sinkhorn codes and the swapped-prediction loss.
+
+As facebookresearch/swav computes them (specification of SwARo, 1.2), in float32 whatever the precision of training.
+Notation: scores s = C z (B, K) are cosines between B embeddings and K prototypes; codes q (B, K) are targets.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Codes = Literal["soft", "argmax"]
+
+# exp(-60) is far from float32's smallest number; with a wider range, products of scaling factors may underflow.
+WIDEST_EXPONENT = 60.0
+
+
+@torch.no_grad()
+def sinkhorn_codes(scores: Tensor, *, epsilon: float, iterations: int, kind: Codes = "soft") -> Tensor:
+    """Codes (B, K) of ``scores`` (B, K): every row sums to 1, every prototype gets about B / K of the mass.
+
+    Q = exp(S / epsilon), then ``iterations`` (at least 1) times: every prototype's mass to 1 / K, every sample's to
+    1 / B; the result times B. ``argmax`` gives one-hot codes. Q is never rescaled as a whole: it is diag(v) M diag(u),
+    and only the vectors u and v change. Where exp(S / epsilon) leaves float32's range, the same runs on logarithms.
+    """
+    with torch.autocast(scores.device.type, enabled=False):
+        exponent = scores.float() / epsilon
+        low, high = exponent.aminmax()
+        scale = _scaled if float(high - low) <= WIDEST_EXPONENT else _scaled_in_log_space
+        codes = scale(exponent - high, iterations)
+        return as_kind(codes, kind)
+
+
+def _scaled(exponent: Tensor, iterations: int) -> Tensor:
+    kernel = exponent.exp_()  # (B, K), greatest entry 1
+    samples, prototypes = kernel.shape
+    v = kernel.new_ones(samples)
+    u = kernel.new_ones(prototypes)
+    for _ in range(iterations):
+        u = 1 / (prototypes * (kernel.T @ v))
+        v = 1 / (samples * (kernel @ u))
+    return kernel.mul_(u).mul_((samples * v).unsqueeze(1))
+
+
+def _scaled_in_log_space(exponent: Tensor, iterations: int) -> Tensor:
+    for _ in range(iterations):
+        exponent = exponent - exponent.logsumexp(dim=0, keepdim=True)
+        exponent = exponent - exponent.logsumexp(dim=1, keepdim=True)
+    return exponent.exp()
+
+
+def as_kind(codes: Tensor, kind: Codes) -> Tensor:
+    """``codes`` (B, K) as they are, or rounded to one-hot rows."""
+    if kind == "soft":
+        return codes
+    return torch.zeros_like(codes).scatter_(1, codes.argmax(dim=1, keepdim=True), 1.0)
+
+
+def assignment_loss(scores: Tensor, codes: Tensor, *, temperature: float) -> Tensor:
+    """l(x ; q) = - sum_k q_k log softmax_k(s / temperature), one value (B,) per sample; scores, codes (B, K)."""
+    with torch.autocast(scores.device.type, enabled=False):
+        return -(codes * torch.log_softmax(scores.float() / temperature, dim=1)).sum(dim=1)
+
+
+def swapped_prediction_loss(scores: Sequence[Tensor], codes: Sequence[Tensor | None], *, temperature: float) -> Tensor:
+    """Every view predicts the codes of every other view; scalar.
+
+    scores  one (B, K) per view
+    codes   one (B, K) per view, None for a view that assigns nothing
+    For each assigning view the loss is averaged over all other views, then over the assigning views; with two views
+    this is (l(x_1 ; q_2) + l(x_2 ; q_1)) / 2.
+    """
+    means = []
+    for assigning, target in enumerate(codes):
+        if target is not None:
+            others = [view for number, view in enumerate(scores) if number != assigning]
+            losses = [assignment_loss(view, target, temperature=temperature).mean() for view in others]
+            means.append(torch.stack(losses).mean())
+    return torch.stack(means).mean()

@@ -1,0 +1,49 @@
+"""Sizes of the audio masked autoencoder: a ViT on time x mel patches, and its decoder."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from contrastbench.params.base import Section
+
+Side = Annotated[int, Field(ge=1)]
+# The fixed sin-cos positions give each axis half of the width, and each half its sines and cosines.
+Width = Annotated[int, Field(ge=4, multiple_of=4)]
+
+
+class ViTParams(Section):
+    """Encoder. ViT-B/16, as AudioMAE has it: patch 16, width 768, depth 12, heads 12."""
+
+    patch: int = Field(ge=2)
+    width: Width
+    depth: int = Field(ge=1)
+    heads: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> "ViTParams":
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
+        return self
+
+
+class DecoderParams(Section):
+    """Decoder. AudioMAE: local attention, width 512, depth 16, heads 16, window [4, 4], shift [2, 0].
+
+    attention  ``global``, or ``local`` within windows of patches (time, mel)
+    shift      by how many patches the windows of every second block are shifted; read by ``local`` only
+    """
+
+    attention: Literal["global", "local"]
+    width: Width
+    depth: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    window: tuple[Side, Side]
+    shift: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
+
+    @model_validator(mode="after")
+    def _check(self) -> "DecoderParams":
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
+        if any(shift >= side for shift, side in zip(self.shift, self.window, strict=True)):
+            raise ValueError(f"shift {list(self.shift)} must be smaller than the window {list(self.window)}")
+        return self

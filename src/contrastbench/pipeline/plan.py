@@ -1,0 +1,214 @@
+"""Before a run: which jobs there are, what is done already, and what the rest will cost."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from contrastbench.datasets import adapter
+from contrastbench.errors import UserError
+from contrastbench.files import write_text
+from contrastbench.params.base import params_hash
+from contrastbench.params.root import presets
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.tools import call
+from contrastbench.reporting.estimate import Estimate, Measured, Task, estimate
+from contrastbench.reporting.runs import TRAINING_STAGES, benchmarks
+
+ORDER = ("prepare", "spectrograms", *TRAINING_STAGES, "features", "probe", "transfer_probe")
+BY_DATASET = "transfer_attack"  # the one stage whose jobs take all methods at once
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One job: what it costs if it has to run (None: nothing to go by) and what it left on disk before, in bytes."""
+
+    stage: str
+    name: str
+    done: bool
+    cost: Estimate | None
+    size: int | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs of a preset's default target, and the archives that must be downloaded (name, bytes or None)."""
+
+    preset: str
+    jobs: list[Planned]
+    downloads: list[tuple[str, int | None]]
+
+    def stages(self) -> list[str]:
+        """Stages, those that others read from first, tables last."""
+        place = {stage: index for index, stage in enumerate(ORDER)} | {"tables": len(ORDER) + 1}
+        return sorted(dict.fromkeys(job.stage for job in self.jobs), key=lambda stage: place.get(stage, len(ORDER)))
+
+    def pending(self, stage: str | None = None) -> list[Planned]:
+        """Jobs that have to run."""
+        return [job for job in self.jobs if not job.done and stage in (None, job.stage)]
+
+
+def make_plan(preset: str, root: Path = Path()) -> Plan:
+    """Ask Snakemake what is to be done, and estimate it from every preset's measured jobs."""
+    grid = Grid(preset, root)
+    known = {(task.stage, task.name): task for task in tasks(grid, root)}
+    measured = list(_measured(root))
+    jobs = []
+    for (stage, name), done in _job_states(preset).items():
+        task = known.get((stage, name), Task(stage, name, "", "", "", "", None))
+        cost = None if done else estimate(task, measured)
+        jobs.append(Planned(stage, name, done, cost, None if done else _size(task, root)))
+    return Plan(preset, jobs, _downloads(grid, root))
+
+
+def tasks(grid: Grid, root: Path) -> Iterator[Task]:
+    """Every job of the grid, its ablations included, in terms of what decides its cost."""
+    for track in grid.params.tracks:
+        jobs = dict.fromkeys([*grid.jobs(track), *grid.ablation_jobs(track)])
+        for job in jobs:
+            yield from _job_tasks(grid, job, root)
+        for dataset, seed in dict.fromkeys((job.dataset, job.seed) for job in jobs):
+            setting = _hash(grid.robustness(track))
+            count = _examples(grid, Job(track, dataset, "", seed), root)
+            yield Task(BY_DATASET, f"{track}-{dataset}-{seed}", track, dataset, "", setting, count)
+
+
+def _job_tasks(grid: Grid, job: Job, root: Path) -> Iterator[Task]:
+    params = grid.pretrain_params(job)
+    count = _examples(grid, job, root)
+    encoder = _hash(getattr(params, "encoder", None))
+    name = f"{job.track}-{job.dataset}-{job.method}-{job.seed}"
+    if params is not None:
+        epochs = float(sum(phase.epochs for phase in params.phases()))
+        limit = params.phases()[0].max_examples
+        seen = None if count is None else epochs * (count if limit is None else min(count, limit))
+        yield Task(grid.training_stage(job), name, job.track, job.dataset, job.method, encoder, seen, epochs)
+    for stage in ("features", "probe", "few_shot", "low_shot"):
+        yield Task(stage, name, job.track, job.dataset, job.method, encoder, count)
+    attacks = f"{encoder}-{_hash(grid.robustness(job.track))}"
+    yield Task("attack", name, job.track, job.dataset, job.method, attacks, count)
+    for pair in grid.transfers(job.track):
+        if pair.train == job.dataset:
+            label = f"{job.track}-{pair.label}-{job.method}-{job.seed}"
+            yield Task("transfer_probe", label, job.track, pair.label, job.method, encoder, None)
+
+
+def _hash(section: object) -> str:
+    return params_hash(section) if section is not None else ""  # type: ignore[arg-type]
+
+
+def _examples(grid: Grid, job: Job, root: Path) -> float | None:
+    """Training examples of the job's prepared data; None before they are prepared."""
+    try:
+        meta = json.loads((root / grid.data_folder(job) / "meta.json").read_text(encoding="utf-8"))
+        return float(meta["splits"]["train"]["count"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _measured(root: Path) -> Iterator[Measured]:
+    for preset in presets(root):
+        timed = benchmarks(root, preset)
+        if timed.empty:
+            continue
+        try:
+            known = {(task.stage, task.name): task for task in tasks(Grid(preset, root), root)}
+        except UserError:  # a preset that cannot be read says nothing about the past
+            continue
+        for line in timed.itertuples():
+            task = known.get((str(line.stage), str(line.job)))
+            if task is not None:
+                peak = float(line.peak_mb)  # type: ignore[arg-type]
+                yield Measured(task, float(line.seconds), peak if peak == peak else 0.0)  # type: ignore[arg-type]
+
+
+def _job_states(preset: str) -> dict[tuple[str, str], bool]:
+    """(stage, job) -> whether all its files are there and up to date, as Snakemake sees it."""
+    answer = call("snakemake", "--summary", "--config", f"preset={preset}", quiet=True)
+    lines = [line.split("\t") for line in answer.stdout.splitlines()]
+    if answer.returncode != 0 or not lines:
+        told = [line for line in answer.stderr.splitlines() if line.strip()]
+        raise UserError(f"snakemake --summary failed: {told[-1] if told else answer.returncode}")
+    header = lines[0]
+    states: dict[tuple[str, str], bool] = {}
+    for line in lines[1:]:
+        entry = dict(zip(header, line, strict=False))
+        job = _job_of(Path(entry["output_file"]), entry["rule"])
+        states[job] = states.get(job, True) and entry["plan"] == "no update"
+    return states
+
+
+def _job_of(path: Path, rule: str) -> tuple[str, str]:
+    """Stage and benchmark name of the job that writes ``path``."""
+    parts = path.parts
+    if parts[:2] == ("results", "rows") and len(parts) == 9:
+        stage, track, dataset, method, seed = parts[3], parts[4], parts[5], parts[6], path.stem
+    elif parts[0] == "runs" and len(parts) >= 8:
+        stage, track, dataset, method, seed = parts[2:7]
+    elif parts[0] == "data":
+        return parts[1].removesuffix("d") if parts[1] == "prepared" else parts[1], parts[-2]
+    else:
+        return rule.partition("_")[0], rule
+    names = (track, dataset, seed) if stage == BY_DATASET else (track, dataset, method, seed)
+    return stage, "-".join(names)
+
+
+def _size(task: Task, root: Path) -> int | None:
+    """Bytes that the same stage of the same track left for some job of any preset, the largest of them."""
+    folders = (root / "runs").glob(f"*/{task.stage}/{task.track}/*/*/*") if task.track else ()
+    sizes = [sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) for folder in folders]
+    return max(sizes, default=None)
+
+
+def _downloads(grid: Grid, root: Path) -> list[tuple[str, int | None]]:
+    found = []
+    for name in grid.datasets():
+        if (root / grid.layout.prepared(name) / "meta.json").is_file():
+            continue
+        for archive in adapter(name).archives:
+            if not (root / grid.layout.raw(name) / archive.name).is_file():
+                found.append((archive.name, archive.size))
+    return found
+
+
+def plan_file(preset: str, root: Path = Path()) -> Path:
+    """Where the last estimate of a preset is kept, for the report to hold against what came."""
+    return root / "runs" / preset / "plan.json"
+
+
+def keep_plan(plan: Plan, root: Path = Path()) -> None:
+    """Keep the estimates of the jobs that have to run."""
+    jobs = [
+        {"stage": job.stage, "job": job.name, "seconds": job.cost.seconds, "low": job.cost.low, "high": job.cost.high}
+        for job in plan.pending()
+        if job.cost is not None
+    ]
+    if jobs:
+        write_text(plan_file(plan.preset, root), json.dumps(jobs, indent=1) + "\n")
+
+
+def plan_against_actual(preset: str, root: Path = Path()) -> list[tuple[str, str, str]]:
+    """(stage, estimate, actual) of the jobs of the last plan that have run since; empty without a plan."""
+    path = plan_file(preset, root)
+    if not path.is_file():
+        return []
+    timed = benchmarks(root, preset)
+    took = {(str(line.stage), str(line.job)): float(line.seconds) for line in timed.itertuples()}  # type: ignore[arg-type]
+    groups: dict[str, list[tuple[dict, float]]] = {}
+    for job in json.loads(path.read_text(encoding="utf-8")):
+        actual = took.get((job["stage"], job["job"]))
+        if actual is not None:
+            groups.setdefault(job["stage"], []).append((job, actual))
+    return [
+        (
+            f"{stage} ({len(group)} jobs)",
+            f"{_total(group, 'seconds'):.0f} s ({_total(group, 'low'):.0f} to {_total(group, 'high'):.0f})",
+            f"{sum(actual for _, actual in group):.0f} s",
+        )
+        for stage, group in groups.items()
+    ]
+
+
+def _total(group: list[tuple[dict, float]], key: str) -> float:
+    return sum(job[key] for job, _ in group)

@@ -1,0 +1,81 @@
+"""The pipeline's steps as an inline SVG drawing: left to right by what reads what, one band of rows a track."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+WIDTH, HEIGHT, GAP_X, GAP_Y = 168, 30, 46, 14
+
+
+def dag_svg(steps: Mapping[str, Sequence[str]]) -> str:
+    """Draw ``steps`` (name -> names of the steps that it reads from); ValueError if they form a cycle.
+
+    Names end in ``-TRACK`` where a step belongs to one. An arrow that others imply is left out.
+    """
+    column = _columns(steps)
+    places = _places(steps, column)
+    width = max(x for x, _ in places.values()) + WIDTH + 4
+    height = max(y for _, y in places.values()) + HEIGHT + 4
+    arrows = [_arrow(places[source], places[name]) for name in steps for source in _direct(name, steps)]
+    boxes = [_box(name, *place) for name, place in places.items()]
+    return (
+        f'<svg class="dag" role="img" aria-label="Steps of the pipeline" viewBox="0 0 {width} {height}" '
+        f'width="{width}" height="{height}" xmlns="http://www.w3.org/2000/svg">{"".join(arrows + boxes)}</svg>'
+    )
+
+
+def _columns(steps: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """How many steps lie before each on the longest way."""
+    column: dict[str, int] = {}
+
+    def place(name: str, above: tuple[str, ...]) -> int:
+        if name in above:
+            raise ValueError(f"the steps form a cycle through {name}")
+        if name not in column:
+            column[name] = 1 + max((place(source, (*above, name)) for source in steps[name]), default=-1)
+        return column[name]
+
+    for name in steps:
+        place(name, ())
+    return column
+
+
+def _direct(name: str, steps: Mapping[str, Sequence[str]]) -> list[str]:
+    """The sources of ``name`` that none of its other sources reads from, however indirectly."""
+
+    def before(source: str) -> set[str]:
+        return {source}.union(*(before(each) for each in steps[source]))
+
+    sources = steps[name]
+    implied = {each for source in sources for each in before(source) - {source}}
+    return [source for source in sources if source not in implied]
+
+
+def _places(steps: Mapping[str, Sequence[str]], column: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    places: dict[str, tuple[int, int]] = {}
+    first = 0
+    for track in dict.fromkeys(_track(name) for name in steps):
+        filled: dict[int, int] = {}
+        for name in steps:
+            if _track(name) == track:
+                row = filled[column[name]] = filled.get(column[name], -1) + 1
+                places[name] = (column[name] * (WIDTH + GAP_X) + 2, (first + row) * (HEIGHT + GAP_Y) + 2)
+        # Steps of no track stand in the first track's band: nothing of a track lies in their column.
+        first += max(filled.values()) + 1 if track else 0
+    return places
+
+
+def _track(name: str) -> str:
+    return name.rpartition("-")[2] if "-" in name else ""
+
+
+def _arrow(source: tuple[int, int], target: tuple[int, int]) -> str:
+    x1, y1, x2, y2 = source[0] + WIDTH, source[1] + HEIGHT / 2, target[0], target[1] + HEIGHT / 2
+    middle = x2 - GAP_X / 2
+    return f'<path class="arrow" d="M{x1} {y1:g} C{middle} {y1:g} {middle} {y2:g} {x2 - 5} {y2:g} l-4 -3 m4 3 l-4 3"/>'
+
+
+def _box(name: str, x: int, y: int) -> str:
+    return (
+        f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="5"/>'
+        f'<text x="{x + WIDTH / 2:g}" y="{y + HEIGHT / 2 + 4:g}" text-anchor="middle">{escape(name)}</text>'
+    )

@@ -1,0 +1,62 @@
+"""Maps of test embeddings: two methods side by side, on their first two principal components."""
+
+from pathlib import Path
+
+import numpy as np
+from plotly.colors import qualitative
+from plotly.subplots import make_subplots
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from contrastbench.reporting.figures import Chart, styled
+from contrastbench.reporting.runs import features_of_test, labels_of_test
+
+# Per track: before and after learning (or tuning), first pair at hand.
+PAIRS = {
+    "unremix": (("random", "unremix"), ("random", "simclr")),
+    "swaro": (("swav", "swaro"), ("random", "swaro"), ("random", "swav")),
+    "uamix": (("mae", "uamix-mae"), ("random", "mae")),
+}
+POINTS = 800
+
+
+def embedding_maps(root: Path, preset: str, track: str, datasets: list[str], seed: int = 0) -> list[Chart]:
+    """One chart a data set whose features and labels are at hand."""
+    charts = []
+    for dataset in datasets:
+        labels = labels_of_test(root, preset, dataset)
+        for pair in PAIRS.get(track, ()):
+            features = [features_of_test(root, preset, track, dataset, method, seed) for method in pair]
+            arrays = [array for array in features if array is not None]
+            if labels is None or len(arrays) < 2 or any(len(array) != len(labels[0]) for array in arrays):
+                continue
+            charts.append(_chart(dataset, pair, arrays, *labels))
+            break
+    return charts
+
+
+def _chart(dataset: str, pair: tuple[str, str], arrays: list[np.ndarray], y: np.ndarray, classes: list[str]) -> Chart:
+    chosen = np.sort(np.random.default_rng(0).permutation(len(y))[:POINTS])
+    figure = make_subplots(1, 2, subplot_titles=pair, horizontal_spacing=0.06)
+    palette = qualitative.T10
+    for place, array in enumerate(arrays):
+        plane = PCA(2, random_state=0).fit_transform(StandardScaler().fit_transform(array))[chosen].round(3)
+        for number, name in enumerate(classes):
+            points = plane[y[chosen] == number]
+            figure.add_scatter(
+                x=points[:, 0],
+                y=points[:, 1],
+                mode="markers",
+                name=name,
+                legendgroup=name,
+                showlegend=place == 0,
+                marker={"size": 5, "color": palette[number % len(palette)], "opacity": 0.75},
+                row=1,
+                col=place + 1,
+            )
+    figure.update_xaxes(showticklabels=False, zeroline=False).update_yaxes(showticklabels=False, zeroline=False)
+    reading = (
+        f"Test samples of {dataset} on the first two principal components of their standardised features, by class. "
+        "Two of many directions: what overlaps here need not overlap in full."
+    )
+    return Chart(f"Embeddings of {dataset}: {pair[0]} and {pair[1]}", reading, styled(figure, 420))

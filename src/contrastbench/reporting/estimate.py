@@ -1,0 +1,79 @@
+"""How long will a job take? From jobs that were measured before, scaled by the work."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+START_S = 2.0  # start of Python and imports: does not grow with the work
+
+
+@dataclass(frozen=True)
+class Task:
+    """What decides the cost of a job.
+
+    stage, name  the stage, and the name that the job's benchmark file has
+    setting      identity of what makes one example dear or cheap: encoder, attacks
+    work         examples x epochs of training, examples elsewhere; None where the data are not prepared yet
+    epochs       epochs of training, 1 elsewhere
+    """
+
+    stage: str
+    name: str
+    track: str
+    dataset: str
+    method: str
+    setting: str
+    work: float | None
+    epochs: float = 1.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A task that has run."""
+
+    task: Task
+    seconds: float
+    peak_mb: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds with a range, and peak MiB."""
+
+    seconds: float
+    low: float
+    high: float
+    peak_mb: float
+
+
+# What counts as like, the closest first, and by what factor an estimate from it may be wrong either way.
+LIKENESS: tuple[tuple[Callable[[Task], tuple], float], ...] = (
+    (lambda task: (task.stage, task.track, task.dataset, task.method, task.setting), 1.3),
+    (lambda task: (task.stage, task.track, task.method, task.setting), 1.6),
+    (lambda task: (task.stage, task.track, task.setting), 2.0),
+    (lambda task: (task.stage, task.track), 4.0),
+    (lambda task: (task.stage,), 8.0),
+)
+
+
+def estimate(task: Task, measured: Sequence[Measured]) -> Estimate | None:
+    """The median over the most similar measured tasks, each scaled by the work; None if there is none to go by.
+
+    The range is from the quickest to the slowest of them, widened by the factor of their likeness.
+    """
+    for likeness, factor in LIKENESS:
+        alike = [
+            (one, scale) for one in measured if likeness(one.task) == likeness(task) and (scale := _scale(task, one))
+        ]
+        if alike:
+            times = [START_S + max(one.seconds - START_S, 0.1) * scale for one, scale in alike]
+            peak = max(one.peak_mb for one, _ in alike)
+            return Estimate(statistics.median(times), min(times) / factor, max(times) * factor, peak)
+    return None
+
+
+def _scale(task: Task, measured: Measured) -> float | None:
+    """How many times the measured work ``task`` is; None if unknown."""
+    if task.work is not None and measured.task.work:
+        return task.work / measured.task.work
+    return task.epochs / measured.task.epochs if task.dataset == measured.task.dataset else None

@@ -1,0 +1,49 @@
+"""Rows and tables for other programs."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from contrastbench.errors import UserError
+from contrastbench.files import replacing
+from contrastbench.reporting.load import Loaded
+from contrastbench.reporting.render import as_frame, as_latex, as_markdown
+from contrastbench.reporting.rendered import ablation_methods, by_track
+from contrastbench.reporting.tables import ablation_tables, tables_of
+
+FORMATS = ("csv", "markdown", "latex", "parquet")
+
+
+def tables_text(loaded: Loaded, presets: list[str], form: str) -> str:
+    """All tables of ``presets`` in one text: ``csv``, ``markdown`` or ``latex``."""
+    tables = {
+        (preset, track): [*tables_of(rows), *ablation_tables(rows, also=ablation_methods(preset, track))]
+        for preset in presets
+        for track, rows in by_track(loaded, preset).items()
+    }
+    if form == "csv":
+        frames = [as_frame(group).assign(preset=preset, track=track) for (preset, track), group in tables.items()]
+        return pd.concat(frames).to_csv(index=False, lineterminator="\n") if frames else ""
+    if form == "markdown":
+        return "\n".join(as_markdown(group, f"{track}, preset {preset}") for (preset, track), group in tables.items())
+    return "\n".join(f"% {track}, preset {preset}\n{as_latex(group)}" for (preset, track), group in tables.items())
+
+
+def rows_frame(loaded: Loaded) -> pd.DataFrame:
+    """One line a row, with the stage that wrote it; ``interval`` becomes two columns, ``detail`` JSON text."""
+    lines = []
+    for stored in loaded.rows:
+        content = stored.row.model_dump(by_alias=True, mode="json")
+        low, high = content.pop("interval") or (None, None)
+        detail = json.dumps(content.pop("detail"))
+        lines.append({"stage": stored.stage, **content, "interval_low": low, "interval_high": high, "detail": detail})
+    return pd.DataFrame(lines)
+
+
+def write_parquet(path: Path, loaded: Loaded) -> None:
+    """All rows as one parquet file."""
+    if not loaded.rows:
+        raise UserError("no result rows to export")
+    with replacing(path) as temporary:
+        rows_frame(loaded).to_parquet(temporary, index=False)

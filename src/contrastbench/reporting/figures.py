@@ -1,0 +1,222 @@
+"""Interactive figures of the report, made by plotly from cells and training histories. Absent data, no figure."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.colors import qualitative
+from plotly.subplots import make_subplots
+
+from contrastbench.reporting.cells import Cell, Key, is_variant, method_order
+from contrastbench.reporting.runs import Run
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure with its title and one line on how to read it."""
+
+    title: str
+    reading: str
+    figure: go.Figure
+
+
+PALETTE = (*qualitative.T10, *qualitative.Vivid)
+
+
+def colours(methods: Iterable[str]) -> dict[str, str]:
+    """A colour a method, the same in all figures; readable on light and dark ground."""
+    return {
+        method: PALETTE[method_order(method)[0] % len(PALETTE)] for method in sorted(set(methods), key=method_order)
+    }
+
+
+def styled(figure: go.Figure, height: int = 380) -> go.Figure:
+    """The look that all figures share; the page sets text and grid colours for light and dark."""
+    return figure.update_layout(
+        height=height,
+        margin={"l": 55, "r": 15, "t": 30, "b": 90},
+        legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"size": 13},
+        showlegend=True,
+        hoverlabel={"namelength": -1},
+    )
+
+
+def training_curves(history: pd.DataFrame) -> list[Chart]:
+    """Loss and effective rank over epochs: one chart for each data set and training stage, a line a seed."""
+    if history.empty:
+        return []
+    charts = []
+    known = history[~history["method"].map(is_variant)]
+    for (stage, dataset), group in known.groupby(["stage", "dataset"], sort=False):
+        panels = {"loss": "loss", "effective_rank": "effective rank"}
+        charts.append(
+            Chart(
+                f"Training on {dataset} ({stage})",
+                "One line a seed. Losses of different methods have different scales and are not comparable; an "
+                "effective rank that falls towards 1 means that the embeddings collapse.",
+                _curves(group, panels),
+            )
+        )
+    return charts
+
+
+SELECTION = {
+    "false_negatives_top": "false negatives in the top 10 %",
+    "effective_negatives": "effective share of negatives",
+    "rank_uncertainty_similarity": "uncertainty, similarity",
+    "rank_uncertainty_representativeness": "uncertainty, representativeness",
+    "rank_similarity_representativeness": "similarity, representativeness",
+}
+
+
+def selection_curves(history: pd.DataFrame) -> list[Chart]:
+    """What the weights of negatives chose during training, for the methods that log it."""
+    if history.empty or "false_negatives_top" not in history:
+        return []
+    logged = history[history["false_negatives_top"].notna() & ~history["method"].map(is_variant)]
+    reading = (
+        "Labels are used only to look, never to train. False negatives: same-class samples among the 10 % most heavily "
+        "weighted negatives (the dotted line is their share among all negatives). Effective share: 1 when all "
+        "negatives count alike. Two scores named: their rank correlation, that is, how far they agree."
+    )
+    charts = []
+    for dataset, group in logged.groupby("dataset", sort=False):
+        figure = _curves(
+            group, {name: title for name, title in SELECTION.items() if name in group and group[name].notna().any()}
+        )
+        if "false_negatives_base" in group:
+            level = float(group["false_negatives_base"].mean())
+            figure.add_hline(y=level, line_dash="dot", line_color="#888", row=1, col=1)  # type: ignore[arg-type]
+        charts.append(Chart(f"Selection of negatives on {dataset}", reading, figure))
+    return charts
+
+
+def _curves(group: pd.DataFrame, panels: dict[str, str]) -> go.Figure:
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = make_subplots(
+        rows, columns, subplot_titles=list(panels.values()), horizontal_spacing=0.12, vertical_spacing=0.3 / rows**1.4
+    )
+    figure.update_annotations(font_size=13)
+    colour = colours(group["method"])
+    for place, name in enumerate(panels):
+        for method in colour:
+            for index, (_, run) in enumerate(group[group["method"] == method].groupby("seed")):
+                if name not in run or run[name].isna().all():
+                    continue
+                line = go.Scatter(
+                    x=run["epoch"],
+                    y=run[name].round(5),
+                    name=method,
+                    legendgroup=method,
+                    showlegend=place == 0 and index == 0,
+                    mode="lines",
+                    line={"color": colour[method], "width": 1.5},
+                )
+                figure.add_trace(line, row=place // columns + 1, col=place % columns + 1)
+    figure.update_xaxes(title_text="epoch", row=rows)
+    return styled(figure, 110 + 240 * rows)
+
+
+SHOT_FAMILIES = (
+    (r"low-label-(\d+)", "Few labels", "labels per class", "Frozen features, logistic regression on few labels."),
+    (r"few-shot-\d+-way-(\d+)-shot-(.+)", "Few-shot episodes", "shots", "Mean accuracy over episodes."),
+    (r"low-shot-(\d+)", "Low-shot", "labels per class", "Frozen features, logistic regression on few clips."),
+)
+
+
+def shot_curves(cells: dict[Key, Cell]) -> list[Chart]:
+    """Accuracy over the number of labels, for every protocol that varies it."""
+    charts = []
+    for pattern, title, axis, reading in SHOT_FAMILIES:
+        groups: dict[tuple[str, str], dict[str, list[tuple[float, Cell]]]] = {}
+        for key, cell in cells.items():
+            found = re.fullmatch(pattern, key.protocol)
+            if found and not is_variant(key.method):
+                kind = found[2] if len(found.groups()) > 1 else ""
+                points = groups.setdefault((key.dataset, kind), {}).setdefault(key.method, [])
+                points.append((float(found[1]), cell))
+        for (dataset, kind), lines in groups.items():
+            if max(len(points) for points in lines.values()) < 2:
+                continue
+            where = f"{dataset}, {kind}" if kind else dataset
+            figure = accuracy_lines(lines, axis)
+            figure.update_xaxes(type="log", tickvals=sorted({x for points in lines.values() for x, _ in points}))
+            charts.append(Chart(f"{title}: {where}", f"{reading} Bars: standard deviation over seeds.", figure))
+    return charts
+
+
+def accuracy_lines(lines: dict[str, list[tuple[float, Cell]]], axis: str) -> go.Figure:
+    """Accuracy in per cent over a number: a line a method, bars of one standard deviation."""
+    figure = go.Figure()
+    colour = colours(lines)
+    for method in colour:
+        points = sorted(lines[method], key=lambda point: point[0])
+        figure.add_scatter(
+            x=[x for x, _ in points],
+            y=[round(100 * cell.mean, 3) for _, cell in points],
+            error_y={"type": "data", "array": [100 * (cell.spread or 0) for _, cell in points], "thickness": 1},
+            name=method,
+            mode="lines+markers",
+            line={"color": colour[method]},
+        )
+    return styled(figure.update_xaxes(title_text=axis).update_yaxes(title_text="accuracy %"))
+
+
+def simplex(runs: list[Run], cells: dict[Key, Cell], protocol: str = "linear") -> list[Chart]:
+    """UnReMix's three weights as a triangle, coloured by accuracy: one chart a data set."""
+    charts = []
+    for dataset in dict.fromkeys(run.dataset for run in runs):
+        weights = _weights({run.method: run for run in runs if run.dataset == dataset})
+        values = {
+            key.method: cell
+            for key, cell in cells.items()
+            if key.dataset == dataset and key.protocol == protocol and key.method in weights
+        }
+        if len(values) < 3:
+            continue
+        shown = sorted(values, key=method_order)
+        corner = np.array([weights[method] for method in shown])
+        accuracy = [round(100 * values[method].mean, 2) for method in shown]
+        figure = go.Figure(
+            go.Scatterternary(
+                a=corner[:, 0],
+                b=corner[:, 1],
+                c=corner[:, 2],
+                text=[f"{value:.1f}" for value in accuracy],
+                hovertext=shown,
+                mode="markers+text",
+                textposition="middle right",
+                marker={"size": 18, "color": accuracy, "colorscale": "Viridis"},
+                cliponaxis=False,
+            )
+        )
+        axes = {
+            f"{side}axis": {"title": {"text": name}, "showticklabels": False}
+            for side, name in zip("abc", NAMES, strict=True)
+        }
+        figure.update_layout(ternary={"sum": 1, "bgcolor": "rgba(0,0,0,0)", **axes})
+        reading = f"{protocol} top-1 of UnReMix for each mixture of its three scores; the middle weighs them alike."
+        figure = styled(figure).update_layout(margin={"l": 60, "r": 60, "t": 50, "b": 40})
+        charts.append(Chart(f"The simplex of UnReMix's weights on {dataset}", reading, figure))
+    return charts
+
+
+NAMES = ("uncertainty", "similarity", "representativeness")
+
+
+def _weights(runs: dict[str, Run]) -> dict[str, tuple[float, ...]]:
+    """The weights of ``unremix`` and of those variants that differ from it in nothing else."""
+    settings = {method: run.record.get("params", {}).get("settings", {}) for method, run in runs.items()}
+    base = settings.get("unremix", {})
+    return {
+        method: tuple(own["weights"])
+        for method, own in settings.items()
+        if "weights" in own and {**own, "weights": None} == {**base, "weights": None}
+    }

@@ -1,0 +1,150 @@
+"""``results/report.html``: one self-contained, offline page with tables, figures and where they come from."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from contrastbench.errors import UserError
+from contrastbench.reporting.cells import cells_of
+from contrastbench.reporting.dag import dag_svg
+from contrastbench.reporting.embedding import embedding_maps
+from contrastbench.reporting.figures import Chart, selection_curves, shot_curves, simplex, training_curves
+from contrastbench.reporting.load import Loaded
+from contrastbench.reporting.metrics import METRICS
+from contrastbench.reporting.provenance import costs, facts
+from contrastbench.reporting.published import HEADING, published_for
+from contrastbench.reporting.render import FAILED, TIE, value_text
+from contrastbench.reporting.rendered import ablation_methods, by_track
+from contrastbench.reporting.robustness_figures import attack_heatmap, eps_curves, transfer_matrix
+from contrastbench.reporting.rows import Row
+from contrastbench.reporting.runs import Run, benchmarks, histories, runs_of
+from contrastbench.reporting.tables import Table, ablation_tables, tables_of
+
+TITLES = {
+    "unremix": "UnReMix: contrastive learning with weighted negatives",
+    "swaro": "SwARo: robustness without labels",
+    "uamix": "uaMix-MAE: tuning a masked autoencoder of audio",
+}
+LARGEST = 10_000_000  # bytes of the page
+IMAGES = 4_000_000  # bytes of all images as they are inlined
+
+
+@dataclass
+class TrackSection:
+    """One system's part of the page."""
+
+    name: str
+    title: str
+    tables: list[Table]
+    ablation: list[Table]
+    charts: list[Chart] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A still image that another stage drew."""
+
+    title: str
+    uri: str
+
+
+def build_report(
+    loaded: Loaded,
+    preset: str,
+    steps: Mapping[str, Sequence[str]],
+    root: Path = Path(),
+    plan: Sequence[tuple[str, str, str]] = (),
+) -> str:
+    """The page for one preset.
+
+    ``steps`` maps each step of the pipeline to those it reads from; ``plan`` are (stage, estimate, actual).
+    Sections without data are left out. A preset without rows is a UserError.
+    """
+    chosen = loaded.only(preset)
+    if not chosen.rows:
+        raise UserError(f"no result rows of preset {preset!r} to report; there are rows of: {loaded.presets()}")
+    runs = runs_of(root, preset)
+    by_name = by_track(loaded, preset)
+    names = sorted(by_name, key=lambda name: (name not in TITLES, list(TITLES).index(name) if name in TITLES else name))
+    tracks = [track_section(name, by_name[name], runs, preset, root) for name in names]
+    pictures, left_out = gallery(root / "runs" / preset / "figures")
+    environment = Environment(loader=PackageLoader("contrastbench.reporting"), autoescape=True, trim_blocks=True)
+    environment.filters |= {"plotly_json": plotly_json, "with_code": with_code}
+    page = environment.get_template("report.html").render(
+        preset=preset,
+        tracks=tracks,
+        failures=failures(tracks),
+        pictures=pictures,
+        left_out=left_out,
+        dag=Markup(dag_svg(steps)) if steps else "",
+        facts=facts(chosen.rows, runs, preset, root),
+        costs=costs(benchmarks(root, preset), chosen.rows),
+        plan=plan,
+        problems=loaded.problems,
+        plotly=Markup(get_plotlyjs()),
+        metrics=METRICS,
+        value_text=value_text,
+        published_for=published_for,
+        published_heading=HEADING,
+        failed=FAILED,
+        tie=TIE,
+    )
+    if len(page.encode()) > LARGEST:
+        raise UserError(f"the report of preset {preset!r} would have {len(page.encode()) / 1e6:.1f} MB; 10 are allowed")
+    return page
+
+
+def track_section(track: str, rows: list[Row], runs: list[Run], preset: str, root: Path) -> TrackSection:
+    """Tables and every chart that has data."""
+    cells = cells_of(rows)
+    own = [run for run in runs if run.track == track]
+    history = histories(own)
+    datasets = list(dict.fromkeys(key.dataset for key in cells))
+    ablation = ablation_tables(rows, also=ablation_methods(preset, track, root))
+    section = TrackSection(track, TITLES.get(track, track), tables_of(rows), ablation)
+    section.charts += shot_curves(cells) + eps_curves(cells) + attack_heatmap(cells) + transfer_matrix(cells)
+    section.charts += simplex(own, cells) + selection_curves(history) + training_curves(history)
+    section.charts += embedding_maps(root, preset, track, datasets)
+    return section
+
+
+def failures(tracks: list[TrackSection]) -> list[tuple[str, str]]:
+    """Every failed sanity check with the rows that it concerns."""
+    return [
+        (line, f"{section.name}, {table.dataset}: {', '.join(where)}")
+        for section in tracks
+        for table in (*section.tables, *section.ablation)
+        for line, where in table.failures().items()
+    ]
+
+
+def gallery(folder: Path) -> tuple[list[Picture], list[str]]:
+    """The images that other stages drew, as data URIs, and the names of those too large for the page."""
+    pictures, left_out, used = [], [], 0
+    for path in sorted(folder.glob("**/*.png")):
+        uri = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if used + len(uri) > IMAGES:
+            left_out.append(name)
+            continue
+        used += len(uri)
+        pictures.append(Picture(name.replace("/", ", ").replace("-", " ").replace("_", " "), uri))
+    return pictures, left_out
+
+
+def plotly_json(chart: Chart) -> Markup:
+    """The figure as JSON that is safe inside a script element."""
+    return Markup(chart.figure.to_json().replace("<", "\\u003c"))
+
+
+def with_code(text: str) -> Markup:
+    """``text`` as HTML, with what stands between backticks as code."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if index % 2 else part for index, part in enumerate(parts)
+    )

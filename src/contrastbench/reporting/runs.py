@@ -1,0 +1,87 @@
+"""What training runs and Snakemake left under ``runs/PRESET``, as tables of data for figures and provenance."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+# Stages that train, in the order of the pipeline.
+TRAINING_STAGES = ("pretrain", "tune")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: where it lies and what its ``run.json`` says."""
+
+    stage: str
+    track: str
+    dataset: str
+    method: str
+    seed: int
+    folder: Path
+    record: dict
+
+
+def runs_of(root: Path, preset: str) -> list[Run]:
+    """Every training run of a preset whose record can be read."""
+    return [run for stage in TRAINING_STAGES for run in _runs(root / "runs" / preset / stage, stage)]
+
+
+def _runs(folder: Path, stage: str) -> Iterator[Run]:
+    for path in sorted(folder.glob("*/*/*/*/run.json")):
+        track, dataset, method, seed = path.parent.relative_to(folder).parts
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            continue
+        if seed.isdigit() and isinstance(record, dict):
+            yield Run(stage, track, dataset, method, int(seed), path.parent, record)
+
+
+def histories(runs: list[Run]) -> pd.DataFrame:
+    """All ``history.csv`` below each other, with stage, track, dataset, method and seed; empty if there are none."""
+    frames = []
+    for run in runs:
+        try:
+            frame = pd.read_csv(run.folder / "history.csv")
+        except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError):
+            continue  # a method that does not train has an empty history
+        facts = {"stage": run.stage, "track": run.track, "dataset": run.dataset, "method": run.method, "seed": run.seed}
+        frames.append(frame.assign(**facts))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def benchmarks(root: Path, preset: str) -> pd.DataFrame:
+    """Snakemake's measurements: one line a job with ``stage``, ``job``, ``seconds`` and ``peak_mb``."""
+    folder = root / "runs" / preset / "benchmarks"
+    lines = []
+    for path in sorted(folder.glob("*/**/*.tsv")):
+        try:
+            frame = pd.read_csv(path, sep="\t", na_values="-")
+            seconds, peak = float(frame["s"].mean()), float(frame["max_rss"].max())
+        except (OSError, ValueError, KeyError, pd.errors.ParserError):
+            continue
+        stage = path.relative_to(folder).parts[0]
+        lines.append({"stage": stage, "job": path.stem, "seconds": seconds, "peak_mb": peak})
+    return pd.DataFrame(lines, columns=["stage", "job", "seconds", "peak_mb"])
+
+
+def features_of_test(root: Path, preset: str, track: str, dataset: str, method: str, seed: int) -> np.ndarray | None:
+    """Cached features (N, D) of the test split; None where there are none."""
+    path = root / "runs" / preset / "features" / track / dataset / method / str(seed) / "features.npz"
+    if not path.is_file():
+        return None
+    with np.load(path) as archive:
+        return np.asarray(archive["test"]) if "test" in archive else None
+
+
+def labels_of_test(root: Path, preset: str, dataset: str) -> tuple[np.ndarray, list[str]] | None:
+    """Labels (N,) of the test split and the names of the classes; None where the data are not prepared."""
+    for folder in (root / "data/prepared" / dataset, root / "data/spectrograms" / preset / dataset):
+        if (folder / "test_y.npy").is_file() and (folder / "meta.json").is_file():
+            meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+            return np.load(folder / "test_y.npy"), [str(name) for name in meta["classes"]]
+    return None

@@ -1,0 +1,68 @@
+"""Stage ``few_shot``: N-way K-shot episodes on frozen features."""
+
+import numpy as np
+import torch
+
+from contrastbench.datasets.store import Prepared
+from contrastbench.errors import UserError
+from contrastbench.evaluation.clips import Clips
+from contrastbench.evaluation.few_shot import draw_episodes, few_shot_accuracies, mean_interval
+from contrastbench.params.audio import FewShotParams
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
+from contrastbench.stages.judged import Features, clip_column, clips_of, features_on, row_writer
+from contrastbench.training.seeds import generator_for
+
+SPLITS = ("train", "validation", "test")
+BASE, NOVEL = 0, 2  # values of the column ``role``
+
+
+def few_shot(grid: Grid, job: Job, judged: str, params: FewShotParams, device: str = "cpu") -> None:
+    """Judge a job's encoder on episodes of the data set ``judged``; a row for each number of shots and classifier.
+
+    The episodes depend on the data set, the seed and the shots alone: all methods of a seed meet the same ones.
+    """
+    features, data = features_on(grid, job, judged, device)
+    novel, base = novel_and_base(features, data, params.class_of.get(judged, "y"), seen=judged == job.dataset)
+    base_mean = base.segment_rows()[0].mean(axis=0)
+    rows, common = row_writer(grid, job, "few_shot", data, params)
+    cpu = torch.device("cpu")
+    for shots in params.shots:
+        episodes = draw_episodes(
+            novel.labels,
+            way=params.way,
+            shots=shots,
+            queries=params.queries,
+            count=params.episodes,
+            generator=generator_for(cpu, "episodes", judged, job.seed, shots),
+        )
+        for classifier in params.classifiers:
+            accuracies = few_shot_accuracies(
+                novel,
+                episodes,
+                classifier,
+                base_mean=base_mean,
+                l2=params.l2,
+                generator=generator_for(cpu, "segments", judged, job.seed, shots),
+            )
+            value, interval = mean_interval(accuracies)
+            detail = common | {"classes": len(np.unique(novel.labels)), "clips": len(novel.labels)}
+            rows.value(params.protocol(shots, classifier), "top1", value, params.episodes, interval, detail=detail)
+
+
+def novel_and_base(features: Features, data: Prepared, class_of: str, *, seen: bool) -> tuple[Clips, Clips]:
+    """The clips that episodes are drawn from, and those of the base classes (for CL2N's mean).
+
+    Where clips have a ``role``, the novel and the base classes of all splits; else the test and the training split.
+    An encoder that was trained on such a data set has ``seen`` the novel classes, which is a UserError.
+    """
+    role = clip_column(data, SPLITS, "role")
+    if role is None:
+        return clips_of(features, data, ("test",), class_of), clips_of(features, data, ("train",), class_of)
+    if seen:
+        raise UserError(
+            f"{data.meta.name}: few-shot episodes are drawn from its novel classes, which this encoder was trained on; "
+            "train on another data set (see few_shot.datasets)"
+        )
+    clips = clips_of(features, data, SPLITS, class_of)
+    return clips.take(role == NOVEL), clips.take(role == BASE)

@@ -1,0 +1,58 @@
+"""Stage ``low_shot``: logistic regression on frozen features of a few labelled clips per class."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from contrastbench.datasets.store import Prepared
+from contrastbench.evaluation.clips import Clips
+from contrastbench.evaluation.low_shot import low_shot as fit_and_judge
+from contrastbench.evaluation.low_shot import rotate_folds
+from contrastbench.params.audio import LowShotParams
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
+from contrastbench.stages.judged import Features, clip_column, clips_of, features_on, row_writer
+
+SPLITS = ("train", "validation", "test")
+
+
+def low_shot(grid: Grid, job: Job, judged: str, params: LowShotParams, device: str = "cpu") -> None:
+    """Judge a job's encoder with few labels of the data set ``judged``; a row for each number of labels per class.
+
+    A row's verdicts are those of all draws one after another, and inside a draw of all folds.
+    """
+    features, data = features_on(grid, job, judged, device)
+    pairs = list(folds(features, data, seen=judged == job.dataset))
+    rows, common = row_writer(grid, job, "low_shot", data, params)
+    for shots in params.shots:
+        draws = [
+            np.concatenate(
+                [
+                    fit_and_judge(
+                        train,
+                        test,
+                        shots=shots,
+                        strength=params.strength,
+                        rng=np.random.default_rng([job.seed, shots, draw, number]),
+                    )
+                    for number, (train, test) in enumerate(pairs)
+                ]
+            )
+            for draw in range(params.draws)
+        ]
+        detail = common | {"draws": [float(correct.mean()) for correct in draws], "folds": len(pairs)}
+        rows.accuracy(params.protocol(shots), np.concatenate(draws), detail)
+
+
+def folds(features: Features, data: Prepared, *, seen: bool) -> Iterator[tuple[Clips, Clips]]:
+    """Training and test clips: of every official fold in turn where there are folds, else the splits.
+
+    An encoder that was trained on the data set has ``seen`` the training split, so that only its test split is fair.
+    """
+    fold, group = clip_column(data, SPLITS, "fold"), clip_column(data, SPLITS, "group")
+    if fold is None or group is None or seen:
+        yield clips_of(features, data, ("train",)), clips_of(features, data, ("test",))
+        return
+    clips = clips_of(features, data, SPLITS)
+    for train, test in rotate_folds(fold, group):
+        yield clips.take(train), clips.take(test)

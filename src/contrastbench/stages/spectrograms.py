@@ -1,0 +1,116 @@
+"""Stage ``spectrograms``: a prepared audio data set -> normalised log-mel segments, computed once in batches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import numpy as np
+import torch
+
+from contrastbench.augment.log_mel import (
+    SHIFT,
+    WINDOW,
+    log_mel,
+    normalise,
+    number_of_frames,
+    pad_or_cut,
+    segment_count,
+)
+from contrastbench.datasets.base import Split
+from contrastbench.datasets.store import FrontEnd, Meta, Prepared, open_prepared, write_prepared
+from contrastbench.errors import UserError
+from contrastbench.params.audio import FrontEndParams
+
+BATCH = 128  # segments
+TRAINED_ON = {"train", "unlabeled"}
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Where the segments of a split lie in its samples.
+
+    clip   (N,) number of the clip that a segment is cut from
+    start  (N,) first sample; stop (N,) the end of what the clip has for it
+    """
+
+    clip: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+
+
+def spectrograms(prepared: Path, folder: Path, params: FrontEndParams) -> Meta:
+    """Read the sound in ``prepared`` and leave its spectrograms in ``folder``, in the same store format.
+
+    ``SPLIT_x`` is float16 (N, frames, mels), one row a segment; every column of the clips is repeated for their
+    segments, and ``clip`` says which clip a segment belongs to. Frames that a clip lacks are 0 before the
+    normalisation, as in AudioMAE; they do not count in the statistics.
+    """
+    data = open_prepared(prepared)
+    if data.meta.modality != "audio" or data.meta.front_end is not None:
+        raise UserError(f"{prepared}: holds no sound; spectrograms are made of prepared audio data sets")
+    mean, std = params.mean, params.std
+    if mean is None or std is None:
+        mean, std = statistics(data, params)
+    front_end = FrontEnd(frames=params.frames, mels=params.mels, mean=mean, std=std)
+    splits = {split: _spectrograms_of(data, split, front_end, params, folder) for split in data.meta.splits}
+    return write_prepared(folder, data.meta, splits, data.meta.split_rule, front_end)
+
+
+def statistics(data: Prepared, params: FrontEndParams) -> tuple[float, float]:
+    """Mean and standard deviation of the log-mel energies that are trained on, padding left out."""
+    count, total, squares = 0, 0.0, 0.0
+    for split in sorted(TRAINED_ON & data.meta.splits.keys()):
+        for energies, lengths in _batches(data, split, _segments(data, split, params), params):
+            values = energies[torch.arange(params.frames) < lengths.unsqueeze(1)].double()
+            count += values.numel()
+            total += float(values.sum())
+            squares += float(values.square().sum())
+    mean = total / count
+    return mean, (squares / count - mean**2) ** 0.5
+
+
+def _spectrograms_of(data: Prepared, split: str, front_end: FrontEnd, params: FrontEndParams, folder: Path) -> Split:
+    segments = _segments(data, split, params)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    shape = (len(segments.clip), front_end.frames, front_end.mels)
+    with TemporaryFile(dir=folder.parent) as spool:
+        for energies, _ in _batches(data, split, segments, params):
+            spool.write(normalise(energies, front_end.mean, front_end.std).half().numpy().data)
+        spool.flush()
+        x = np.memmap(spool, np.float16, "r", shape=shape)
+    names = [name for name in data.meta.splits[split].arrays if name not in ("x", "y", "offsets")]
+    columns = {name: np.asarray(data.column(split, name))[segments.clip] for name in names}
+    labels = data.y(split)
+    skipped = tuple(data.meta.skipped.get(split, ()))
+    y = None if labels is None else np.asarray(labels)[segments.clip]
+    return Split(x, y, columns | {"clip": segments.clip}, skipped)
+
+
+def _segments(data: Prepared, split: str, params: FrontEndParams) -> Segments:
+    """Segments one after another from every clip's beginning."""
+    offsets = np.asarray(data.column(split, "offsets"))
+    lengths = np.diff(offsets)
+    counts = np.array([segment_count(int(length), params.frames, params.segments) for length in lengths])
+    clip = np.repeat(np.arange(len(lengths)), counts)
+    number = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
+    start = offsets[clip] + number * params.frames * SHIFT
+    stop = np.minimum(start + (params.frames - 1) * SHIFT + WINDOW, offsets[clip + 1])
+    return Segments(clip, start, stop)
+
+
+def _batches(
+    data: Prepared, split: str, segments: Segments, params: FrontEndParams
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Log-mel energies (B, frames, mels), 0 where a clip has ended, and each segment's own frames (B,)."""
+    samples = data.x(split)
+    within = np.arange((params.frames - 1) * SHIFT + WINDOW)
+    for first in range(0, len(segments.clip), BATCH):
+        start, stop = segments.start[first : first + BATCH, None], segments.stop[first : first + BATCH, None]
+        position = start + within
+        # Samples behind the end only fill frames that are blanked below (Kaldi's whole windows only).
+        wave = np.where(position < stop, samples[np.minimum(position, stop - 1)], 0)
+        lengths = torch.tensor([number_of_frames(int(n)) for n in (stop - start)[:, 0]])
+        energies = pad_or_cut(log_mel(torch.from_numpy(wave).float() / 32768, params.mels), params.frames)
+        ended = torch.arange(params.frames) >= lengths.unsqueeze(1)
+        yield energies.masked_fill(ended.unsqueeze(2), 0.0), lengths

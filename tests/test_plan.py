@@ -1,0 +1,139 @@
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from contrastbench.cli import app
+from contrastbench.errors import UserError
+from contrastbench.pipeline import plan as plan_module
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.plan import keep_plan, make_plan, plan_against_actual
+from contrastbench.reporting.estimate import START_S, Measured, Task, estimate
+
+TASK = Task("pretrain", "unremix-mnist5k-simclr-0", "unremix", "mnist5k", "simclr", "slim", 1000.0, 10)
+
+
+def measured(seconds: float, peak: float = 100.0, **changes) -> Measured:
+    return Measured(Task(**{**TASK.__dict__, **changes}), seconds, peak)
+
+
+def test_the_same_job_before_is_the_best_guide():
+    others = [measured(500, setting="resnet50"), measured(90, method="hcl"), measured(30), measured(34), measured(44)]
+    found = estimate(TASK, others)
+    assert found is not None
+    assert found.seconds == pytest.approx(34)
+    assert (found.low, found.high) == pytest.approx((30 / 1.3, 44 * 1.3))
+
+
+def test_time_beyond_the_start_grows_with_the_work():
+    found = estimate(TASK, [measured(12, work=250.0, dataset="digits")])
+    assert found is not None and found.seconds == pytest.approx(START_S + 10 * 4)
+
+
+def test_without_prepared_data_only_the_same_data_set_counts_by_epochs():
+    unprepared = Task(**{**TASK.__dict__, "work": None, "epochs": 30})
+    found = estimate(unprepared, [measured(12)])
+    assert found is not None and found.seconds == pytest.approx(START_S + 10 * 3)
+    assert estimate(unprepared, [measured(12, dataset="digits")]) is None
+
+
+def test_the_less_alike_the_wider_the_range():
+    ranges = [
+        estimate(TASK, [measured(20, **change)])
+        for change in ({}, {"method": "hcl"}, {"setting": "resnet50"}, {"track": "swaro"})
+    ]
+    widths = [found.high / found.low for found in ranges if found is not None]
+    assert len(widths) == 4 and widths == sorted(widths) and widths[0] < widths[-1]
+    assert estimate(TASK, [measured(20, stage="probe")]) is None
+
+
+@pytest.fixture
+def project(repository, tmp_path, monkeypatch) -> Path:
+    """The pipeline's own files, prepared digits' facts, and one measured training run."""
+    for name in ("Snakefile", "rules", "profiles", "presets", "params.yaml"):
+        source = repository / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    (tmp_path / "data/prepared/digits").mkdir(parents=True)
+    (tmp_path / "data/prepared/digits/meta.json").write_text(json.dumps({"splits": {"train": {"count": 1200}}}))
+    time(tmp_path, "pretrain", "unremix-digits-simclr-0", 20, 300)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def time(root: Path, stage: str, name: str, seconds: float, peak: float) -> None:
+    file = root / f"runs/smoke/benchmarks/{stage}/{name}.tsv"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:00\t{peak}\n")
+
+
+def answered(monkeypatch, lines: list[str], code: int = 0, error: str = "") -> None:
+    header = "output_file\tdate\trule\tlog-file(s)\tstatus\tplan"
+    result = subprocess.CompletedProcess([], code, "\n".join([header, *lines]) + "\n", error)
+    monkeypatch.setattr(plan_module, "call", lambda *arguments, **options: result)
+
+
+RUN = "runs/smoke/pretrain/unremix/digits/{}/0/{}\t-\tpretrain\t-\tmissing\t{}"
+ROW = "results/rows/smoke/{}/0.json\t-\tprobe_unremix\t-\tok\t{}"
+
+
+def test_files_of_one_job_are_one_job_and_done_only_together(project, monkeypatch):
+    lines = [RUN.format("simclr", name, "no update") for name in ("model.safetensors", "history.csv")]
+    lines += [
+        RUN.format("unremix", "model.safetensors", "no update"),
+        RUN.format("unremix", "run.json", "update pending"),
+    ]
+    lines += [ROW.format(f"probe/unremix/digits/simclr/{name}", "update pending") for name in ("linear", "knn")]
+    lines += [ROW.format(f"transfer_attack/swaro/digits/{name}/transfer-from-rocl@0.1", "no update") for name in "ab"]
+    lines += ["data/prepared/digits/meta.json\t-\tprepare\t-\tok\tno update"]
+    lines += ["results/tables/smoke/unremix.md\t-\ttables_unremix\t-\tmissing\tupdate pending"]
+    answered(monkeypatch, lines)
+    plan = make_plan("smoke")
+    assert {(job.stage, job.name): job.done for job in plan.jobs} == {
+        ("pretrain", "unremix-digits-simclr-0"): True,
+        ("pretrain", "unremix-digits-unremix-0"): False,
+        ("probe", "unremix-digits-simclr-0"): False,
+        ("transfer_attack", "swaro-digits-0"): True,
+        ("prepare", "digits"): True,
+        ("tables", "tables_unremix"): False,
+    }
+    assert plan.stages() == ["prepare", "pretrain", "probe", "transfer_attack", "tables"]
+    (training,) = plan.pending("pretrain")
+    assert training.cost is not None and training.cost.seconds == pytest.approx(20) and training.cost.peak_mb == 300
+    assert plan.downloads == []
+
+
+def test_what_must_be_downloaded_is_named_with_its_size(project, monkeypatch):
+    answered(monkeypatch, [])
+    assert make_plan("cifar").downloads == [("cifar-10-python.tar.gz", 170_498_071)]
+
+
+def test_the_plan_is_kept_and_held_against_what_came(project, monkeypatch):
+    answered(monkeypatch, [RUN.format("unremix", "run.json", "update pending")])
+    assert plan_against_actual("smoke") == []
+    keep_plan(make_plan("smoke"))
+    assert plan_against_actual("smoke") == []  # nothing has run yet
+    time(project, "pretrain", "unremix-digits-unremix-0", 26, 300)
+    ((stage, guess, actual),) = plan_against_actual("smoke")
+    assert (stage, actual) == ("pretrain (1 jobs)", "26 s") and guess.startswith("20 s (")
+
+
+def test_a_refusal_of_snakemake_is_one_line(project, monkeypatch):
+    answered(monkeypatch, [], code=1, error="Building DAG\nLockException: locked\n")
+    with pytest.raises(UserError, match=r"^snakemake --summary failed: LockException: locked$"):
+        make_plan("smoke")
+
+
+def test_snakemake_itself_is_understood(project):
+    result = CliRunner().invoke(app, ["plan", "--preset", "smoke"])
+    assert result.exit_code == 0, result.output
+    numbers = {words[1]: words[3] for line in result.output.splitlines() if len(words := line.split()) > 5}
+    grid = Grid("smoke")
+    jobs = [job for track in grid.params.tracks for job in grid.jobs(track)]
+    assert int(numbers["features"]) == len(jobs) and int(numbers["tables"]) == len(grid.params.tracks)
+    assert int(numbers["pretrain"]) == sum(grid.pretrain_params(job) is not None for job in jobs)
+    assert "time: " in result.output and "downloads: none" in result.output
+    kept = json.loads((project / "runs/smoke/plan.json").read_text())
+    assert {job["stage"] for job in kept} == {"pretrain"}

@@ -1,0 +1,294 @@
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from browser import Browser
+from PIL import Image
+from reporting_rows import row, verdicts, write
+from typer.testing import CliRunner
+
+from contrastbench.cli import app
+from contrastbench.errors import UserError
+from contrastbench.reporting.cells import cells_of
+from contrastbench.reporting.dag import dag_svg
+from contrastbench.reporting.figures import selection_curves, shot_curves, simplex, training_curves
+from contrastbench.reporting.load import rows_in, rows_of
+from contrastbench.reporting.provenance import costs
+from contrastbench.reporting.report import LARGEST, build_report
+from contrastbench.reporting.robustness_figures import attack_heatmap, eps_curves, transfer_matrix
+from contrastbench.reporting.runs import benchmarks, histories, runs_of
+
+STEPS = {"prepare": [], "pretrain-unremix": ["prepare"], "probe-unremix": ["prepare", "pretrain-unremix"]}
+IMAGES = {"random": 0.6, "simclr": 0.8, "hcl": 0.84, "unremix": 0.86}
+ROBUST = {"simclr": 0.3, "swaro": 0.6, "pgd-at": 0.7}
+AUDIO = {"pixels": 0.4, "mae": 0.5, "uamix-mae": 0.56}
+
+
+def image_rows() -> list:
+    protocols = {"linear": 0.0, "knn": -0.03, "low-label-5": -0.2, "low-label-20": -0.1}
+    rows = [
+        row(method, seed, correct=verdicts(rate + shift, seed=seed), protocol=protocol)
+        for method, rate in IMAGES.items()
+        for protocol, shift in protocols.items()
+        for seed in range(3)
+    ]
+    variants = {"uncertainty": 0.82, "similarity": 0.84, "representativeness": 0.8}
+    return rows + [row(f"unremix-{name}", correct=verdicts(rate)) for name, rate in variants.items()]
+
+
+def robust_rows() -> list:
+    where = {"track": "swaro", "metric": "robust-top1"}
+    rows = []
+    for method, rate in ROBUST.items():
+        rows.append(row(method, correct=verdicts(0.9), protocol="clean", track="swaro"))
+        for eps in (0.05, 0.1, 0.2):
+            failed = {"failed_checks": ["gradients are masked"]} if method == "simclr" and eps == 0.2 else {}
+            for attack, gain in (("pgd-20-linf", 0.05), ("worst-case", 0.0)):
+                stands = verdicts(max(0.05, rate + gain - eps))
+                rows.append(row(method, correct=stands, protocol=f"{attack}@{eps}", **where, **failed))
+        distance = {"protocol": "cw-l2", "track": "swaro", "metric": "median-distance"}
+        rows.append(row(method, value=2 * rate, **distance))
+        rows += [row(method, correct=verdicts(rate), protocol=f"transfer-from-{s}@0.1", **where) for s in ROBUST]
+    return rows
+
+
+def audio_rows() -> list:
+    where = {"track": "uamix", "dataset": "instruments", "metric": "accuracy"}
+    return [
+        row(method, seed, rate + 0.05 * shots + 0.01 * seed, protocol=f"few-shot-5-way-{shots}-shot-{kind}", **where)
+        for method, rate in AUDIO.items()
+        for shots in (1, 5)
+        for kind in ("centroid", "cl2n")
+        for seed in range(2)
+    ]
+
+
+def training_run(root: Path, method: str, seed: int, weights: tuple | None = None) -> None:
+    folder = root / "runs/default/pretrain/unremix/mnist5k" / method / str(seed)
+    folder.mkdir(parents=True)
+    settings = {"temperature": 0.5} | ({"weights": list(weights)} if weights else {})
+    (folder / "run.json").write_text(json.dumps({"params": {"settings": settings}, "torch": "2.13.0"}))
+    epochs = np.arange(1, 6)
+    history = {"step": epochs * 10, "epoch": epochs, "loss": 5 / epochs + seed, "effective_rank": 10 + epochs}
+    if weights:
+        history |= {"false_negatives_top": 0.12 + epochs / 100, "false_negatives_base": 0.1 + 0 * epochs}
+        history |= {"effective_negatives": 1 - epochs / 20, "rank_uncertainty_similarity": epochs / 10}
+    pd.DataFrame({} if method == "random" else history).to_csv(folder / "history.csv", index=False)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """Rows and runs of all three tracks."""
+    root = tmp_path_factory.mktemp("project")
+    write(root, image_rows())
+    write(root, robust_rows(), "attack")
+    write(root, audio_rows(), "few_shot")
+    third = (1 / 3, 1 / 3, 1 / 3)
+    for seed in range(2):
+        training_run(root, "simclr", seed)
+        training_run(root, "unremix", seed, third)
+        training_run(root, "random", seed)
+    for index, name in enumerate(("uncertainty", "similarity", "representativeness")):
+        training_run(root, f"unremix-{name}", 0, tuple(np.eye(3)[index]))
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 120)
+    data = root / "data/prepared/mnist5k"
+    data.mkdir(parents=True)
+    np.save(data / "test_y.npy", labels)
+    (data / "meta.json").write_text(json.dumps({"classes": ["zero", "one", "two"]}))
+    for method, separation in (("random", 0.3), ("unremix", 3.0)):
+        folder = root / "runs/default/features/unremix/mnist5k" / method / "0"
+        folder.mkdir(parents=True)
+        np.savez(folder / "features.npz", test=rng.normal(size=(120, 6)) + separation * np.eye(6)[labels])
+    pictures = root / "runs/default/figures"
+    pictures.mkdir()
+    Image.fromarray(rng.integers(0, 255, (40, 120, 3), dtype=np.uint8)).save(pictures / "adversarial-examples.png")
+    timing = root / "runs/default/benchmarks/pretrain"
+    timing.mkdir(parents=True)
+    (timing / "unremix-mnist5k-simclr-0.tsv").write_text("s\tmax_rss\tcpu_time\n12.5\t345.6\t12.0\n")
+    (timing / "unremix-mnist5k-simclr-1.tsv").write_text("s\tmax_rss\tcpu_time\n7.5\t-\t7.0\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def page(project) -> str:
+    return build_report(rows_in(project), "default", STEPS, project)
+
+
+def test_the_page_is_one_offline_file_of_allowed_size(page):
+    assert len(page.encode()) < LARGEST
+    outside = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.search(r"(src|href)=[\"'](?!data:|#)", outside)
+    assert not re.search(r"@import|url\(", outside)
+
+
+def test_every_kind_of_section_is_there(page):
+    for title in (
+        "mnist5k: Frozen features",
+        "Ablation",
+        "Few labels: mnist5k",
+        "Few-shot episodes: instruments, cl2n",
+        "worst-case on mnist5k",
+        "Which attack broke what: mnist5k",
+        "Transfer of attacks on mnist5k, radius 0.1",
+        "The simplex of UnReMix&#39;s weights on mnist5k",
+        "Selection of negatives on mnist5k",
+        "Training on mnist5k (pretrain)",
+        "Embeddings of mnist5k: random and unremix",
+        "adversarial examples",
+        "Pipeline",
+        "Provenance",
+    ):
+        assert title in page, title
+    assert page.count("How to read this:") == page.count("<h4>mnist5k: ") + page.count("<h4>instruments: ")
+
+
+def test_failed_checks_stand_at_the_top_and_in_the_table(page):
+    assert page.index("Failed sanity checks") < page.index("mnist5k: Frozen features")
+    assert re.search(r'class=" failed"\s+title="[^"]*gradients are masked"', page)
+
+
+def test_absent_data_leave_sections_out(tmp_path):
+    write(tmp_path, [row()])
+    page = build_report(rows_in(tmp_path), "default", {}, tmp_path)
+    for absent in ("<h3>Figures", "Gallery", "Pipeline</h2>", "Failed sanity", "<h3>Ablation"):
+        assert absent not in page
+    with pytest.raises(UserError, match="no result rows of preset 'cifar'"):
+        build_report(rows_in(tmp_path), "cifar", {}, tmp_path)
+
+
+def test_pictures_beyond_the_budget_are_named(tmp_path, monkeypatch):
+    write(tmp_path, [row()])
+    folder = tmp_path / "runs/default/figures"
+    folder.mkdir(parents=True)
+    for name in ("first", "second"):
+        Image.new("RGB", (4, 4)).save(folder / f"{name}.png")
+    monkeypatch.setattr("contrastbench.reporting.report.IMAGES", 150)
+    page = build_report(rows_in(tmp_path), "default", {}, tmp_path)
+    assert 'alt="first"' in page and 'alt="second"' not in page and "may have 10 MB: second" in page
+
+
+def test_charts_show_the_numbers_of_the_cells(project):
+    cells = cells_of(rows_of(rows_in(project).rows))
+    (few, *_) = shot_curves(cells)
+    line = next(trace for trace in few.figure.data if trace.name == "unremix")
+    means = [np.mean([verdicts(0.86 + shift, seed=s).mean() for s in range(3)]) for shift in (-0.2, -0.1)]
+    assert list(line.x) == [5, 20] and list(line.y) == pytest.approx(100 * np.array(means), abs=1e-3)
+    worst = next(chart for chart in eps_curves(cells) if chart.title.startswith("worst-case"))
+    swaro = next(trace for trace in worst.figure.data if trace.name == "swaro")
+    assert list(swaro.x) == [0, 0.05, 0.1, 0.2] and swaro.y[0] == pytest.approx(90, abs=1)
+    (matrix,) = transfer_matrix(cells)
+    assert list(matrix.figure.data[0].x) == list(matrix.figure.data[0].y) == ["simclr", "swaro", "pgd-at"]
+    assert matrix.figure.data[0].z[1][0] == pytest.approx(100 * verdicts(0.6).mean(), abs=0.01)
+    (attacks,) = attack_heatmap(cells)
+    assert attacks.figure.data[0].y[0] == "clean" and "cw-l2" not in attacks.figure.data[0].y
+
+
+def test_charts_of_training_runs(project):
+    runs = runs_of(project, "default")
+    history = histories(runs)
+    assert set(history["method"]) == {"simclr", "unremix", *(run.method for run in runs if "-" in run.method)}
+    (curves,) = training_curves(history)
+    assert {trace.name for trace in curves.figure.data} == {"simclr", "unremix"}
+    assert len(curves.figure.data) == 2 * 2 * 2  # methods, seeds, panels
+    (selection,) = selection_curves(history)
+    assert {trace.name for trace in selection.figure.data} == {"unremix"}
+    cells = cells_of(item for item in rows_of(rows_in(project).rows) if item.track == "unremix")
+    (triangle,) = simplex(runs, cells)
+    points = triangle.figure.data[0]
+    assert next(iter(points.hovertext)) == "unremix" and len(points.a) == 4
+    assert sorted(points.a) == pytest.approx([0, 0, 1 / 3, 1])
+
+
+def test_costs_come_from_benchmarks_or_else_from_rows(project):
+    assert costs(benchmarks(project, "default"), []) == [("pretrain", 2, 20.0, 12.5, 345.6)]
+    stored = rows_in(project).rows
+    by_stage = {line[0]: line for line in costs(benchmarks(project, "absent"), stored)}
+    assert by_stage["attack"] == ("attack", 3, 3.0, 1.0, 100.0)
+
+
+def test_the_drawing_of_steps_goes_left_to_right_and_refuses_cycles():
+    drawing = dag_svg(STEPS)
+    assert drawing.count("<rect") == 3 and drawing.count('class="arrow"') == 2  # prepare to probe is implied
+    left = dict(re.findall(r'<text x="(\d+)"[^>]*>([a-z-]+)<', drawing))
+    assert [left[x] for x in sorted(left, key=int)] == list(STEPS)
+    bands = dag_svg({**STEPS, "pretrain-swaro": ["prepare"], "attack-swaro": ["pretrain-swaro"]})
+    rows = {name: int(y) for y, name in re.findall(r'<text x="[^"]*" y="(\d+)"[^>]*>([a-z-]+)<', bands)}
+    assert rows["pretrain-unremix"] == rows["probe-unremix"] < rows["pretrain-swaro"] == rows["attack-swaro"]
+    with pytest.raises(ValueError, match="cycle"):
+        dag_svg({"a": ["b"], "b": ["a"]})
+
+
+def test_the_command_writes_the_report_of_a_preset(project, tmp_path, repository, monkeypatch):
+    monkeypatch.chdir(project)
+    (project / "params.yaml").write_bytes((repository / "params.yaml").read_bytes())
+    result = CliRunner().invoke(app, ["report", "--output", str(tmp_path / "page.html")])
+    assert result.exit_code == 0, result.output
+    assert "probe-unremix" in (tmp_path / "page.html").read_text()
+
+
+def wait_until_drawn(browser: Browser) -> int:
+    for _ in range(200):
+        drawn = browser.run("return document.documentElement.dataset.drawn")
+        if drawn is not None:
+            return int(drawn)
+        time.sleep(0.1)
+    raise AssertionError("the figures were not drawn")
+
+
+def test_in_a_real_browser(page, tmp_path):
+    """Opens offline without a console message, draws every figure, sorts, fits a phone, follows light and dark."""
+    file = tmp_path / "report.html"
+    file.write_text(page)
+    with Browser(tmp_path / "profile") as browser:
+        browser.devtools("Network.enable")
+        browser.devtools(
+            "Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=0, uploadThroughput=0
+        )
+        browser.size(1280, 900)
+        browser.open(file)
+        assert wait_until_drawn(browser) == page.count('class="plot"')
+        assert browser.run("return document.querySelectorAll('.plot .main-svg').length > 0")
+        browser.screenshot(tmp_path / "desktop.png")
+
+        column = "return [...document.querySelectorAll('table')[0].tBodies[0].rows].map(r => r.cells[{}].dataset.value)"
+        click = "document.querySelectorAll('table')[0].tHead.rows[0].cells[{}].firstElementChild.click()"
+        given = browser.run(column.format(0))
+        browser.run(click.format(1))
+        values = [float(value) for value in browser.run(column.format(1))]
+        assert values == sorted(values, reverse=True) and len(set(values)) == len(values)
+        browser.run(click.format(1))
+        assert [float(value) for value in browser.run(column.format(1))] == sorted(values)
+        browser.run(click.format(0))
+        assert browser.run(column.format(0)) == given
+
+        browser.size(390, 844)
+        browser.devtools("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+        time.sleep(1)
+        assert browser.run("return document.documentElement.scrollWidth") <= 390
+        assert browser.run("return document.querySelector('.plot').layout.font.color") == "#e6e8eb"
+        browser.screenshot(tmp_path / "phone-dark.png")
+        assert browser.messages() == []
+
+
+def test_the_projects_own_report_in_a_real_browser(repository, tmp_path):
+    """With CONTRASTBENCH_SCREENSHOTS=docs/images, this renders the documentation's pictures."""
+    file = repository / "results/report.html"
+    if not file.is_file():
+        pytest.skip("no results/report.html; `snakemake --cores all` writes it")
+    shots = Path(os.environ.get("CONTRASTBENCH_SCREENSHOTS", tmp_path))
+    with Browser(tmp_path / "profile") as browser:
+        browser.size(1280, 1600)
+        browser.open(file)
+        assert wait_until_drawn(browser) == browser.run("return document.querySelectorAll('.plot').length")
+        browser.screenshot(shots / "report.png", whole=False)
+        browser.size(390, 844)
+        time.sleep(1)
+        assert browser.run("return document.documentElement.scrollWidth") <= 390
+        browser.screenshot(shots / "report-phone.png", whole=False)
+        assert browser.messages() == []

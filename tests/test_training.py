@@ -1,0 +1,345 @@
+"""The training loop: it learns, resumes to the bit, refuses what cannot work, and tells of collapse."""
+
+import csv
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from contrastbench.augment.images import augment_images, to_float
+from contrastbench.datasets.store import open_prepared
+from contrastbench.errors import UserError
+from contrastbench.methods import Batch, Method, Step, method_class
+from contrastbench.params.data import DataParams
+from contrastbench.params.evaluation import PretrainParams
+from contrastbench.params.root import load
+from contrastbench.pipeline.layout import Job, Layout
+from contrastbench.stages.prepare import prepare
+from contrastbench.stages.pretrain import Joined, pretrain
+from contrastbench.stages.runs import load_method
+from contrastbench.training import loop
+from contrastbench.training.loop import Examples, train
+from contrastbench.training.optimizers import learning_rate_factor
+
+ROOT = Path(__file__).resolve().parent.parent
+CLASSES = 4
+
+
+def params_of(label: str, **training) -> PretrainParams:
+    """The smoke preset's parameters of one method, with some numbers of training changed."""
+    resolved = load("smoke", ROOT).track("unremix").pretrain(label, "digits")
+    return resolved.model_copy(update={"training": resolved.training.model_copy(update=training)})
+
+
+def examples(params: PretrainParams, count: int = 96, seed: int = 0) -> Examples:
+    """Noisy copies of one random picture per class."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(count) % CLASSES
+    prototypes = rng.integers(0, 256, (CLASSES, 8, 8, 1))
+    x = np.clip(prototypes[y] + rng.normal(0, 20, (count, 8, 8, 1)), 0, 255).astype(np.uint8)
+    return Examples(x, y, to_float, lambda images, generator: augment_images(images, params.augment, generator))
+
+
+def fresh(label: str, params: PretrainParams) -> Method:
+    torch.manual_seed(0)
+    return method_class(params.method).from_params(params, (1, 8, 8), CLASSES)
+
+
+def run(label: str, checkpoint: Path, *, seed: int = 0, data: Examples | None = None, **training):
+    params = params_of(label, batch_size=32, **training)
+    method = fresh(label, params)
+    log = train(
+        method, data or examples(params), params.training,
+        seed=seed, checkpoint=checkpoint, identity="x", show_progress=False,
+    )  # fmt: skip
+    return method, log
+
+
+def losses(log) -> list[float]:
+    return [entry["loss"] for entry in log.history]
+
+
+def without_time(log):
+    return log.history, log.warnings, log.steps
+
+
+def same_weights(first: Method, second: Method) -> bool:
+    return all(
+        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("label", ["simclr", "dcl", "hcl", "mochi", "unremix", "unremix-softmix", "unremix-gradsim"])
+def test_the_loss_falls(tmp_path, label):
+    """Measured over seeds 0 to 3: by 0.21 (simclr) to 0.60 (hcl) from the first four steps to the last four."""
+    _, log = run(label, tmp_path / "c.pt", epochs=12, learning_rate=5e-3, log_every_steps=1)
+    assert log.steps == 36 and len(log.history) == 36
+    assert np.mean(losses(log)[-4:]) < np.mean(losses(log)[:4]) - 0.1
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it."""
+
+
+@pytest.mark.parametrize("label", ["unremix", "mochi"])
+@pytest.mark.parametrize("killed_at", [1, 2, 3, 4, 7, 8])
+def test_a_killed_run_ends_bit_identical(tmp_path, monkeypatch, label, killed_at):
+    """Epochs have 3 steps, checkpoints come every 2: kills fall on, before and after both. Adam, warm-up, cosine."""
+    settings = {"epochs": 3, "checkpoint_every_steps": 2, "log_every_steps": 1, "warmup_epochs": 1.0}
+    whole, log = run(label, tmp_path / "whole.pt", **settings)
+
+    def dies(method, step):
+        if step.number == killed_at:
+            raise Killed
+
+    monkeypatch.setattr(type(whole), "after_step", dies)
+    with pytest.raises(Killed):
+        run(label, tmp_path / "c.pt", **settings)
+    monkeypatch.undo()
+    assert (tmp_path / "c.pt").exists() == (killed_at >= 2)
+    resumed, resumed_log = run(label, tmp_path / "c.pt", **settings)
+    assert same_weights(whole, resumed)
+    assert without_time(resumed_log) == without_time(log)
+
+
+def test_a_checkpoint_holds_the_optimiser(tmp_path):
+    """Guards the test above: with a fresh optimiser the resumed run would end elsewhere."""
+    settings = {"epochs": 3, "checkpoint_every_steps": 4, "log_every_steps": 1}
+    whole, _ = run("simclr", tmp_path / "c.pt", **settings)  # the last checkpoint, of step 8, stays
+    state = torch.load(tmp_path / "c.pt", weights_only=True)
+    assert state["step"] == 8
+    state["optimizer"]["state"] = {}
+    torch.save(state, tmp_path / "c.pt")
+    spoilt, _ = run("simclr", tmp_path / "c.pt", **settings)
+    assert not same_weights(whole, spoilt)
+
+
+def test_a_checkpoint_of_another_run_is_not_continued(tmp_path):
+    settings = {"epochs": 3, "checkpoint_every_steps": 2}
+    whole, _ = run("simclr", tmp_path / "c.pt", **settings)
+    state = torch.load(tmp_path / "c.pt", weights_only=True)
+    torch.save(state | {"identity": "other"}, tmp_path / "c.pt")
+    again, _ = run("simclr", tmp_path / "c.pt", **settings)
+    assert same_weights(whole, again)
+
+
+def test_a_broken_checkpoint_is_one_line(tmp_path):
+    (tmp_path / "c.pt").write_bytes(b"half")
+    with pytest.raises(UserError, match=r"c.pt: not a readable checkpoint .*; delete it to start anew"):
+        run("simclr", tmp_path / "c.pt", epochs=1)
+
+
+def test_the_seed_decides_everything(tmp_path):
+    first, again, other = (run("simclr", tmp_path / "c.pt", seed=seed, epochs=2)[0] for seed in (0, 0, 1))
+    assert same_weights(first, again)
+    assert not same_weights(first, other)
+
+
+def test_the_global_stream_before_training_plays_no_part(tmp_path):
+    params = params_of("simclr", batch_size=32, epochs=1)
+    trained = []
+    for noise in (1, 2):
+        method = fresh("simclr", params)
+        torch.manual_seed(noise)
+        np.random.seed(noise)
+        train(method, examples(params), params.training, seed=0, checkpoint=tmp_path / "c.pt", identity="x",
+              show_progress=False)  # fmt: skip
+        trained.append(method)
+    assert same_weights(*trained)
+
+
+class Spy(Method):
+    """Remembers what the loop hands it; its loss is a weight."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(1, 1)
+        self.scale, self.batches, self.steps = scale, [], []
+
+    @classmethod
+    def from_params(cls, params, input_shape, number_of_classes):
+        return cls()
+
+    def training_step(self, batch: Batch, step: Step):
+        self.batches.append(batch)
+        self.steps.append(step)
+        loss = self.encoder.weight.sum() * self.scale
+        spread = torch.randn(len(batch.clean), 8, generator=torch.Generator().manual_seed(step.number))
+        return {"loss": loss, "agreement": torch.tensor(0.5), "embeddings": spread}
+
+
+def spied(tmp_path, method: Method, **training):
+    params = params_of("simclr", batch_size=32, **training)
+    data = training.pop("data", None) or examples(params, 100)
+    return train(method, data, params.training, seed=0, checkpoint=tmp_path / "c.pt", identity="x", show_progress=False)
+
+
+def test_every_epoch_visits_each_example_at_most_once_in_a_new_order(tmp_path):
+    spy = Spy()
+    spied(tmp_path, spy, epochs=2)
+    index = [batch.index.tolist() for batch in spy.batches]
+    assert [len(part) for part in index] == [32] * 6  # the last 4 of 100 are dropped
+    for epoch in (index[:3], index[3:]):
+        assert len({i for part in epoch for i in part}) == 96
+    assert index[:3] != index[3:]
+    assert [step.number for step in spy.steps] == list(range(6)) and spy.steps[4].epoch == pytest.approx(4 / 3)
+
+
+def test_batches_hold_the_examples_that_they_name_and_two_different_views(tmp_path):
+    spy = Spy()
+    data = examples(params_of("simclr"), 100)
+    params = params_of("simclr", batch_size=32, epochs=1)
+    train(spy, data, params.training, seed=0, checkpoint=tmp_path / "c", identity="x", show_progress=False)
+    batch = spy.batches[0]
+    assert torch.equal(batch.clean, to_float(torch.from_numpy(data.x[batch.index.numpy()])))
+    assert len(batch.views) == 2 and not torch.equal(*batch.views)
+    assert batch.labels is None  # the method does not use labels
+
+
+def test_labels_reach_only_a_method_that_uses_them(tmp_path):
+    spy = Spy()
+    spy.uses_labels = True
+    data = examples(params_of("simclr"), 100)
+    params = params_of("simclr", batch_size=32, epochs=1)
+
+    def trained_on(given: Examples) -> None:
+        train(spy, given, params.training, seed=0, checkpoint=tmp_path / "c", identity="x", show_progress=False)
+
+    trained_on(data)
+    assert spy.batches[0].labels.tolist() == data.y[spy.batches[0].index.numpy()].tolist()
+    with pytest.raises(UserError, match="Spy needs labels"):
+        trained_on(replace(data, y=None))
+
+
+def test_max_examples_is_a_fixed_subset_and_max_steps_an_early_end(tmp_path):
+    spy = Spy()
+    log = spied(tmp_path, spy, epochs=4, max_examples=40, max_steps=3)
+    assert log.steps == 3 and spy.steps[0].total == 3
+    assert len({index for batch in spy.batches for index in batch.index.tolist()}) <= 40
+
+
+@pytest.mark.parametrize("factor", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_stops_with_step_terms_and_checkpoint(tmp_path, factor):
+    class Diverging(Spy):
+        def training_step(self, batch, step):
+            self.scale = factor if step.number == 3 else 1.0
+            return super().training_step(batch, step)
+
+    with pytest.raises(UserError) as caught:
+        spied(tmp_path, Diverging(), epochs=2, checkpoint_every_steps=2)
+    message = str(caught.value)
+    assert "stopped at step 3: the loss is not a number" in message and "agreement 0.5" in message
+    assert f"resume from {tmp_path / 'c.pt'}" in message and "\n" not in message
+    assert torch.load(tmp_path / "c.pt", weights_only=True)["step"] == 2
+    (tmp_path / "c.pt").unlink()
+    with pytest.raises(UserError, match="no checkpoint was written yet"):
+        spied(tmp_path, Diverging(), epochs=2, checkpoint_every_steps=50)
+
+
+@pytest.mark.parametrize("label", ["simclr", "hcl", "unremix", "mochi"])
+def test_embeddings_that_are_no_numbers_stop_every_method(tmp_path, label):
+    params = params_of(label, batch_size=32, epochs=1)
+    method = fresh(label, params)
+    with torch.no_grad():
+        method.projector.last.weight[0, 0] = math.nan
+    with pytest.raises(UserError, match="stopped at step 0: the loss is not a number"):
+        train(method, examples(params), params.training, seed=0, checkpoint=tmp_path / "c.pt", identity="x",
+              show_progress=False)  # fmt: skip
+
+
+def test_weights_that_are_no_numbers_are_never_kept(tmp_path):
+    """The gradient of a finite loss may be none: the checkpoint to resume from is the one before it."""
+
+    class Spoiling(Spy):
+        def after_step(self, step):
+            if step.number == 3:
+                self.encoder.weight.data.fill_(math.nan)
+
+    with pytest.raises(UserError, match="stopped at step 3: weights are not a number"):
+        spied(tmp_path, Spoiling(), epochs=2, checkpoint_every_steps=2)
+    assert torch.load(tmp_path / "c.pt", weights_only=True)["step"] == 2
+
+
+def test_a_resumed_run_gives_the_same_advice(tmp_path):
+    class Advising(Spy):
+        def advice(self, recent_losses):
+            return f"{len(recent_losses)} losses"
+
+    for _ in range(2):  # the second time from the checkpoint of step 4
+        assert spied(tmp_path, Advising(), epochs=2, checkpoint_every_steps=4).warnings == ["6 losses"]
+
+
+def test_a_batch_larger_than_the_data_is_refused(tmp_path):
+    params = params_of("simclr")
+    with pytest.raises(UserError, match=r"training.batch_size = 32: larger than the 20 training examples"):
+        run("simclr", tmp_path / "c.pt", data=examples(params, 20))
+
+
+def test_a_collapsed_run_says_so_and_names_the_remedy(tmp_path):
+    class Collapsing(Spy):
+        def training_step(self, batch, step):
+            return super().training_step(batch, step) | {"embeddings": torch.ones(32, 8)}
+
+    (warning,) = spied(tmp_path, Collapsing(), epochs=1).warnings
+    assert "collapsed (effective rank 1.00)" in warning and "lower the learning rate" in warning
+    assert spied(tmp_path, Spy(), epochs=1).warnings == []
+
+
+def test_the_schedule_reaches_the_optimiser(tmp_path):
+    log = spied(tmp_path, Spy(), epochs=2, warmup_epochs=1.0, learning_rate=0.5, log_every_steps=1)
+    expected = [0.5 * learning_rate_factor(step, 6, 3, 0.0) for step in range(6)]
+    assert [entry["learning_rate"] for entry in log.history] == pytest.approx(expected)
+
+
+def test_diagnostics_see_labels_and_leave_training_alone(tmp_path, monkeypatch):
+    measured, log = run("unremix", tmp_path / "c.pt", epochs=2, log_every_steps=1)
+    assert 0 < log.history[0]["false_negatives_weighted"] < 1
+    assert -1 <= log.history[0]["rank_similarity_representativeness"] <= 1
+    monkeypatch.setattr(type(measured), "diagnose", lambda self, batch, labels: {})
+    plain, _ = run("unremix", tmp_path / "c.pt", epochs=2, log_every_steps=1)
+    assert same_weights(measured, plain)
+
+
+def test_joined_arrays_read_as_one():
+    first, second = np.arange(5), np.arange(100, 103)
+    joined = Joined([first, second])
+    assert len(joined) == 8
+    assert joined[np.array([0, 4, 5, 7])].tolist() == [0, 4, 100, 102]
+    assert joined[np.array([6])].tolist() == [101]
+
+
+def test_the_stage_leaves_weights_history_and_record_and_no_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    prepare("digits", tmp_path / "raw", tmp_path / "digits", DataParams(validation_fraction=0.1))
+    params = params_of("unremix", max_steps=6, checkpoint_every_steps=2, log_every_steps=2)
+    layout, job = Layout("smoke"), Job("unremix", "digits", "unremix", 0)
+    pretrain(layout, job, params, tmp_path / "digits", show_progress=False)
+    folder = layout.run("pretrain", job)
+    assert sorted(path.name for path in folder.iterdir()) == ["history.csv", "model.safetensors", "run.json"]
+    rows = list(csv.DictReader((folder / "history.csv").open()))
+    assert [float(row["step"]) for row in rows] == [2, 4, 6] and "effective_negatives" in rows[0]
+    assert not (layout.run("checkpoints", job) / "pretrain.pt").exists()
+    method = load_method(folder, params, open_prepared(tmp_path / "digits"), 0)
+    assert not method.training
+    untrained = method_class("unremix").from_params(params, (1, 8, 8), 10)
+    assert not same_weights(method, untrained)
+
+
+def test_nothing_but_the_global_seed_reaches_libraries(tmp_path):
+    """A step sees the same global stream whether the run was resumed or not."""
+    drawn = []
+
+    class Drawing(Spy):
+        def training_step(self, batch, step):
+            drawn.append(float(torch.rand(())))
+            return super().training_step(batch, step)
+
+    spied(tmp_path, Drawing(), epochs=1, checkpoint_every_steps=2)
+    whole, drawn[:] = list(drawn), []
+    spied(tmp_path, Drawing(), epochs=1, checkpoint_every_steps=2)  # resumes after step 2
+    assert drawn == whole[2:]
+    assert loop.seed_for("global", 0, 2) != loop.seed_for("global", 0, 1)
