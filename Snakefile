@@ -68,5 +68,6 @@ rule uamix_ablation:
 
 include: "rules/data.smk"
 include: "rules/representation.smk"
+include: "rules/audio.smk"
 include: "rules/robustness.smk"
 include: "rules/results.smk"

@@ -32,11 +32,13 @@ for TRACK in GRID.params.tracks:
                 mem_mb=2500,
                 gpu=1 if DEVICE == "cuda" else 0,
             params:
+                # Not in the command itself: Snakemake reads a loop's variables there when the job runs.
+                target=f"{TRACK} {JOB.dataset} {JOB.method}",
                 state=lambda wildcards, job=JOB: GRID.state(
                     "attack", of_seed(job, wildcards), GRID.robustness(job.track)
                 ),
             shell:
-                f"contrastbench attack {TRACK} {JOB.dataset} {JOB.method} {{wildcards.seed}}"
+                "contrastbench attack {params.target} {wildcards.seed}"
                 f" --preset {PRESET} --device {DEVICE} > {{log}} 2>&1"
 
 
@@ -64,9 +66,10 @@ for TRACK in GRID.params.tracks:
                     mem_mb=2500,
                     gpu=1 if DEVICE == "cuda" else 0,
                 params:
+                    target=f"{TRACK} {DATASET}",
                     state=lambda wildcards, track=TRACK, dataset=DATASET: GRID.transfer_attack_state(
                         track, dataset, int(wildcards.seed)
                     ),
                 shell:
-                    f"contrastbench transfer-attack {TRACK} {DATASET} {{wildcards.seed}}"
+                    "contrastbench transfer-attack {params.target} {wildcards.seed}"
                     f" --preset {PRESET} --device {DEVICE} > {{log}} 2>&1"

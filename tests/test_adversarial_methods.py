@@ -92,14 +92,11 @@ def test_what_no_attack_can_mean_is_refused(images, eps):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_trains_on_digits(name):
-    """The mean loss of the last steps lies below that of the first ones; weights and statistics stay finite."""
+    """The last losses lie below the first by more than 0.1; over three seeds, by 0.19 at the least."""
     method = make_method(name)
     losses = train_on(method, steps=40)
-    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - MARGIN[name]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.1
     assert all(torch.isfinite(value).all() for value in method.state_dict().values())
-
-
-MARGIN = dict.fromkeys(METHODS, 0.05)
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)

@@ -22,9 +22,9 @@ from contrastbench.datasets import (
     voxceleb1,
 )
 from contrastbench.datasets.base import Split
-from contrastbench.datasets.clips import read_splits
+from contrastbench.datasets.clips import opened, read_splits
 from contrastbench.datasets.fetch import fetch
-from contrastbench.datasets.store import carve_validation, open_prepared
+from contrastbench.datasets.store import carve_validation, open_prepared, write_prepared
 from contrastbench.errors import UserError
 from contrastbench.params.data import DataParams
 from contrastbench.registry import DATASETS
@@ -89,6 +89,9 @@ def test_esc50_refuses_what_is_not_official(tmp_path: Path) -> None:
     table.assign(category="dog").to_csv(folder / "meta" / "esc50.csv", index=False)
     with pytest.raises(UserError, match=r"classes of esc50.csv"):
         esc50.clip_table(folder, clips=250)
+    table.assign(fold=table["fold"].replace(5, 6)).to_csv(folder / "meta" / "esc50.csv", index=False)
+    with pytest.raises(UserError, match="as many of each class in each of 5 folds"):
+        esc50.clip_table(folder, clips=250)
     (folder / "meta" / "esc50.csv").write_text("something,else\n1,2\n")
     with pytest.raises(UserError, match="has no column 'filename'"):
         esc50.clip_table(folder, clips=250)
@@ -134,6 +137,9 @@ def test_bad_clips_are_refused_or_left_out(tmp_path: Path) -> None:
     assert [name.split(":")[0] for name in splits["train"].skipped] == ["1-1000-A-0", "2-2000-A-0", "3-3000-A-0"]
     assert len(splits["train"].columns["fold"]) == len(splits["train"].y) == 147  # type: ignore[arg-type]
     assert np.abs(splits["train"].x.reshape(147, 800)).max(axis=1).min() > 1000  # none is silent
+    meta = write_prepared(tmp_path / "data", esc50.ADAPTER, splits, "as made")
+    assert open_prepared(tmp_path / "data").meta.skipped == meta.skipped
+    assert {split: len(names) for split, names in meta.skipped.items()} == {"train": 3, "validation": 1}
 
 
 # ---- Free Spoken Digits
@@ -354,27 +360,44 @@ def test_another_soundfont_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.realdata
+def test_real_spoken_digits(real_data: Path, tmp_path: Path) -> None:
+    if not (real_data / "fsdd_8k_flac.zip").is_file():
+        pytest.skip(f"no fsdd_8k_flac.zip in {real_data}")
+    meta = prepare("fsdd", tmp_path / "raw", tmp_path / "data", PARAMS, real_data, show_progress=False)
+    counts = {split: facts.count for split, facts in meta.splits.items()}
+    assert counts == {"train": 2000, "validation": 500, "test": 500}
+    data = open_prepared(tmp_path / "data")
+    for split in counts:
+        y = data.y(split)
+        assert y is not None and np.bincount(y).tolist() == [counts[split] // 10] * 10
+    seconds = np.diff(data.column("train", "offsets")) / 16_000
+    assert 0.1 < seconds.min() < seconds.mean() < 0.6
+
+
+@pytest.mark.realdata
 @pytest.mark.parametrize(
-    ("name", "archive", "counts"),
+    ("name", "module", "table", "counts"),
     [
-        ("fsdd", "fsdd_8k_flac.zip", {"train": 2000, "validation": 500, "test": 500}),
-        ("fsdd-official", "fsdd_8k_flac.zip", {"train": 2400, "validation": 300, "test": 300}),
-        ("esc50", "esc50_16k_opus32.zip", {"train": 1200, "validation": 398, "test": 402}),
+        ("esc50", esc50, esc50.clip_table, {"train": 1200, "validation": 398, "test": 402}),
         (
             "speechcommands-test",
-            "speech_commands_v0.02_test_opus24.zip",
+            speechcommands_test,
+            speechcommands_test.split_table,
             {"train": 3075, "validation": 658, "test": 1157},
         ),
     ],
 )
-def test_real_archives(name: str, archive: str, counts: dict[str, int], real_data: Path, tmp_path: Path) -> None:
-    if not (real_data / archive).is_file():
-        pytest.skip(f"no {archive} in {real_data}")
-    meta = prepare(name, tmp_path / "raw", tmp_path / "data", PARAMS, real_data, show_progress=False)
-    assert {split: facts.count for split, facts in meta.splits.items()} == counts
-    data = open_prepared(tmp_path / "data")
-    if name != "fsdd-official":  # every speaker is in each of its splits
-        groups = [set(np.asarray(data.column(split, "group")).tolist()) for split in counts]
-        assert sum(map(len, groups)) == len(set().union(*groups))
-    for split in counts:
-        assert set(data.y(split).tolist()) == set(range(len(meta.classes)))  # type: ignore[union-attr]
+def test_real_archives(name: str, module, table, counts: dict[str, int], real_data: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Every name and label, the samples of 20 clips of each split."""
+    packing = module.ARCHIVE.alternatives[0].name
+    if not (real_data / packing).is_file():
+        pytest.skip(f"no {packing} in {real_data}")
+    assert fetch(adapter(name), tmp_path, real_data) == [tmp_path / packing]
+    with opened(tmp_path, module.ARCHIVE, module.FOLDER) as folder:
+        clips = table(folder)
+        assert clips["split"].value_counts().to_dict() == counts
+        assert (clips.groupby("group")["split"].nunique() == 1).all()
+        assert set(clips["y"]) == set(range(len(adapter(name).classes)))
+        splits = read_splits(clips.groupby("split").head(20), tmp_path, PARAMS)
+    length = 80_000 if name == "esc50" else 16_000
+    assert all(set(np.diff(split.columns["offsets"]).tolist()) == {length} for split in splits.values())

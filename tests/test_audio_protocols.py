@@ -1,17 +1,21 @@
 """The stages ``few_shot`` and ``low_shot`` on the reference row ``pixels``, from spectrograms to rows."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from audio_sets import about
+from audio_sets import about, noise, prepared, sound_split
+from typer.testing import CliRunner
 
+from contrastbench.cli import app, audio
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.store import open_prepared, write_prepared
 from contrastbench.errors import UserError
-from contrastbench.params.audio import FewShotParams, LowShotParams
+from contrastbench.params.audio import FewShotParams, FrontEndParams, LowShotParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
+from contrastbench.registry import DATASETS
 from contrastbench.reporting.rows import Row, parse_row, unpack_correct
 from contrastbench.stages.features import features
 from contrastbench.stages.few_shot import few_shot, novel_and_base
@@ -130,3 +134,18 @@ def test_low_shot_rotates_official_folds_of_an_unseen_data_set(grid: Grid) -> No
 def test_more_labels_than_clips_is_one_line(grid: Grid) -> None:
     with pytest.raises(UserError, match="9 labels per class asked for, class 0 has 8"):
         low_shot(grid, JOB, "trained", LOW.model_copy(update={"shots": (9,)}))
+
+
+def test_the_commands(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+    front_end = FrontEndParams(frames=16, mels=16, segments=2)
+    section = SimpleNamespace(front_end=front_end, few_shot=FEW, low_shot=LOW)
+    monkeypatch.setattr(audio, "_track", lambda grid: section)
+    for name in ("trained", "other", "sound"):
+        monkeypatch.setitem(DATASETS, name, "contrastbench.datasets.digits")
+    clips = sound_split([noise(5000, 1), noise(400, 2)], [0, 1])
+    prepared(grid.layout.prepared("sound"), {"train": clips, "test": clips})
+    for command in ("spectrograms sound", "few-shot trained other pixels 3", "low-shot trained trained pixels 3"):
+        result = CliRunner().invoke(app, command.split())
+        assert result.exit_code == 0, (command, result.output, result.exception)
+    assert open_prepared(grid.layout.spectrograms("sound")).meta.splits["train"].count == 3
+    assert rows("few_shot", "trained-to-other") and rows("low_shot", "trained")

@@ -91,7 +91,7 @@ def test_permutation_and_view_swap_change_nothing(loss):
     assert loss(z2, z1, temperature=0.3).item() == pytest.approx(value.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize(("temperature", "beta"), [(0.1, 8.0), (0.07, 6.0), (0.1, 9.0), (0.05, 1.0)])
+@pytest.mark.parametrize(("temperature", "beta"), [(0.1, 8.0), (0.07, 6.0), (0.1, 9.0), (0.05, 1.0), (0.05, 0.5)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_finite_where_the_published_code_is_not(temperature, beta, dtype):
     z1, z2 = (z.to(dtype) for z in pair(16, 8))

@@ -1,5 +1,7 @@
 """Episodes and their classifiers against naive loops, scikit-learn, and chance."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -118,6 +120,17 @@ def test_random_features_give_chance_and_separable_ones_everything(classifier: s
         assert (high - low) / 2 < 0.01
     clear = toy(signal=30.0)
     assert accuracies(clear, draw(clear), classifier).min() == 1.0
+
+
+def test_ten_thousand_episodes_take_seconds() -> None:
+    """192-dimensional features of ESC-50's size: the specification's protocol within 10 s of processor time."""
+    clips = toy(classes=10, per_class=40, dim=192)
+    begun = time.process_time()
+    for shots in (1, 5):
+        episodes = draw(clips, count=10_000, shots=shots, queries=1)
+        for classifier in ("centroid", "cl2n", "linear"):
+            assert len(accuracies(clips, episodes, classifier)) == 10_000
+    assert time.process_time() - begun < 10
 
 
 def test_the_interval_is_the_textbooks() -> None:

@@ -3,13 +3,11 @@
 import math
 
 import foolbox
-import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from contrastbench.attacks.audio import attack_waveforms, snr
 from contrastbench.attacks.geometry import ImagePasses, inside_ball, norms, project, random_perturbation
 from contrastbench.attacks.pgd import pgd
 from contrastbench.errors import UserError
@@ -172,30 +170,3 @@ def test_balls() -> None:
     # Uniform in the disc: half of the points lie within radius sqrt(1/2).
     disc = random_perturbation(torch.zeros(20_000, 2), 1.0, "l2", generator())
     assert abs(float((norms(disc, "l2") < 0.5**0.5).float().mean()) - 0.5) < 0.02
-
-
-def test_waveform_attack_keeps_the_signal_to_noise_ratio() -> None:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        classifier = nn.Linear(33, 4)
-    window = torch.hann_window(64)
-
-    def front_end(waveforms: torch.Tensor) -> torch.Tensor:
-        spectrum = torch.stft(waveforms, 64, window=window, return_complex=True).abs().square()
-        return torch.log(spectrum + 1e-6).mean(2)
-
-    time = torch.arange(800) / 8000
-    waveforms = torch.stack([0.5 * torch.sin(2 * torch.pi * hz * time) for hz in (200, 400, 900, 1500)])
-    labels = classifier(front_end(waveforms)).argmax(1)
-    fooled = []
-    for snr_db in (60.0, 0.0):
-        result = attack_waveforms(
-            front_end, classifier, waveforms, labels, snr_db=snr_db, steps=20, generator=generator()
-        )
-        assert bool((snr(waveforms, result.images) >= snr_db - 0.01).all())
-        assert float(result.images.abs().max()) <= 1
-        assert np.array_equal(result.fooled, classifier(front_end(result.images)).argmax(1) != labels)
-        fooled.append(int(result.fooled.sum()))
-    assert fooled[0] < fooled[1] == 4
-    with pytest.raises(UserError, match="decibels"):
-        attack_waveforms(front_end, classifier, waveforms, labels, snr_db=float("nan"), steps=1, generator=generator())

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from scipy.signal import resample_poly
 
 from contrastbench import torch_compat  # noqa: F401  (before torchaudio)
 from contrastbench.datasets.sound_files import BadClip, decode, read_sounds, refuse_bad, resample
@@ -49,6 +50,11 @@ def test_resampled_tones_keep_their_pitch_level_and_length(rate: int) -> None:
     assert len(found) == 2 * RATE
     expected = tone(2 * RATE)
     assert np.abs(found - expected)[200:-200].max() < 2e-3
+
+
+def test_resampling_is_scipys_default() -> None:
+    wave = np.random.default_rng(0).normal(size=5000).astype(np.float32)
+    assert np.allclose(resample(wave, 44100), resample_poly(wave, 160, 441), atol=1e-6)
 
 
 def test_resampling_keeps_and_rejects_more_than_torchaudio() -> None:

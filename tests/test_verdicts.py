@@ -35,7 +35,7 @@ CELLS = [
     Cell("deepfool", "l2", None, 20, 10),
     Cell("ddn", "l2", None, 20, 10),
     Cell("hopskipjump", "l2", None, 10, 2),
-    Cell("apgd", "l1", 5.0, 20),
+    Cell("apgd", "l1", 5.0, 20, 4),
     Cell("square", "linf", 0.15, 20, 50),
     Cell("autoattack", "linf", 0.15, 24),
 ]

@@ -33,8 +33,9 @@ def snr_radius(waveforms: Tensor, snr_db: float) -> Tensor:
 
 
 def snr(waveforms: Tensor, perturbed: Tensor) -> Tensor:
-    """Signal-to-noise ratio (N,) in dB; inf where nothing was changed."""
-    return 20 * torch.log10(waveforms.norm(dim=1) / (perturbed - waveforms).norm(dim=1))
+    """Signal-to-noise ratio (N,) in dB; inf where nothing was changed, a silent clip included."""
+    noise = (perturbed - waveforms).norm(dim=1)
+    return torch.where(noise == 0, torch.inf, 20 * torch.log10(waveforms.norm(dim=1) / noise))
 
 
 def attack_waveforms(

@@ -98,7 +98,9 @@ def build(model: nn.Module, settings: Settings, seed: int, classes: int, device:
     front.apgd_targeted.n_target_classes = min(front.apgd_targeted.n_target_classes, classes - 1)
     front.fab.n_target_classes = min(front.fab.n_target_classes, classes - 1)
     if settings.iterations is not None:
-        front.apgd.n_iter = front.apgd_targeted.n_iter = front.fab.n_iter = settings.iterations
+        front.fab.n_iter = settings.iterations
+        for apgd in (front.apgd, front.apgd_targeted):  # n_iter_orig is what its l1 schedule divides up
+            apgd.n_iter = apgd.n_iter_orig = settings.iterations
     if settings.queries is not None:
         front.square.n_queries = settings.queries
     return front

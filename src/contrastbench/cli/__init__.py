@@ -7,7 +7,7 @@ import sys
 import typer
 
 from contrastbench import __version__
-from contrastbench.cli import audio, data, pipeline, plan, results, robustness, train
+from contrastbench.cli import audio, data, pipeline, plan, results, robustness, train, tune
 from contrastbench.errors import UserError
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (data, train, robustness, audio, pipeline, results, plan):
+for module in (data, train, tune, robustness, audio, pipeline, results, plan):
     module.register(app)
 
 

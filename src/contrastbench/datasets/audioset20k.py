@@ -36,7 +36,7 @@ def clip_table(raw: Path) -> tuple[pd.DataFrame, list[str]]:
     found = [next((name for name in _names(row) if name in paths), None) for row in listing.itertuples(index=False)]
     at_hand = [name is not None for name in found]
     if not any(at_hand):
-        raise UserError(f"{raw / 'clips'}: holds none of the {len(listing)} clips of {LISTING}; see docs/data.md")
+        raise UserError(f"{raw / 'clips'}: holds none of the {len(listing)} clips of {LISTING} (ID.wav, YID.wav, ...)")
     table = pd.DataFrame({"name": [name for name in found if name is not None]})
     table["path"] = table["name"].map(paths)
     ids = listing["id"][at_hand].reset_index(drop=True)

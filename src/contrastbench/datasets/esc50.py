@@ -25,7 +25,8 @@ ARCHIVE = Archive(
     ),
 )
 FOLDER = "ESC-50"
-CLIPS, FOLDS = 2000, 5
+CLIPS = 2000
+FOLDS = (1, 2, 3, 4, 5)
 NAMES = """
 dog rooster pig cow frog cat hen insects sheep crow rain sea_waves crackling_fire crickets chirping_birds
 water_drops wind pouring_water toilet_flush thunderstorm crying_baby sneezing clapping breathing coughing footsteps
@@ -68,8 +69,10 @@ def clip_table(folder: Path, clips: int = CLIPS) -> pd.DataFrame:
     )
     expect(right, "esc50", "the classes of esc50.csv are not the official 50")
     counts = pd.crosstab(table["target"], table["fold"])
-    even = counts.shape == (len(CLASSES), FOLDS) and (counts == clips // counts.size).all(axis=None)
-    expect(bool(even), "esc50", f"esc50.csv must name {clips} clips, as many of each class in each of {FOLDS} folds")
+    even = tuple(counts.columns) == FOLDS and (counts == clips // (len(CLASSES) * len(FOLDS))).all(axis=None)
+    expect(
+        bool(even), "esc50", f"esc50.csv must name {clips} clips, as many of each class in each of {len(FOLDS)} folds"
+    )
     clip = pd.DataFrame({"name": stems, "path": stems.map(paths), "y": table["target"], "fold": table["fold"]})
     clip["group"] = table["src_file"].astype(np.int64)
     clip["role"] = ROLES[clip["y"]]

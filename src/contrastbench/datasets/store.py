@@ -226,9 +226,9 @@ def select(split: Split, mask: np.ndarray) -> Split:
     """The examples (N,) of ``split`` that the boolean ``mask`` keeps, clips of sound included."""
     columns = {name: column[mask] for name, column in split.columns.items() if name != "offsets"}
     if "offsets" in split.columns:
-        lengths = np.diff(split.columns["offsets"])
-        x = split.x[np.repeat(mask, lengths)]
-        columns["offsets"] = np.concatenate([[0], np.cumsum(lengths[mask])]).astype(np.int64)
+        start, stop = split.columns["offsets"][:-1][mask], split.columns["offsets"][1:][mask]
+        x = np.concatenate([split.x[a:b] for a, b in zip(start, stop, strict=True)])
+        columns["offsets"] = np.cumsum([0, *(stop - start)], dtype=np.int64)
     else:
         x = split.x[mask]
     return Split(x, None if split.y is None else split.y[mask], columns, split.skipped)

@@ -108,24 +108,25 @@ def fit_logistic(x: Tensor, targets: Tensor, classes: int, l2: float) -> Tensor:
     """Weights (E, D, classes) of multinomial logistic regressions without intercept, one for each x (E, n, D).
 
     Minimises mean cross-entropy + l2 / 2 ||W||^2 (scikit-learn's C = 1 / (l2 n)); ``targets`` (n,) are shared.
-    W lies in the span of the examples, W = x^T a, so that Nesterov's method runs on a (E, n, classes) and the Gram
+    W lies in the span of the examples, W = x^T a^T, so that Nesterov's method runs on a (E, classes, n) and the Gram
     matrices alone: the steps are those of gradient descent on W. The step size is one over the Lipschitz
-    constant mean ||x||^2 / 2 + l2; the number of steps follows from the condition number.
+    constant mean ||x||^2 / 2 + l2; the number of steps follows from the condition number. Examples are the last axis,
+    the longest one, along which the processor works.
     """
     gram = x @ x.transpose(1, 2)
     n = x.shape[1]
-    smooth = gram.diagonal(dim1=1, dim2=2).mean(1).amax() / 2 + l2
-    root = math.sqrt(float(smooth) / l2)
+    smooth = float(gram.diagonal(dim1=1, dim2=2).mean(1).amax()) / 2 + l2
+    root = math.sqrt(smooth / l2)
     momentum = (root - 1) / (root + 1)
-    wanted = functional.one_hot(targets, classes).to(x.dtype)
-    a = torch.zeros(len(x), n, classes, dtype=x.dtype)
+    wanted = functional.one_hot(targets, classes).to(x.dtype).T
+    a = torch.zeros(len(x), classes, n, dtype=x.dtype)
     ahead = a
     for _ in range(math.ceil(-root * math.log(ACCURACY))):
-        residual = (gram @ ahead).softmax(-1) - wanted
+        residual = (ahead @ gram).softmax(1) - wanted
         new = ahead - (residual / n + l2 * ahead) / smooth
         ahead = new + momentum * (new - a)
         a = new
-    return x.transpose(1, 2) @ a
+    return (a @ x).transpose(1, 2)
 
 
 def mean_interval(accuracies: np.ndarray) -> tuple[float, tuple[float, float]]:

@@ -10,12 +10,12 @@ def knn_predict(train: Labelled, queries: np.ndarray, *, neighbours: int, temper
     """Predicted classes (Q,) of ``queries`` (Q, D).
 
     Each of the ``neighbours`` most similar training examples votes with weight exp(similarity / temperature);
-    similarity less one, so that it never overflows, is minus scikit-learn's cosine distance.
+    relative to the nearest one's, so that no temperature makes all weights vanish or overflow.
     """
     model = KNeighborsClassifier(
         n_neighbors=min(neighbours, len(train.labels)),
         metric="cosine",
         algorithm="brute",
-        weights=lambda distance: np.exp(-distance / temperature),
+        weights=lambda distance: np.exp((distance.min(axis=1, keepdims=True) - distance) / temperature),
     )
     return model.fit(train.features, train.labels).predict(queries)

@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from contrastbench.errors import UserError
 from contrastbench.evaluation.labelled import Labelled
 
 
@@ -76,12 +77,12 @@ def low_label_probe(
 def draw_per_class(labels: np.ndarray, shots: int, rng: np.random.Generator) -> np.ndarray:
     """Positions of ``shots`` examples of every class, without repetition.
 
-    Raises ValueError when a class has fewer than ``shots`` examples.
+    Raises UserError when a class has fewer than ``shots`` examples.
     """
     chosen = []
     for label in np.unique(labels):
         positions = np.flatnonzero(labels == label)
         if len(positions) < shots:
-            raise ValueError(f"{shots} labels per class asked for, class {label} has {len(positions)}")
+            raise UserError(f"{shots} labels per class asked for, class {label} has {len(positions)}")
         chosen.append(rng.choice(positions, shots, replace=False))
     return np.sort(np.concatenate(chosen))

@@ -110,7 +110,14 @@ def _attack_batch(target: Target, cell: Cell, images: Tensor, labels: Tensor, st
 def _autoattack_cell(target: Target, cell: Cell, count: int, store: PartialStore) -> Verdict:
     """AutoAttack, one of its attacks, or Square alone; the store holds pyautoattack's place in its list."""
     assert cell.eps is not None
-    settings = aa.Settings(cell.eps, _norm(cell), AUTOATTACK[cell.kind], target.batch_size, queries=cell.steps or None)
+    settings = aa.Settings(
+        cell.eps,
+        _norm(cell),
+        AUTOATTACK[cell.kind],
+        target.batch_size,
+        iterations=cell.steps if cell.kind == "apgd" else None,
+        queries=cell.steps if cell.kind == "square" else None,
+    )
     saved = store.load(cell.name)
     if "broken" in saved:
         return from_arrays(saved)

@@ -63,12 +63,14 @@ def loss_from_negatives(
 def nt_xent(z1: Tensor, z2: Tensor, *, temperature: float) -> Tensor:
     """NT-Xent of SimCLR (Chen et al., 2020, equation 1): G = sum of e^{s_ij} over all negatives.
 
-    z1, z2: (B, D) embeddings of two views, normalised here. Returns a scalar.
+    z1, z2: (B, D) embeddings of two views, normalised here. Returns a scalar. It is the cross-entropy of telling
+    an anchor's other view from all other samples.
     """
     z = normalized_pair(z1, z2)
-    similarity = z @ z.T / temperature
+    similarity = (z / temperature) @ z.T
     similarity.fill_diagonal_(-math.inf)
-    return (similarity.logsumexp(dim=1) - positives(z, temperature)).mean()
+    other_view = torch.arange(len(z), device=z.device).roll(len(z1))
+    return functional.cross_entropy(similarity, other_view)
 
 
 def dcl(z1: Tensor, z2: Tensor, *, temperature: float, tau_plus: float) -> Tensor:
@@ -80,10 +82,10 @@ def hcl(z1: Tensor, z2: Tensor, *, temperature: float, tau_plus: float, beta: fl
     """Hard-negative contrastive loss (Robinson et al., 2021).
 
     Negatives are weighted by e^{beta s_ij} / mean_j e^{beta s_ij}, the temperature inside, weights attached, as
-    the authors' code has it. log G = logsumexp((1 + beta) s) - logsumexp(beta s) + log N before debiasing.
+    the authors' code has it. G = N sum_j e^{(1 + beta) s_ij} / sum_j e^{beta s_ij} before debiasing.
     """
     z = normalized_pair(z1, z2)
-    similarity = without_positives(z @ z.T / temperature)
+    similarity = without_positives((z / temperature) @ z.T)
     count = len(z) - 2
     log_negatives = similarity.logsumexp(dim=1) if beta == 0 else _tilted(similarity, beta, count)
     return loss_from_negatives(
@@ -92,5 +94,10 @@ def hcl(z1: Tensor, z2: Tensor, *, temperature: float, tau_plus: float, beta: fl
 
 
 def _tilted(similarity: Tensor, beta: float, count: int) -> Tensor:
-    tilt = (beta * similarity).logsumexp(dim=1)
-    return ((1 + beta) * similarity).logsumexp(dim=1) - tilt + math.log(count)
+    """log G (2B,): two log-sum-exps that share one shift, so that every exponential is taken once."""
+    greatest = similarity.detach().amax(dim=1, keepdim=True)
+    shifted = similarity - greatest  # at most 0, and 0 somewhere: both sums lie between 1 and N
+    exponential = shifted.exp()
+    importance = exponential if beta == 1 else (beta * shifted).exp()
+    ratio = (importance * exponential).sum(dim=1) / importance.sum(dim=1)
+    return ratio.log() + greatest[:, 0] + math.log(count)

@@ -21,7 +21,7 @@ class ProbeParams(Section):
 
 
 class PretrainParams(Section):
-    """What the stage ``pretrain`` of one method reads; every track extends it.
+    """What training one method reads; every track extends it.
 
     ``augment`` is the section of the track's modality. Subclasses add ``encoder``, ``settings`` and whatever the
     track's methods need.
@@ -30,4 +30,17 @@ class PretrainParams(Section):
     track: str
     method: str
     augment: SerializeAsAny[Section]
+
+    def phases(self) -> tuple[TrainingParams, ...]:
+        """Its training runs, one after another."""
+        return ()
+
+
+class ScratchParams(PretrainParams):
+    """What the stage ``pretrain`` reads: it trains a method from scratch, in one go."""
+
     training: TrainingParams
+
+    def phases(self) -> tuple[TrainingParams, ...]:
+        """The one training run."""
+        return (self.training,)

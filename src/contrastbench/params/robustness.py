@@ -83,7 +83,8 @@ class Images(Section):
 class Steps(Section):
     """Steps of the iterative attacks. AutoAttack's 100 iterations and 5,000 queries are its standard, not a choice.
 
-    ``pgd_long`` is the run that more steps are checked with; ``square_queries`` is Square's when it runs alone.
+    ``pgd_long`` is the run that more steps are checked with; ``square_queries`` is Square's when it runs alone, and
+    ``apgd_l1`` counts the iterations of APGD in the l1 ball, which is not part of the l_inf standard.
     """
 
     pgd: int = Field(ge=1)
@@ -92,6 +93,7 @@ class Steps(Section):
     cw: int = Field(ge=1)
     ddn: int = Field(ge=1)
     hopskipjump: int = Field(ge=1)
+    apgd_l1: int = Field(ge=1)
     square_queries: int = Field(ge=1)
 
     @model_validator(mode="after")
@@ -143,7 +145,7 @@ class Cell:
         """The row's protocol, for example ``pgd-20-linf@0.1``."""
         if self.kind == "clean":
             return "clean"
-        middle = f"-{self.steps}" if self.kind in ("pgd", "foolbox-pgd") else ""
+        middle = f"-{self.steps}" if self.kind in ("pgd", "foolbox-pgd", "apgd") else ""
         norm = "" if self.kind in ("noise", "fgsm", "square") else f"-{self.norm}"
         return f"{self.kind}{middle}{norm}" + ("" if self.eps is None else f"@{self.eps:.4g}")
 
@@ -196,7 +198,7 @@ class RobustnessParams(Section):
                 *(Cell("foolbox-pgd", "l1", eps, images.foolbox, steps.pgd) for eps in budget.l1),
                 *(Cell(kind, "l2", None, images.minimal, getattr(steps, kind)) for kind in MINIMAL),
                 Cell("hopskipjump", "l2", None, images.decision, steps.hopskipjump),
-                *(Cell("apgd", "l1", eps, images.autoattack) for eps in budget.l1),
+                *(Cell("apgd", "l1", eps, images.autoattack, steps.apgd_l1) for eps in budget.l1),
                 Cell("square", "linf", main, images.square, steps.square_queries),
                 Cell("autoattack", "linf", main, images.autoattack),
             ]

@@ -10,20 +10,22 @@ from contrastbench.errors import UserError
 from contrastbench.params.base import Section, overlay, read_yaml, validate, without_repeats
 from contrastbench.params.data import DataParams
 from contrastbench.params.swaro import SwaroTrack
+from contrastbench.params.uamix import UaMixTrack
 from contrastbench.params.unremix import UnReMixTrack
 
-Track = UnReMixTrack | SwaroTrack
+Track = UnReMixTrack | SwaroTrack | UaMixTrack
 DEFAULT = "default"
-TRACKS = ("unremix", "swaro")
+TRACKS = ("unremix", "swaro", "uamix")
 
 
 class Params(Section):
     """Every number of a run. ``tracks`` says which systems a preset runs."""
 
-    tracks: tuple[Literal["unremix", "swaro"], ...] = Field(min_length=1)
+    tracks: tuple[Literal["unremix", "swaro", "uamix"], ...] = Field(min_length=1)
     data: DataParams
     unremix: UnReMixTrack
     swaro: SwaroTrack
+    uamix: UaMixTrack
 
     @field_validator("tracks")
     @classmethod

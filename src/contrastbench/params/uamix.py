@@ -9,7 +9,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 
 from contrastbench.params.audio import AudioAugmentParams, FewShotParams, FrontEndParams, LowShotParams
 from contrastbench.params.base import Section
-from contrastbench.params.evaluation import PretrainParams
+from contrastbench.params.evaluation import PretrainParams, ScratchParams
 from contrastbench.params.track import NoSettings, TrackParams
 from contrastbench.params.training import TrainingParams
 from contrastbench.params.vit import DecoderParams, ViTParams
@@ -156,7 +156,7 @@ class PretrainingParams(Section):
     checkpoint: str | None
 
 
-class AudioPretrainParams(PretrainParams):
+class AudioPretrainParams(ScratchParams):
     """What the stage ``pretrain`` reads for ``mae`` and ``random``."""
 
     encoder: ViTParams
@@ -185,10 +185,9 @@ class TuneParams(PretrainParams):
     settings: SerializeAsAny[Section]
     start: AudioPretrainParams
 
-    @property
-    def stage(self) -> str:
-        """Name of the stage that trains it."""
-        return "tune"
+    def phases(self) -> tuple[TrainingParams, ...]:
+        """The two steps."""
+        return self.head_step.training, self.encoder_step.training
 
 
 class UaMixTrack(TrackParams):

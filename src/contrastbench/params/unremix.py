@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SerializeAsAny, model_validator
 
 from contrastbench.params.base import Section
-from contrastbench.params.evaluation import PretrainParams
+from contrastbench.params.evaluation import ScratchParams
 from contrastbench.params.images import AugmentParams, EncoderParams, ProjectorParams
 from contrastbench.params.track import TrackParams
 from contrastbench.params.training import TrainingParams
@@ -87,7 +87,7 @@ class ContrastiveSettings(Section):
     unremix: UnReMixSettings
 
 
-class ImagePretrainParams(PretrainParams):
+class ImagePretrainParams(ScratchParams):
     """What training an image method reads."""
 
     encoder: EncoderParams

@@ -13,10 +13,34 @@ from contrastbench.params.base import Section, params_hash
 from contrastbench.params.evaluation import PretrainParams
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.params.root import Params, Track, load
+from contrastbench.params.uamix import UaMixTrack
 from contrastbench.params.unremix import Transfer, UnReMixTrack
 from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.layout import Job, Layout
 from contrastbench.registry import TUNED_FROM, WITHOUT_ENCODER, method_module
+
+SHOT_STAGES = ("few_shot", "low_shot")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A stage that judges encoders trained on one data set on another, or on the same."""
+
+    stage: str
+    track: str
+    trained: str
+    judged: str
+    protocols: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """The data set's name in rows."""
+        return self.trained if self.judged == self.trained else f"{self.trained}-to-{self.judged}"
+
+    @property
+    def rule(self) -> str:
+        """Snakemake's name of the rule."""
+        return _rule_name(self.stage, self.trained, self.judged)
 
 
 @dataclass
@@ -74,8 +98,18 @@ class Grid:
     def datasets(self) -> list[str]:
         """Every data set that the preset trains or probes on."""
         names = [name for track in self.params.tracks for name in self.track(track).datasets]
-        pairs = [pair for track in self.params.tracks for pair in self.transfers(track)]
-        return list(dict.fromkeys([*names, *(name for pair in pairs for name in (pair.train, pair.probe))]))
+        names += [
+            name for track in self.params.tracks for pair in self.transfers(track) for name in (pair.train, pair.probe)
+        ]
+        names += [name for track in self.params.tracks for name in self.audio_datasets(track)]
+        return list(dict.fromkeys(names))
+
+    def audio_datasets(self, track: str) -> list[str]:
+        """Every data set of which a track needs spectrograms."""
+        if not isinstance(self.track(track), UaMixTrack):
+            return []
+        pairs = [pair for stage in SHOT_STAGES for pair in self.judged_pairs(stage, track)]
+        return list(dict.fromkeys([*self.track(track).datasets, *(pair.judged for pair in pairs)]))
 
     def data_folder(self, job: Job) -> Path:
         """The arrays that this job trains on and is judged on."""
@@ -248,6 +282,34 @@ class Grid:
                 rows += self.transfer_attack_rows(track, dataset, seed)
         return rows
 
+    def spectrogram_state(self) -> str:
+        """What makes spectrograms stale besides the sound: the code and the front end's parameters."""
+        return f"{fingerprint('spectrograms')}-{params_hash(self.params.uamix.front_end)}"
+
+    def judged_pairs(self, stage: str, track: str) -> list[Judged]:
+        """What ``few_shot`` or ``low_shot`` judges a track's encoders on; nothing for a track without the protocol."""
+        section = self.track(track)
+        if not isinstance(section, UaMixTrack):
+            return []
+        params = section.few_shot if stage == "few_shot" else section.low_shot
+        protocols = tuple(params.protocols())
+        return [
+            Judged(stage, track, trained, judged, protocols)
+            for trained in section.datasets
+            for judged in params.datasets.get(trained, ())
+        ]
+
+    def judged_rows(self, pair: Judged, job: Job) -> list[Path]:
+        """The rows of one job that :meth:`judged_pairs` asks for; none when it was trained on other data."""
+        if job.dataset != pair.trained:
+            return []
+        return self.row_files(pair.stage, Job(job.track, pair.label, job.method, job.seed), list(pair.protocols))
+
+    def shot_rows(self, job: Job) -> list[Path]:
+        """Every few-shot and low-shot row of one job."""
+        pairs = [pair for stage in SHOT_STAGES for pair in self.judged_pairs(stage, job.track)]
+        return [row for pair in pairs for row in self.judged_rows(pair, job)]
+
     def row_files(self, stage: str, job: Job, protocols: list[str]) -> list[Path]:
         """The rows that ``stage`` leaves for ``job``."""
         folder = self.layout.rows / self.preset / stage / job.track / job.dataset / job.method
@@ -259,7 +321,7 @@ class Grid:
 
     def rows(self, track: str) -> list[Path]:
         """Every row of a track that the default target asks for."""
-        probed = [row for job in self.jobs(track) for row in self.rows_of(job)]
+        probed = [row for job in self.jobs(track) for row in (*self.rows_of(job), *self.shot_rows(job))]
         return probed + self.transfer_rows(track) + self.attack_targets(track)
 
     def tables(self, track: str) -> list[Path]:
@@ -277,7 +339,7 @@ class Grid:
     def ablation_rows(self, track: str) -> list[Path]:
         """Every row of a track's ablation."""
         jobs = self.ablation_jobs(track)
-        return [row for job in jobs for row in (*self.rows_of(job), *self.attack_rows(job))]
+        return [row for job in jobs for row in (*self.rows_of(job), *self.shot_rows(job), *self.attack_rows(job))]
 
     def ablation_tables(self, track: str) -> list[Path]:
         """The rendered tables of a track's ablation; none where the preset does not run the track."""

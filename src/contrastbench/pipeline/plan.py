@@ -80,10 +80,10 @@ def _job_tasks(grid: Grid, job: Job, root: Path) -> Iterator[Task]:
     encoder = _hash(getattr(params, "encoder", None))
     name = f"{job.track}-{job.dataset}-{job.method}-{job.seed}"
     if params is not None:
-        epochs, limit = float(params.training.epochs), params.training.max_examples
+        epochs = float(sum(phase.epochs for phase in params.phases()))
+        limit = params.phases()[0].max_examples
         seen = None if count is None else epochs * (count if limit is None else min(count, limit))
-        for stage in TRAINING_STAGES:
-            yield Task(stage, name, job.track, job.dataset, job.method, encoder, seen, epochs)
+        yield Task(grid.training_stage(job), name, job.track, job.dataset, job.method, encoder, seen, epochs)
     for stage in ("features", "probe", "few_shot", "low_shot"):
         yield Task(stage, name, job.track, job.dataset, job.method, encoder, count)
     attacks = f"{encoder}-{_hash(grid.robustness(job.track))}"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contrastbench.errors import UserError
-from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.grid import SHOT_STAGES, Grid
+from contrastbench.pipeline.layout import Job
 from contrastbench.registry import WITHOUT_ENCODER
 
 # Sections of a track that training does not read.
@@ -88,21 +89,67 @@ class _TrackSteps:
     def all(self) -> list[Step]:
         """Every step that the track has, in order."""
         found = [self.pretrain(), self.extract_features(), self.probe()]
+        if self.grid.audio_datasets(self.track):
+            found = [self.spectrograms(), found[0], self.tune(), *found[1:], *self.shots()]
         if self.grid.transfers(self.track):
             found.append(self.transfer_probe())
         if self.grid.robustness(self.track):
             found += [self.attack(), self.transfer_attack()]
         return [*found, self.tables([folder for step in found for folder in step.tracked])]
 
-    def pretrain(self) -> Step:
+    def spectrograms(self) -> Step:
+        names = self.grid.audio_datasets(self.track)
+        folders = tuple(self.layout.spectrograms(name) for name in names)
         return Step(
-            f"pretrain-{self.track}",
-            rules=("pretrain",),
-            files=tuple(path for job in self.jobs for path in self.grid.weights(job)),
-            inputs=(self._code("pretrain"), *self.data),
-            keys=training_keys(self.grid, self.track),
-            folders=self.trained,
+            f"spectrograms-{self.track}",
+            rules=("spectrograms",),
+            files=tuple(folder / "meta.json" for folder in folders),
+            inputs=(self._code("spectrograms"), *(self.layout.prepared(name) for name in names)),
+            keys=self._keys("front_end"),
+            folders=folders,
         )
+
+    def pretrain(self) -> Step:
+        return self._training("pretrain", self.data)
+
+    def tune(self) -> Step:
+        starts = [path for job in self._trained_by("tune") for path in self.grid.weights(self.grid.tuned_from(job))]
+        return self._training("tune", (*self.data, *dict.fromkeys(path.parent.parent for path in starts)))
+
+    def _training(self, stage: str, inputs: tuple[Path, ...]) -> Step:
+        files = [path for job in self._trained_by(stage) for path in self.grid.weights(job)]
+        return Step(
+            f"{stage}-{self.track}",
+            rules=(stage,),
+            files=tuple(files),
+            inputs=(self._code(stage), *inputs),
+            keys=training_keys(self.grid, self.track),
+            folders=tuple(dict.fromkeys(path.parent.parent for path in files)),
+        )
+
+    def _trained_by(self, stage: str) -> list[Job]:
+        with_encoder = [job for job in self.jobs if job.method not in WITHOUT_ENCODER]
+        return [job for job in with_encoder if self.grid.training_stage(job) == stage]
+
+    def shots(self) -> list[Step]:
+        """The steps ``few_shot`` and ``low_shot``."""
+        found = []
+        for stage in SHOT_STAGES:
+            pairs = self.grid.judged_pairs(stage, self.track)
+            rows = [row for pair in pairs for job in self.jobs for row in self.grid.judged_rows(pair, job)]
+            spectrograms = dict.fromkeys(
+                self.layout.spectrograms(name) for pair in pairs for name in (pair.trained, pair.judged)
+            )
+            step = Step(
+                f"{stage}-{self.track}",
+                rules=tuple(pair.rule for pair in pairs),
+                files=tuple(rows),
+                inputs=(self._code(stage), *spectrograms, *self.trained, *self.features),
+                keys=self._keys(stage),
+                tracked=_method_folders(rows),
+            )
+            found.append(step)
+        return found
 
     def extract_features(self) -> Step:
         return Step(

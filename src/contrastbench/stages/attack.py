@@ -30,21 +30,24 @@ from contrastbench.stages.modality import to_tensor_for
 from contrastbench.stages.probe import training_record
 
 
-def robustness_of(grid: Grid, track: str, dataset: str, data: Prepared) -> RobustnessParams:
-    """The suite's parameters; a track without a suite, or a data set without radii, is a UserError."""
-    params = grid.robustness(track)
+def suite(grid: Grid, job: Job) -> tuple[RobustnessParams, Prepared]:
+    """The suite's parameters and the data of ``job``.
+
+    UserError for a track without a suite, a data set without radii, and data that are not images.
+    """
+    params = grid.robustness(job.track)
     if params is None:
-        raise UserError(f"track {track!r} has no section `robustness`; the suite runs on swaro")
-    params.budget(dataset)
+        raise UserError(f"track {job.track!r} has no section `robustness`; the suite runs on swaro")
+    params.budget(job.dataset)
+    data = open_prepared(grid.data_folder(job))
     if data.meta.modality != "image":
-        raise UserError(f"{dataset}: the robustness suite attacks images")
-    return params
+        raise UserError(f"{job.dataset}: the robustness suite attacks images")
+    return params, data
 
 
 def attack(grid: Grid, job: Job, *, device: str = "cpu", progress: Callable[[str], None] = lambda _: None) -> None:
     """Fit, attack and judge every head of one trained method, and write its rows."""
-    data = open_prepared(grid.data_folder(job))
-    params = robustness_of(grid, job.track, job.dataset, data)
+    params, data = suite(grid, job)
     pretrain = grid.pretrain_params(job)
     if pretrain is None:
         raise UserError(f"{job.method}: a reference row without an encoder; there is nothing to attack")

@@ -56,5 +56,5 @@ def row_writer(grid: Grid, job: Job, stage: str, judged: Prepared, section: Sect
     name = judged.meta.name
     target = job if name == job.dataset else Job(job.track, f"{job.dataset}-to-{name}", job.method, job.seed)
     sections = [part for part in (grid.pretrain_params(job), section) if part is not None]
-    code = [grid.code(step, job) for step in ("pretrain", "features", stage)]
+    code = [*grid.training_code(job), *(grid.code(step, job) for step in ("features", stage))]
     return RowWriter(grid.layout, stage, target, sections, code, judged.meta.hash, device), common

@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 from torch import Generator, Tensor
 
+from contrastbench.augment.audio import augment_spectrograms
 from contrastbench.augment.images import augment_images, to_float
 from contrastbench.datasets.store import Prepared
+from contrastbench.params.audio import AudioAugmentParams
 from contrastbench.params.base import Section
 from contrastbench.params.images import AugmentParams
 
@@ -19,6 +21,8 @@ def to_tensor_for(data: Prepared) -> Callable[[Tensor], Tensor]:
 
 def augmentation_for(params: Section) -> Callable[[Tensor, Generator], Tensor]:
     """One random view of a batch, drawn from the generator; ``params`` says how, and for which modality."""
+    if isinstance(params, AudioAugmentParams):
+        return lambda spectrograms, generator: augment_spectrograms(spectrograms, params, generator)
     assert isinstance(params, AugmentParams)
     return lambda images, generator: augment_images(images, params, generator)
 

@@ -32,7 +32,8 @@ def training_record(grid: Grid, job: Job) -> tuple[str, dict]:
     A warning of the training run (collapse, a loss that never moved) becomes a failed check of the row, so
     that no table hides it.
     """
-    if grid.pretrain_params(job) is None:
+    params = grid.pretrain_params(job)
+    if params is None:
         return "cpu", {}
     record = run_record(grid.trained(job))
     return record["device"], {"failed_checks": record["warnings"]} if record["warnings"] else {}

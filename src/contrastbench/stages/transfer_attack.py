@@ -2,12 +2,11 @@
 
 import torch
 
-from contrastbench.datasets.store import open_prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.robustness import Target
 from contrastbench.evaluation.transfer import transfer_matrix
 from contrastbench.pipeline.grid import Grid
-from contrastbench.stages.attack import robustness_of
+from contrastbench.stages.attack import suite
 from contrastbench.stages.classify import load_classifier, trained_method
 from contrastbench.stages.context import RowWriter
 from contrastbench.stages.modality import to_tensor_for
@@ -19,8 +18,7 @@ def transfer_attack(grid: Grid, track: str, dataset: str, seed: int, *, device: 
     jobs = grid.attacked_jobs(track, dataset, seed)
     if not jobs:
         raise UserError(f"{track}, {dataset}, seed {seed}: no method to attack")
-    data = open_prepared(grid.data_folder(jobs[0]))
-    params = robustness_of(grid, track, dataset, data)
+    params, data = suite(grid, jobs[0])
     labels = data.y("test")
     assert labels is not None
     targets = {}

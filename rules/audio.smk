@@ -1,0 +1,87 @@
+# Sound -> spectrograms; tuning of a pretrained encoder; judgement with few labels.
+
+
+rule spectrograms:
+    input:
+        "data/prepared/{dataset}/meta.json",
+    output:
+        meta=f"data/spectrograms/{PRESET}/{{dataset}}/meta.json",
+    log:
+        f"data/logs/spectrograms/{PRESET}-{{dataset}}.log",
+    threads: 1
+    resources:
+        mem_mb=2500,
+    params:
+        state=lambda wildcards: GRID.spectrogram_state(),
+    shell:
+        f"contrastbench spectrograms {{wildcards.dataset}} --preset {PRESET} > {{log}} 2>&1"
+
+
+rule tune:
+    input:
+        lambda wildcards: GRID.data_folder(job_of(wildcards)) / "meta.json",
+        lambda wildcards: GRID.weights(GRID.tuned_from(job_of(wildcards))),
+    output:
+        model=f"{run('tune')}/model.safetensors",
+        history=f"{run('tune')}/history.csv",
+        record=f"{run('tune')}/run.json",
+    log:
+        log_of("tune"),
+    benchmark:
+        benchmark_of("tune")
+    threads: 1
+    resources:
+        mem_mb=2500,
+        gpu=1 if DEVICE == "cuda" else 0,
+    params:
+        state=lambda wildcards: GRID.state(
+            "tune", job_of(wildcards), GRID.pretrain_params(job_of(wildcards))
+        ),
+    shell:
+        "contrastbench tune {wildcards.track} {wildcards.dataset} {wildcards.method} {wildcards.seed}"
+        f" --preset {PRESET} --device {DEVICE} > {{log}} 2>&1"
+
+
+for TRACK in GRID.params.tracks:
+    for PAIR in [
+        *GRID.judged_pairs("few_shot", TRACK),
+        *GRID.judged_pairs("low_shot", TRACK),
+    ]:
+
+        rule:
+            name:
+                PAIR.rule
+            input:
+                f"data/spectrograms/{PRESET}/{PAIR.trained}/meta.json",
+                f"data/spectrograms/{PRESET}/{PAIR.judged}/meta.json",
+                f"runs/{PRESET}/features/{TRACK}/{PAIR.trained}/{{method}}/{{seed}}/features.npz",
+                lambda wildcards, pair=PAIR: GRID.weights(
+                    Job(
+                        pair.track, pair.trained, wildcards.method, int(wildcards.seed)
+                    )
+                ),
+            output:
+                [
+                    f"results/rows/{PRESET}/{PAIR.stage}/{TRACK}/{PAIR.label}/{{method}}/{protocol}/{{seed}}.json"
+                    for protocol in PAIR.protocols
+                ],
+            log:
+                f"runs/{PRESET}/logs/{PAIR.stage}/{TRACK}-{PAIR.label}-{{method}}-{{seed}}.log",
+            benchmark:
+                f"runs/{PRESET}/benchmarks/{PAIR.stage}/{TRACK}-{PAIR.label}-{{method}}-{{seed}}.tsv"
+            threads: 1
+            resources:
+                mem_mb=2500,
+                gpu=1 if DEVICE == "cuda" else 0,
+            params:
+                state=lambda wildcards, pair=PAIR: GRID.state(
+                    pair.stage,
+                    Job(
+                        pair.track, pair.trained, wildcards.method, int(wildcards.seed)
+                    ),
+                    getattr(GRID.track(pair.track), pair.stage),
+                ),
+            shell:
+                f"contrastbench {PAIR.stage.replace('_', '-')} {PAIR.trained} {PAIR.judged}"
+                " {wildcards.method} {wildcards.seed}"
+                f" --preset {PRESET} --device {DEVICE} > {{log}} 2>&1"

@@ -1,0 +1,154 @@
+"""The command line: help that reads, and for every mistake one line on stderr and exit code 2."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from contrastbench import __version__, cli
+from contrastbench.datasets import DATASETS
+from contrastbench.registry import METHODS
+
+COMMANDS = sorted(typer.main.get_command(cli.app).commands)
+
+
+@pytest.fixture
+def project(tmp_path, repository, monkeypatch) -> Path:
+    """An empty project folder with the repository's parameters."""
+    shutil.copy(repository / "params.yaml", tmp_path)
+    shutil.copytree(repository / "presets", tmp_path / "presets")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command in this process: (exit code, stdout, stderr)."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["contrastbench", *arguments])
+        monkeypatch.setenv("COLUMNS", "200")
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as exit_:
+            code = exit_.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help(run, command):
+    code, out, _ = run(*([command] if command else []), "--help")
+    assert code == 0 and "Usage: " in out
+    if command is None:
+        assert all(name in out for name in COMMANDS)
+    else:
+        says = (typer.main.get_command(cli.app).commands[command].help or "").split()
+        assert len(says) >= 4 and " ".join(says[:4]) in " ".join(out.split())
+
+
+def test_version(run):
+    assert run("--version")[:2] == (0, f"contrastbench {__version__}\n")
+
+
+def test_list_names_every_data_set_and_method(project, run):
+    code, out, _ = run("list")
+    assert code == 0
+    words = out.replace(",", " ").split()
+    assert set(DATASETS) <= set(words) and set(METHODS) <= set(words) and "pixels" in words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("prepare", "cifar01"), "unknown data set 'cifar01'; did you mean 'cifar10'?"),
+        (("fetch", "zzzzzz"), "unknown data set 'zzzzzz'; known: digits, mnist5k"),
+        (("pretrain", "unremixx", "digits", "simclr", "0"), "unknown track 'unremixx'"),
+        (("pretrain", "unremix", "digit", "simclr", "0"), "unknown data set 'digit'; did you mean 'digits'?"),
+        (("pretrain", "unremix", "digits", "simlr", "0"), "unknown method 'simlr'; did you mean 'simclr'?"),
+        (("pretrain", "unremix", "digits", "simclr", "0", "--preset", "smok"), "unknown preset 'smok'; did you mean"),
+        (("features", "unremix", "digits", "unremx", "0"), "unknown method 'unremx'; did you mean 'unremix'?"),
+        (("probe", "unremix", "digits", "simclr", "0", "--preset", "none"), "unknown preset 'none'"),
+        (("transfer-probe", "unremix", "digits", "cifar10", "simclr", "0"), "transfer digits to cifar10"),
+        (
+            ("pretrain", "unremix", "digits", "simclr", "0", "--device", "tpu"),
+            "--device tpu: must be auto, cpu",
+        ),
+        (
+            ("pretrain", "unremix", "digits", "simclr", "0"),
+            "digits/meta.json: no such file; run `contrastbench",
+        ),
+        (("probe", "unremix", "mnist5k", "simclr", "0"), "no such file"),
+        (("fetch", "cifar10", "--mirror", "none"), "mirror none: no such folder"),
+    ],
+)
+def test_a_mistake_is_one_line_and_code_2(project, run, arguments, expected):
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert expected in err and err.startswith("contrastbench: ")
+    assert err.count("\n") == 1 and "Traceback" not in err + out
+    written = {path.name for path in project.rglob("*") if path.is_file()} - {"params.yaml"}
+    assert all(name.endswith(".yaml") for name in written), f"left behind: {written}"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("nonsense",), ("pretrain",), ("pretrain", "unremix", "digits", "simclr", "one"), ("list", "--bad")]
+)
+def test_a_wrong_call_is_code_2_without_traceback(run, arguments):
+    code, out, err = run(*arguments)
+    assert code == 2 and "Usage:" in err and "Traceback" not in err + out
+
+
+def test_a_reference_row_cannot_be_trained(project, run):
+    code, _, err = run("pretrain", "unremix", "digits", "pixels", "0")
+    assert code == 2 and "nothing to train" in err and "Traceback" not in err
+
+
+def test_a_negative_seed_is_refused(project, run):
+    code, _, err = run("pretrain", "unremix", "digits", "simclr", "--", "-1")
+    assert code == 2 and "seed -1: must be 0 or more" in err
+
+
+def test_a_mistake_in_the_parameters_is_one_line(project, run):
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(text.replace("validation_fraction: 0.1", "validation_fraction: 7"))
+    code, _, err = run("prepare", "digits")
+    assert code == 2 and err.startswith("contrastbench: params.yaml: data.validation_fraction = 7: input should be")
+    (project / "params.yaml").unlink()
+    code, _, err = run("prepare", "digits")
+    assert (code, err) == (2, "contrastbench: params.yaml: no such parameter file\n")
+
+
+@pytest.mark.parametrize("blocked", ["data", "data/prepared"])
+def test_an_unwritable_folder_is_one_line(project, run, blocked):
+    """A file stands where the folder must go, which no user, not even root, can write through."""
+    (project / blocked).parent.mkdir(exist_ok=True)
+    (project / blocked).write_text("")
+    code, _, err = run("prepare", "digits")
+    assert code == 2 and "prepared/digits: cannot be written: " in err and err.count("\n") == 1
+
+
+def test_prepare_says_what_it_wrote(project, run):
+    code, out, err = run("prepare", "digits")
+    assert (code, err) == (0, "")
+    assert out.startswith("data/prepared/digits: train 1,258, ") and "data hash" in out
+
+
+def test_a_real_process_behaves_alike(project, repository):
+    """As installed: one line, code 2, and one thread unless told otherwise."""
+    environment = os.environ | {"PYTHONPATH": str(repository / "src")}
+    environment.pop("OMP_NUM_THREADS", None)
+    script = "from contrastbench.cli import main; main()"
+    ended = subprocess.run(
+        [sys.executable, "-c", script, "prepare", "cifar01"],
+        capture_output=True, text=True, env=environment, cwd=project,
+    )  # fmt: skip
+    expected = "contrastbench: unknown data set 'cifar01'; did you mean 'cifar10'?\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", expected)

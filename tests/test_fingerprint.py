@@ -1,0 +1,117 @@
+"""Code fingerprints on a copy of the package: meaning counts, comments, docstrings and layout do not."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from contrastbench.pipeline import fingerprint as module
+from contrastbench.pipeline.fingerprint import closure
+
+SIMCLR, HCL = "contrastbench.methods.simclr", "contrastbench.methods.hcl"
+
+
+class Copy:
+    """A copy of the package whose files a test may edit."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        path = self.root / name
+        text = path.read_text(encoding="utf-8")
+        assert text.count(old) >= 1, f"{name} no longer holds {old!r}"
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    def append(self, name: str, text: str) -> None:
+        with (self.root / name).open("a", encoding="utf-8") as file:
+            file.write(text)
+
+    def of(self, stage: str, *looked_up: str) -> str:
+        """The fingerprint as a fresh process would compute it."""
+        for function in vars(module).values():
+            if hasattr(function, "cache_clear"):
+                function.cache_clear()
+        return module.fingerprint(stage, *looked_up)
+
+
+@pytest.fixture
+def copy(tmp_path, monkeypatch):
+    shutil.copytree(module.ROOT, tmp_path / "contrastbench", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(module, "ROOT", tmp_path / "contrastbench")
+    package = Copy(tmp_path / "contrastbench")
+    yield package
+    monkeypatch.undo()
+    package.of("pretrain")  # leaves no cached reading of the copy behind
+
+
+def test_a_copy_has_the_same_fingerprint(copy, monkeypatch):
+    copied = copy.of("pretrain", SIMCLR)
+    monkeypatch.undo()
+    assert copy.of("pretrain", SIMCLR) == copied
+
+
+def test_comments_docstrings_and_layout_do_not_count(copy):
+    before = copy.of("pretrain", SIMCLR)
+    copy.append("objectives/contrastive.py", "\n\n# a comment at the end\n")
+    copy.edit("objectives/contrastive.py", '"""NT-Xent of SimCLR', '"""The loss of SimCLR')
+    copy.edit("objectives/contrastive.py", '"""Contrastive losses', '"""Some losses')
+    copy.edit("methods/simclr.py", '"""Two views, NT-Xent."""', '"""Two views.\n\n    And more words.\n    """')
+    copy.edit("objectives/contrastive.py", "import math\n", "import math  # a remark\n\n")
+    copy.edit("training/loop.py", "method.train()\n", "method.train( )\n")
+    assert copy.of("pretrain", SIMCLR) == before
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("objectives/contrastive.py", "softplus(log_negatives - positive)", "softplus(positive - log_negatives)"),
+        ("training/loop.py", "method.after_backward(step)", "pass"),
+        ("methods/simclr.py", "nt_xent(first, second", "nt_xent(second, first"),
+        ("models/encoders.py", "PUBLISHED_WIDTH = 64", "PUBLISHED_WIDTH = 32"),
+        ("torch_compat.py", "import torch\n", "import torch\n\ntorch.set_num_threads(2)\n"),
+    ],
+)
+def test_a_change_of_meaning_counts(copy, file, old, new):
+    before = copy.of("pretrain", SIMCLR)
+    copy.edit(file, old, new)
+    assert copy.of("pretrain", SIMCLR) != before
+
+
+def test_another_methods_file_does_not_count(copy):
+    simclr, hcl = copy.of("pretrain", SIMCLR), copy.of("pretrain", HCL)
+    assert simclr != hcl
+    copy.append("methods/hcl.py", "\nX = 1\n")
+    assert copy.of("pretrain", SIMCLR) == simclr and copy.of("pretrain", HCL) != hcl
+
+
+def test_what_a_stage_does_not_import_does_not_count(copy):
+    before = {stage: copy.of(stage) for stage in ("prepare", "pretrain", "probe")}
+    copy.append("evaluation/knn.py", "\nX = 1\n")
+    copy.append("reporting/render.py", "\nX = 1\n")
+    after = {stage: copy.of(stage) for stage in before}
+    assert after["prepare"] == before["prepare"] and after["pretrain"] == before["pretrain"]
+    assert after["probe"] != before["probe"]
+
+
+@pytest.mark.parametrize("file", ["params/unremix.py", "errors.py", "registry.py", "cli/train.py", "pipeline/grid.py"])
+def test_declarations_and_the_pipeline_itself_do_not_count(copy, file):
+    """Their effect shows in resolved parameters and paths, which are tracked as such."""
+    before = copy.of("pretrain", SIMCLR)
+    copy.append(file, "\nX = 1\n")
+    assert copy.of("pretrain", SIMCLR) == before
+
+
+def test_an_import_inside_a_function_counts(copy):
+    before = copy.of("prepare", "contrastbench.datasets.digits")
+    copy.edit("datasets/digits.py", "    from sklearn", "    import contrastbench.evaluation.knn\n    from sklearn")
+    changed = copy.of("prepare", "contrastbench.datasets.digits")
+    copy.append("evaluation/knn.py", "\nX = 1\n")
+    assert len({before, changed, copy.of("prepare", "contrastbench.datasets.digits")}) == 3
+
+
+def test_the_closure_follows_imports():
+    found = closure("contrastbench.stages.pretrain")
+    assert {"contrastbench.training.loop", "contrastbench.augment.images", "contrastbench.torch_compat"} <= found
+    assert not any(name.startswith(("contrastbench.params", "contrastbench.attacks")) for name in found)
+    assert "contrastbench.methods.simclr" not in found

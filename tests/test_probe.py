@@ -1,0 +1,208 @@
+"""Frozen-feature protocols: equal to plain scikit-learn and to slow loops, chosen without the test split."""
+
+import inspect
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from contrastbench.datasets.store import open_prepared
+from contrastbench.errors import UserError
+from contrastbench.evaluation.intervals import wilson
+from contrastbench.evaluation.knn import knn_predict
+from contrastbench.evaluation.labelled import Labelled
+from contrastbench.evaluation.linear_probe import draw_per_class, fit_linear, linear_probe, low_label_probe
+from contrastbench.params.data import DataParams
+from contrastbench.params.evaluation import ProbeParams
+from contrastbench.pipeline.layout import Job, Layout
+from contrastbench.reporting.rows import parse_row, unpack_correct
+from contrastbench.stages.cache import read_features, write_features
+from contrastbench.stages.context import RowWriter
+from contrastbench.stages.prepare import prepare
+from contrastbench.stages.probe import judge, labelled
+
+GRID = (0.001, 0.01, 0.1, 1.0, 10.0)
+CLASSES = 4
+
+
+def blobs(count: int, seed: int, spread: float = 1.5) -> Labelled:
+    """Overlapping clusters whose dimensions have very different scales and offsets."""
+    centres = np.random.default_rng(99).normal(size=(CLASSES, 12))
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % CLASSES
+    features = centres[labels] + spread * rng.normal(size=(count, 12))
+    return Labelled((features * np.logspace(-2, 2, 12) + 5).astype(np.float32), labels)
+
+
+TRAIN, VALIDATION, TEST = blobs(200, 0), blobs(80, 1), blobs(120, 2)
+
+
+def plain_predictions(strength: float, queries: np.ndarray) -> np.ndarray:
+    scaler = StandardScaler().fit(TRAIN.features)
+    model = LogisticRegression(C=strength, max_iter=5000, tol=1e-8)
+    model.fit(scaler.transform(TRAIN.features), TRAIN.labels)
+    return model.predict(scaler.transform(queries))
+
+
+def test_the_linear_probe_is_plain_logistic_regression_with_c_from_validation():
+    scores = [np.mean(plain_predictions(c, VALIDATION.features) == VALIDATION.labels) for c in GRID]
+    expected = GRID[int(np.argmax(scores))]  # the first of equals is the strongest regularisation
+    result = linear_probe(TRAIN, VALIDATION, TEST, GRID, seed=0)
+    assert len(set(scores)) > 1, "all candidates alike: this data could not tell a wrong choice"
+    assert result.strength == expected and result.validation_accuracy == pytest.approx(max(scores))
+    verdict = plain_predictions(expected, TEST.features) == TEST.labels
+    assert (result.correct == verdict).mean() > 0.99
+
+
+def test_the_choice_does_not_see_the_test_split():
+    shuffled = Labelled(TEST.features, np.random.default_rng(0).permutation(TEST.labels))
+    honest, blind = (linear_probe(TRAIN, VALIDATION, test, GRID, seed=0) for test in (TEST, shuffled))
+    assert (honest.strength, honest.validation_accuracy) == (blind.strength, blind.validation_accuracy)
+    assert blind.correct.mean() < 0.5 < honest.correct.mean()
+    assert "test" not in inspect.signature(fit_linear).parameters
+
+
+def test_the_choice_does_see_the_validation_split():
+    """With validation labels that the training labels contradict, the weakest fit is the best."""
+    wrong = Labelled(VALIDATION.features, (VALIDATION.labels + 1) % CLASSES)
+    assert linear_probe(TRAIN, VALIDATION, TEST, GRID, 0).strength != linear_probe(TRAIN, wrong, TEST, GRID, 0).strength
+
+
+def test_ties_go_to_the_stronger_regularisation_whatever_the_order_of_the_grid():
+    apart = Labelled(np.repeat(np.eye(CLASSES, dtype=np.float32) * 100, 10, axis=0), np.repeat(np.arange(CLASSES), 10))
+    assert linear_probe(apart, apart, apart, (10.0, 0.1, 1.0), 0).strength == 0.1
+
+
+def test_a_scaled_and_shifted_representation_is_judged_alike():
+    def moved(split: Labelled) -> Labelled:
+        return Labelled(split.features * 7 - 3, split.labels)
+
+    plain = linear_probe(TRAIN, VALIDATION, TEST, GRID, 0)
+    other = linear_probe(*(moved(split) for split in (TRAIN, VALIDATION, TEST)), GRID, 0)
+    assert plain.strength == other.strength and (plain.correct == other.correct).mean() > 0.98
+
+
+def naive_knn(query: np.ndarray, k: int, temperature: float) -> int:
+    similarity = [float(query @ x / np.linalg.norm(query) / np.linalg.norm(x)) for x in TRAIN.features.astype(float)]
+    votes = np.zeros(CLASSES)
+    for i in sorted(range(len(similarity)), key=lambda i: -similarity[i])[:k]:
+        votes[TRAIN.labels[i]] += np.exp(similarity[i] / temperature)
+    return int(votes.argmax())
+
+
+@pytest.mark.parametrize(("k", "temperature"), [(1, 0.1), (7, 0.05), (50, 0.5), (200, 0.1)])
+def test_knn_equals_a_loop(k, temperature):
+    ours = knn_predict(TRAIN, TEST.features, neighbours=k, temperature=temperature)
+    naive = [naive_knn(query, k, temperature) for query in TEST.features.astype(float)]
+    assert (ours == naive).mean() > 0.99  # a tie may fall the other way in float32
+
+
+def test_knn_at_the_ends_of_the_temperature():
+    """Near zero the nearest decides alone, and nothing vanishes or overflows; at infinity all votes weigh alike."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    def plain(k: int) -> np.ndarray:
+        model = KNeighborsClassifier(k, metric="cosine", algorithm="brute").fit(TRAIN.features, TRAIN.labels)
+        return model.predict(TEST.features)
+
+    cold = knn_predict(TRAIN, TEST.features, neighbours=50, temperature=1e-7)
+    np.testing.assert_array_equal(cold, plain(1))
+    hot = knn_predict(TRAIN, TEST.features, neighbours=51, temperature=1e7)
+    assert (hot == plain(51)).mean() > 0.95  # even votes may fall either way
+    assert (hot != cold).any()
+
+
+def test_knn_with_more_neighbours_than_examples_takes_all():
+    few = Labelled(TRAIN.features[:8], TRAIN.labels[:8])
+    assert len(knn_predict(few, TEST.features, neighbours=200, temperature=0.1)) == len(TEST.labels)
+
+
+def test_low_label_draws_hang_on_seed_shots_and_draw_alone():
+    """All methods of one seed see the same labels: other features, same positions."""
+
+    def drawn(seed: int, shots: int, draw: int) -> list[int]:
+        return draw_per_class(TRAIN.labels, shots, np.random.default_rng([seed, shots, draw])).tolist()
+
+    assert drawn(0, 5, 0) == drawn(0, 5, 0)
+    assert len({tuple(drawn(seed, 5, draw)) for seed in range(3) for draw in range(3)}) == 9
+    chosen = drawn(0, 5, 0)
+    assert len(set(chosen)) == 20 and np.bincount(TRAIN.labels[chosen]).tolist() == [5] * CLASSES
+
+
+def test_low_label_probe_equals_probes_on_its_draws():
+    results = low_label_probe(TRAIN, VALIDATION, TEST, GRID, shots=5, draws=3, seed=4)
+    assert len(results) == 3
+    for draw, result in enumerate(results):
+        chosen = draw_per_class(TRAIN.labels, 5, np.random.default_rng([4, 5, draw]))
+        few = Labelled(TRAIN.features[chosen], TRAIN.labels[chosen])
+        expected = linear_probe(few, VALIDATION, TEST, GRID, 4)
+        np.testing.assert_array_equal(result.correct, expected.correct)
+        assert result.strength == expected.strength
+    full = linear_probe(TRAIN, VALIDATION, TEST, GRID, 4)
+    assert np.mean([r.correct.mean() for r in results]) < full.correct.mean()
+
+
+def test_more_labels_than_there_are_is_one_line():
+    with pytest.raises(UserError, match="900 labels per class asked for, class 0 has 50"):
+        draw_per_class(TRAIN.labels, 900, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 10), (3, 10), (10, 10), (812, 1000)])
+def test_wilson_interval_solves_its_equation(hits, n):
+    """The bounds p are where |hits/n - p| = z sqrt(p (1 - p) / n)."""
+    z = norm.ppf(0.975)
+    for p in wilson(hits, n):
+        assert (hits / n - p) ** 2 == pytest.approx(z**2 * p * (1 - p) / n, abs=1e-9)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_judge_writes_a_row_for_every_protocol(project):
+    params = ProbeParams(l2_grid=GRID, low_label_shots=(2, 5), low_label_draws=3, knn_neighbours=5, knn_temperature=0.1)
+    job = Job("unremix", "toy", "simclr", 7)
+    rows = RowWriter(Layout("smoke"), "probe", job, [params], ["code"], "data", "cpu")
+    judge(rows, params, {"train": TRAIN, "validation": VALIDATION, "test": TEST}, {"failed_checks": ["collapsed"]})
+    folder = project / "results/rows/smoke/probe/unremix/toy/simclr"
+    written = {path.parent.name: parse_row(path.read_text(), str(path)) for path in folder.glob("*/7.json")}
+    assert set(written) == {"linear", "low-label-2", "low-label-5", "knn"}
+    expected = linear_probe(TRAIN, VALIDATION, TEST, GRID, 7)
+    linear = written["linear"]
+    assert linear.value == pytest.approx(expected.correct.mean()) and linear.n == len(TEST.labels)
+    np.testing.assert_array_equal(unpack_correct(linear.correct, linear.n), expected.correct)
+    assert linear.detail == {"failed_checks": ["collapsed"], "C": expected.strength,
+                             "validation_accuracy": expected.validation_accuracy}  # fmt: skip
+    assert linear.interval == pytest.approx(wilson(int(expected.correct.sum()), 120))
+    low = written["low-label-5"]
+    assert len(low.detail["draws"]) == 3 and low.value == pytest.approx(np.mean(low.detail["draws"]))
+
+
+def test_features_must_fit_their_labels(project):
+    prepare("digits", project / "raw", project / "digits", DataParams(validation_fraction=0.1))
+    data = open_prepared(project / "digits")
+    with pytest.raises(UserError, match="test: 3 features for 400 labels; extract them again"):
+        labelled({"test": np.zeros((3, 2))}, data, "test")
+
+
+def test_features_that_are_no_numbers_are_never_judged(project):
+    with pytest.raises(UserError, match="the test features are not finite; the training run has diverged"):
+        write_features(project, {"train": np.zeros((2, 2)), "test": np.array([[0, np.nan]])})
+    assert list(project.iterdir()) == []
+    with pytest.raises(UserError, match=r"features.npz: no such file; run the stage features first"):
+        read_features(project)
+
+
+def test_a_row_is_json_that_reads_back(project):
+    job = Job("unremix", "toy", "simclr", 0)
+    rows = RowWriter(Layout("smoke"), "probe", job, [DataParams(validation_fraction=0.1)], ["code"], "data", "cpu")
+    rows.accuracy("linear", np.array([True, False, True]))
+    (path,) = project.glob("results/rows/**/0.json")
+    keys = set(json.loads(path.read_text()))
+    assert keys >= {"schema", "track", "method", "dataset", "protocol", "metric", "seed", "value", "n", "preset",
+                    "params_hash", "data_hash", "code_hash", "device", "wall_s", "peak_mb"}  # fmt: skip
