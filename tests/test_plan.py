@@ -33,6 +33,12 @@ def test_time_beyond_the_start_grows_with_the_work():
     assert found is not None and found.seconds == pytest.approx(START_S + 10 * 4)
 
 
+def test_a_tiny_job_says_nothing_of_a_large_one_where_a_larger_is_known():
+    tiny, large = measured(8, work=10.0, dataset="digits"), measured(25, work=800.0, dataset="cifar10")
+    found = estimate(TASK, [tiny, large])
+    assert found is not None and found.seconds == pytest.approx(START_S + 23 / 0.8)
+
+
 def test_without_prepared_data_only_the_same_data_set_counts_by_epochs():
     unprepared = Task(**{**TASK.__dict__, "work": None, "epochs": 30})
     found = estimate(unprepared, [measured(12)])
