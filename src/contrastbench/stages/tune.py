@@ -1,5 +1,6 @@
 """Stage ``tune``: progressive retraining of a masked autoencoder's encoder (uaMix-MAE, Fig-A), in two steps."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def tune(
     checkpoints = layout.run("checkpoints", job)
 
     whole = TrainingLog()
-    steps: tuple[HeadStepParams, EncoderStepParams] = (params.head_step, params.encoder_step)
+    steps: Sequence[HeadStepParams | EncoderStepParams] = (params.head_step, params.encoder_step)
     for number, step in enumerate(steps, start=1):
         method.begin(step)
         finished = checkpoints / f"tune-{number}-finished.pt"
