@@ -1,6 +1,5 @@
 """Stage ``tune``: progressive retraining of a masked autoencoder's encoder (uaMix-MAE, Fig-A), in two steps."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
