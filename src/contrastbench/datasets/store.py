@@ -194,7 +194,8 @@ def _array_path(folder: Path, split: str, name: str) -> Path:
 
 
 def _again(folder: Path) -> str:
-    return f"run `contrastbench prepare {folder.name}`"
+    made_by = "spectrograms" if "spectrograms" in folder.parts else "prepare"
+    return f"run `contrastbench {made_by} {folder.name}`"
 
 
 def carve_validation(train: Split, fraction: float) -> tuple[Split, Split]:
