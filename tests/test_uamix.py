@@ -1,5 +1,6 @@
 """The uaMix-MAE track: methods and stages on small spectrograms, freezing, rates, resume, presets."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +59,9 @@ def changed(section, changes):
     return section.model_copy(update=values)
 
 
-@pytest.fixture
-def data_folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("notes")
     draw = np.random.default_rng(0)
     adapter = Adapter("notes", "audio", ("low", "high"), "none", "test", "test", read=lambda *_: {})
     splits = {}
@@ -68,8 +70,8 @@ def data_folder(tmp_path: Path) -> Path:
         x = draw.normal(size=(count, FRAMES, MELS)).astype(np.float16)
         x[y == 1, :, :8] += 2
         splits[split] = Split(x, y)
-    write_prepared(tmp_path / "data", adapter, splits, "test")
-    return tmp_path / "data"
+    write_prepared(folder / "data", adapter, splits, "test")
+    return folder / "data"
 
 
 def built(track: UaMixTrack, label: str, seed: int = 0):
@@ -277,37 +279,47 @@ def run_both(track, data_folder, label="uamix-mae"):
     return layout.run("tune", job)
 
 
-@pytest.mark.parametrize(
-    "kill_at", [3, 6, 10]
-)  # in step 1, between the steps, in step 2; each has 6 updates, a checkpoint every 2
-def test_killed_tuning_continues_bit_identical(track, data_folder, tmp_path, monkeypatch, kill_at):
-    monkeypatch.chdir(tmp_path)
-    whole = load_file(run_both(track, data_folder) / "model.safetensors")
-    history = (tmp_path / "runs/test/tune/uamix/notes/uamix-mae/0/history.csv").read_text()
-    (tmp_path / "runs/test/tune/uamix/notes/uamix-mae/0/model.safetensors").unlink()
+TUNED = Path("runs/test/tune/uamix/notes/uamix-mae/0")
 
+
+@pytest.fixture(scope="module")
+def uninterrupted(track, data_folder, tmp_path_factory) -> Path:
+    """A working folder with the autoencoder and a tuning run that was never killed."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run_both(track, data_folder)
+    return folder
+
+
+# Each step has 6 updates and a checkpoint every second: killed in step 1, between the steps, in step 2.
+@pytest.mark.parametrize("kill_at", [3, 6, 10])
+def test_killed_tuning_continues_bit_identical(track, data_folder, uninterrupted, tmp_path, monkeypatch, kill_at):
+    whole = load_file(uninterrupted / TUNED / "model.safetensors")
+    history = (uninterrupted / TUNED / "history.csv").read_text()
+    shutil.copytree(uninterrupted / "runs/test/pretrain", tmp_path / "runs/test/pretrain")
+    monkeypatch.chdir(tmp_path)
     original, calls = UaMixMAE.training_step, []
 
     def killed(self, batch, step):
         calls.append(step.number)
-        if len(calls) == kill_at + 1:
+        if len(calls) == kill_at + 1:  # only once: the resumed run makes the counter pass it
             raise Killed
         return original(self, batch, step)
 
     monkeypatch.setattr(UaMixMAE, "training_step", killed)
     with pytest.raises(Killed):
         run_both(track, data_folder)
-    assert not (tmp_path / "runs/test/tune/uamix/notes/uamix-mae/0/model.safetensors").is_file()
+    assert not TUNED.exists()
     calls_before = len(calls)
-    kill_at = 10**6
     folder = run_both(track, data_folder)
     resumed = load_file(folder / "model.safetensors")
     assert resumed.keys() == whole.keys()
     for name, tensor in whole.items():
         assert torch.equal(resumed[name], tensor), name
     assert (folder / "history.csv").read_text() == history
-    if calls_before > 2:
-        assert len(calls) - calls_before < 12  # what was checkpointed was not trained again
+    # What was checkpointed is not trained again: at most the update since the checkpoint.
+    assert len(calls) - calls_before == 12 - kill_at + kill_at % 2
     assert not list((tmp_path / "runs/test/checkpoints").rglob("*.pt"))
 
 
