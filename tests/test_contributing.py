@@ -110,14 +110,14 @@ def test_the_rows_are_there_and_sane(finished):
         assert row.data_hash == data_hash
         assert unpack_correct(row.correct, row.n).mean() == pytest.approx(row.value)
     value = {row.protocol: row.value for row in rows}
-    assert value["linear"] >= 0.9 and value["knn"] >= 0.9  # 1.0 and 1.0 with every one of the seeds 0 to 4
+    assert value["linear"] >= 0.9 and value["knn"] >= 0.9  # 1.0 and 1.0 with each of the seeds 0 to 3
 
 
 def test_training_has_lowered_the_loss(finished):
     history = finished.folder / "runs" / PRESET / "pretrain" / TRACK / DATASET / METHOD / "0" / "history.csv"
     header, *entries = history.read_text().splitlines()
     losses = [float(line.split(",")[header.split(",").index("loss")]) for line in entries]
-    assert len(losses) >= 1 and losses[-1] < -1.0  # 0 for embeddings in one point
+    assert len(losses) == 10 and losses[-1] < losses[0] - 0.3  # 0.6 to 0.8 with the seeds 0 to 2
 
 
 def test_the_methods_own_test_and_the_linter_pass(project):
