@@ -129,6 +129,7 @@ def test_the_methods_own_test_and_the_linter_pass(project):
 
 
 def test_snakemake_runs_what_is_missing_and_sees_other_pictures(finished):
+    assert "pretrain" in finished.run("contrastbench", "plan", "--preset", PRESET)
     mine = ("--config", f"preset={PRESET}")
     stale = finished.stale_jobs(*mine)
     assert stale["prepare"] == 0 and stale["pretrain"] == 2 and stale["features"] == 3 and stale["probe_unremix"] == 3
