@@ -40,7 +40,8 @@ def apply_blocks(folder: Path) -> list[str]:
             continue
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         (position,) = [number for number, line in enumerate(lines) if line.strip() == anchor]
-        lines.insert(position + (side == "below"), block)
+        blank = "\n\n" if block.startswith("class ") else ""  # two empty lines around a class, as everywhere
+        lines.insert(position + (side == "below"), block + blank)
         path.write_text("".join(lines), encoding="utf-8")
     return new
 
