@@ -341,8 +341,8 @@ class Grid:
         return self.layout.metrics / f"{track}.json"
 
     def targets(self) -> list[Path]:
-        """Every track's tables, and with them their rows."""
-        return [path for track in self.params.tracks for path in self.tables(track)]
+        """Every track's rows and tables. A finished table alone would hide that rows of it are missing."""
+        return [path for track in self.params.tracks for path in (*self.rows(track), *self.tables(track))]
 
     def ablation_rows(self, track: str) -> list[Path]:
         """Every row of a track's ablation."""
