@@ -18,6 +18,7 @@ $(VENV)/installed: pyproject.toml
 
 reproduce: install
 	snakemake --cores all
+	contrastbench tables
 	contrastbench check-results --reproduced
 
 test: install

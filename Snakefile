@@ -49,6 +49,7 @@ def benchmark_of(stage):
 rule all:
     input:
         GRID.targets(),
+        GRID.report(),
 
 
 rule unremix_ablation:

@@ -74,6 +74,9 @@ for TRACK in GRID.params.tracks:
                 mem_mb=2500,
                 gpu=1 if DEVICE == "cuda" else 0,
             params:
+                # Not in `shell`, whose text is formatted when the job runs: by then the loop is over.
+                command=PAIR.stage.replace("_", "-"),
+                target=f"{PAIR.trained} {PAIR.judged}",
                 state=lambda wildcards, pair=PAIR: GRID.state(
                     pair.stage,
                     Job(
@@ -82,6 +85,5 @@ for TRACK in GRID.params.tracks:
                     getattr(GRID.track(pair.track), pair.stage),
                 ),
             shell:
-                f"contrastbench {PAIR.stage.replace('_', '-')} {PAIR.trained} {PAIR.judged}"
-                " {wildcards.method} {wildcards.seed}"
+                "contrastbench {params.command} {params.target} {wildcards.method} {wildcards.seed}"
                 f" --preset {PRESET} --device {DEVICE} > {{log}} 2>&1"

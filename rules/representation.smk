@@ -98,12 +98,13 @@ for TRACK in GRID.params.tracks:
                 mem_mb=2500,
                 gpu=1 if DEVICE == "cuda" else 0,
             params:
+                # Not in `shell`, whose text is formatted when the job runs: by then the loop is over.
+                target=f"{TRACK} {PAIR.train} {PAIR.probe}",
                 state=lambda wildcards, track=TRACK, pair=PAIR: GRID.state(
                     "transfer_probe",
                     Job(track, pair.train, wildcards.method, int(wildcards.seed)),
                     GRID.track(track).probe,
                 ),
             shell:
-                f"contrastbench transfer-probe {TRACK} {PAIR.train} {PAIR.probe}"
-                " {wildcards.method} {wildcards.seed}"
+                "contrastbench transfer-probe {params.target} {wildcards.method} {wildcards.seed}"
                 f" --preset {PRESET} --device {DEVICE} > {{log}} 2>&1"

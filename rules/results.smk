@@ -14,9 +14,12 @@ for TRACK in GRID.params.tracks:
         log:
             f"runs/{PRESET}/logs/tables/{TRACK}.log",
         params:
+            # Not in `shell`, whose text is formatted when the job runs: by then the loop is over.
+            track=TRACK,
             state=GRID.tables_state(TRACK),
         shell:
-            f"contrastbench tables --preset {PRESET} --track {TRACK} > {{log}} 2>&1"
+            "contrastbench tables --track {params.track}"
+            f" --preset {PRESET} > {{log}} 2>&1"
 
     rule:
         name:
@@ -28,6 +31,21 @@ for TRACK in GRID.params.tracks:
         log:
             f"runs/{PRESET}/logs/tables/{TRACK}-ablation.log",
         params:
+            track=TRACK,
             state=GRID.tables_state(TRACK),
         shell:
-            f"contrastbench tables --preset {PRESET} --track {TRACK} --ablation > {{log}} 2>&1"
+            "contrastbench tables --track {params.track} --ablation"
+            f" --preset {PRESET} > {{log}} 2>&1"
+
+
+rule report:
+    input:
+        GRID.targets(),
+    output:
+        GRID.report(),
+    log:
+        f"runs/{PRESET}/logs/report.log",
+    params:
+        state=GRID.report_state(),
+    shell:
+        f"contrastbench report --preset {PRESET} > {{log}} 2>&1"

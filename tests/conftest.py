@@ -16,7 +16,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """A folder of real archives (see docs/data.md); tests marked ``realdata`` skip where there is none."""
+    """A folder of real archives (see data/README.md); tests marked ``realdata`` skip where there is none."""
     folder = Path(os.environ.get("CONTRASTBENCH_REAL_DATA", REPOSITORY.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}")

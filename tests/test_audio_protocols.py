@@ -1,5 +1,6 @@
 """The stages ``few_shot`` and ``low_shot`` on the reference row ``pixels``, from spectrograms to rows."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -52,6 +53,7 @@ def spectrogram_split(clips_per_class: int, segments: int, seed: int, **columns:
 @pytest.fixture
 def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
     monkeypatch.chdir(tmp_path)
+    shutil.copy(Path(__file__).parents[1] / "params.yaml", tmp_path)
     grid = Grid(root=tmp_path)
     names = ("train", "validation", "test")
     own = {name: spectrogram_split(8, 1, seed) for seed, name in enumerate(names, start=1)}
@@ -62,7 +64,7 @@ def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
     for name, splits in (("trained", own), ("other", other)):
         facts = about(name, classes=tuple("abcdef"))
         write_prepared(grid.layout.spectrograms(name), facts, splits, "as made")
-    features(grid.layout, JOB, None, grid.data_folder(JOB))
+    features(grid, JOB)
     return grid
 
 
@@ -99,7 +101,7 @@ def test_few_shot_on_another_data_set_uses_its_novel_classes(grid: Grid) -> None
 
 def test_novel_classes_must_be_unheard(grid: Grid) -> None:
     trained = Job("uamix", "other", "pixels", 3)
-    features(grid.layout, trained, None, grid.data_folder(trained))
+    features(grid, trained)
     with pytest.raises(UserError, match="novel classes, which this encoder was trained on"):
         few_shot(grid, trained, "other", FEW)
 

@@ -102,7 +102,7 @@ def test_causes_and_summary_name_parameters_and_code(history):
     lines = summary(comparison)
     assert lines[0].startswith("6 cells: 1 better, 1 worse, 1 new, 3 same")
     assert lines[1] == "params: unremix.training.epochs 15 to 20"
-    assert lines[2] == "code: of rows from stage probe (3 of 15 rows)"
+    assert lines[2] == "code: changed behind 3 of 15 rows of stage probe"
 
 
 def test_only_changed_cells_unless_all(history):

@@ -145,3 +145,19 @@ def test_mochi_equals_a_loop_over_its_own_draws():
         logits.append(float(z[i] @ functional.normalize(mixed, dim=0)) / 0.5)
         total += math.log(sum(map(math.exp, logits))) - float(z[i] @ z[(i + 6) % 12]) / 0.5
     assert loss.item() == pytest.approx(total / 12, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda a, b: nt_xent(a, b, temperature=0.1),
+        lambda a, b: hcl(a, b, temperature=0.1, tau_plus=0.1, beta=1.0),
+    ],
+)
+def test_losses_are_computed_in_float32_inside_autocast(loss):
+    """bf16 keeps 8 bits: a Gram matrix in it moves the loss by more than float32's rounding."""
+    z1, z2 = (z.float() for z in pair(32, 64))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (z1 @ z2.T).dtype == torch.bfloat16
+        inside = loss(z1, z2)
+    assert inside.dtype == torch.float32 and inside.item() == loss(z1, z2).item()

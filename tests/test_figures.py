@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from audio_sets import about
 from PIL import Image
 from safetensors.torch import save_file
@@ -19,6 +20,7 @@ from contrastbench.cli import app
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.store import FrontEnd, open_prepared, write_prepared
 from contrastbench.errors import UserError
+from contrastbench.params.base import read_yaml
 from contrastbench.params.data import DataParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
@@ -104,18 +106,24 @@ def test_a_perturbation_of_eps_is_white_and_the_verdict_is_coloured(tmp_path, sh
 
 
 @pytest.fixture(scope="module")
-def grid(repository: Path) -> Grid:
-    return Grid("smoke", repository)
+def grid(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Grid:
+    """The smoke preset's networks and sizes with methods that the tests choose, as a preset of its own."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copy(repository / "params.yaml", folder)
+    shutil.copytree(repository / "presets", folder / "presets")
+    smoke = read_yaml(repository / "presets/smoke.yaml")
+    smoke["swaro"] |= {"methods": ["pixels", "swav", "supervised", "swaro"], "seeds": [0]}
+    smoke["uamix"] |= {"methods": ["pixels", "mae", "uamix-mae"], "seeds": [0]}
+    smoke["uamix"]["front_end"] = {"frames": 64, "mels": 32}
+    (folder / "presets/drawn.yaml").write_text(yaml.safe_dump(smoke), encoding="utf-8")
+    return Grid("drawn", folder)
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, grid: Grid):  # type: ignore[no-untyped-def]
+def project(grid: Grid):  # type: ignore[no-untyped-def]
     """A folder with random spectrograms, digits, untrained networks and linear classifiers on them."""
     with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("project")
-        patch.chdir(folder)
-        shutil.copy(grid.root / "params.yaml", folder)
-        shutil.copytree(grid.root / "presets", folder / "presets")
+        patch.chdir(grid.root)
         layout, rng = grid.layout, np.random.default_rng(0)
         front_end = FrontEnd(frames=64, mels=32, mean=0.0, std=0.5)
         splits = {
@@ -138,7 +146,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, grid: Grid):  # type: igno
                 grid.attack_files(job)[0],
                 fit_classifier(grid, job, "slf", data, method, suite, torch.device("cpu"))[0],
             )
-        yield folder
+        yield grid.root
 
 
 DRAWINGS = ("draw_reconstructions", "draw_mixtures", "draw_adversarial_examples")
@@ -224,7 +232,7 @@ def test_seeds_draw_other_clips(project, grid) -> None:
     ],
 )
 def test_missing_weights_are_named_in_one_line(project, grid, track, dataset, missing, message) -> None:
-    folder = project / "runs/smoke" / missing
+    folder = project / "runs/drawn" / missing
     folder.rename(folder.with_name("away"))
     try:
         with pytest.raises(UserError, match=f"{missing}.*: no such file; {message}") as caught:
@@ -239,29 +247,29 @@ def test_missing_weights_are_named_in_one_line(project, grid, track, dataset, mi
     [("unremix", "digits", 0), ("uamix", "instruments", 5), ("uamix", "esc50", 0), ("swaro", "mnist5k", 0)],
 )
 def test_what_the_preset_does_not_run_is_refused(project, grid, track, dataset, seed) -> None:
-    with pytest.raises(UserError, match=f"{track}, {dataset}, seed {seed}: the preset 'smoke' has no still images"):
+    with pytest.raises(UserError, match=f"{track}, {dataset}, seed {seed}: the preset 'drawn' has no still images"):
         figures(grid, track, dataset, seed)
 
 
 def test_the_command(project: Path) -> None:
-    answer = CliRunner().invoke(app, ["figures", "uamix", "instruments", "0", "--preset", "smoke", "--device", "cpu"])
+    answer = CliRunner().invoke(app, ["figures", "uamix", "instruments", "0", "--preset", "drawn", "--device", "cpu"])
     assert answer.exit_code == 0, answer.output
-    folder = "runs/smoke/figures/uamix/instruments/seed-0"
+    folder = "runs/drawn/figures/uamix/instruments/seed-0"
     assert answer.output == f"written: {folder}/reconstructions.png\nwritten: {folder}/mixtures.png\n"
 
 
 def test_the_grid_lists_what_a_presets_methods_can_show(grid: Grid, repository: Path) -> None:
+    assert grid.figure_jobs("swaro", "digits", 0) == {"adversarial-examples": [SWAV, SWARO]}
+    assert grid.figure_jobs("uamix", "instruments", 0) == {"reconstructions": [MAE], "mixtures": [MIXED]}
     assert grid.figure_files("unremix") == []
     assert set(grid.figure_files("swaro") + grid.figure_files("uamix")) < set(grid.targets())
-    assert list(Grid("default", repository).figure_jobs("swaro", "mnist5k", 0)["adversarial-examples"]) == [
-        Job("swaro", "mnist5k", method, 0) for method in ("simclr", "swaro")
-    ]
+    assert Grid("paper", repository).track("uamix").pretraining.checkpoint is not None  # type: ignore[union-attr]
     imported = Grid("paper", repository).figure_jobs("uamix", "audioset20k", 0)
     assert list(imported) == ["mixtures"], "an imported encoder has no trained decoder to reconstruct with"
-    assert Grid("esc50", repository).figure_files("swaro") == []
+    assert Grid("esc50", repository).figure_files("swaro") == [], "a track that the preset does not run"
 
 
-@pytest.mark.parametrize("preset", ["smoke", "paper"])
+@pytest.mark.parametrize("preset", ["drawn", "paper"])
 def test_the_rules_make_what_the_grid_lists_from_what_it_says(project: Path, repository: Path, preset: str) -> None:
     for name in ("Snakefile", "rules", "profiles"):
         source, target = repository / name, project / name
@@ -272,7 +280,7 @@ def test_the_rules_make_what_the_grid_lists_from_what_it_says(project: Path, rep
         "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(repository / "src"),
     }
-    grid = Grid(preset, repository)
+    grid = Grid(preset, project)
     owned = {track: step(grid, f"figures-{track}") for track in ("swaro", "uamix")}
     wanted = [str(path) for each in owned.values() for path in each.files]
     command = ["snakemake", "--dry-run", "--forceall", "--cores", "1", "--config", f"preset={preset}", "--", *wanted]

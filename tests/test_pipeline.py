@@ -4,74 +4,25 @@ The tests run the real pipeline, at the size of the smoke preset, in a copy of t
 """
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
+from conftest import REPOSITORY
+from project_copy import Project
 
 from contrastbench.pipeline.dvc_file import render
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.steps import steps
-
-ROOT = Path(__file__).parents[1]
-COPIED = ("Snakefile", "rules", "profiles", "presets", "params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", "src")
-
-
-class Project:
-    """A copy of the project as a git and DVC repository of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        binaries = Path(sys.executable).parent
-        self.environment = os.environ | {
-            "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(folder / "src"),
-            "DVC_NO_ANALYTICS": "1",
-            "OMP_NUM_THREADS": "1",
-        }
-
-    def run(self, *command: str, code: int = 0) -> str:
-        done = subprocess.run(command, cwd=self.folder, env=self.environment, text=True, capture_output=True)
-        assert done.returncode == code, f"{command}\n{done.stdout}\n{done.stderr}"
-        return done.stdout + done.stderr
-
-    def snakemake(self) -> None:
-        self.run("snakemake", "--cores", "2")
-
-    def stale_jobs(self) -> Counter[str]:
-        """What Snakemake would run, as rule -> number of jobs."""
-        answer = self.run("snakemake", "--dry-run", "--cores", "1")
-        if "Nothing to be done" in answer:
-            return Counter()
-        table = answer[answer.index("Job stats:") :]
-        found = re.findall(r"^(\w+) +(\d+)$", table[: table.index("\ntotal")], re.MULTILINE)
-        return Counter({rule: int(count) for rule, count in found if rule != "all"})
-
-    def stale_steps(self) -> set[str]:
-        """What DVC would run."""
-        return set(json.loads(self.run("dvc", "status", "--json")))
-
-    def edit(self, path: str, old: str, new: str) -> None:
-        text = (self.folder / path).read_text(encoding="utf-8")
-        assert old in text
-        (self.folder / path).write_text(text.replace(old, new, 1), encoding="utf-8")
-
-    def commit(self, message: str) -> None:
-        self.run("git", "add", "-A")
-        self.run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", message)
 
 
 def small_parameters() -> dict:
     """params.yaml of a project with one track, two methods and one seed: the smoke preset made the default."""
     from contrastbench.params.base import overlay, read_yaml
 
-    content = overlay(read_yaml(ROOT / "params.yaml"), read_yaml(ROOT / "presets" / "smoke.yaml"))
+    content = overlay(read_yaml(REPOSITORY / "params.yaml"), read_yaml(REPOSITORY / "presets" / "smoke.yaml"))
     content["tracks"] = ["unremix"]
     content["unremix"] |= {"methods": ["pixels", "simclr", "unremix"], "transfer": []}
     return content
@@ -81,14 +32,8 @@ def small_parameters() -> dict:
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project that Snakemake has run and DVC has recorded."""
     folder = tmp_path_factory.mktemp("project")
-    for name in COPIED:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-        else:
-            shutil.copy(source, folder / name)
-    (folder / "params.yaml").write_text(yaml.safe_dump(small_parameters(), sort_keys=False), encoding="utf-8")
     project = Project(folder)
+    (folder / "params.yaml").write_text(yaml.safe_dump(small_parameters(), sort_keys=False), encoding="utf-8")
     project.run("git", "init", "-q", "-b", "main")
     project.run("dvc", "init", "-q")
     project.run("contrastbench", "dvc-file")
@@ -108,7 +53,7 @@ def project(recorded: Project) -> Project:
 
 
 def test_the_committed_dvc_file_fits_the_parameters() -> None:
-    assert (ROOT / "dvc.yaml").read_text(encoding="utf-8") == render(Grid(root=ROOT))
+    assert (REPOSITORY / "dvc.yaml").read_text(encoding="utf-8") == render(Grid(root=REPOSITORY))
 
 
 def test_after_recording_neither_tool_has_anything_to_do(project: Project) -> None:

@@ -150,6 +150,7 @@ def test_every_kind_of_section_is_there(page):
 
 def test_failed_checks_stand_at_the_top_and_in_the_table(page):
     assert page.index("Failed sanity checks") < page.index("mnist5k: Frozen features")
+    assert page.count('<li class="warning">') == 1
     assert re.search(r'class=" failed"\s+title="[^"]*gradients are masked"', page)
 
 

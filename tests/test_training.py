@@ -18,8 +18,9 @@ from contrastbench.params.data import DataParams
 from contrastbench.params.evaluation import PretrainParams
 from contrastbench.params.root import load
 from contrastbench.pipeline.layout import Job, Layout
+from contrastbench.stages.examples import Joined
 from contrastbench.stages.prepare import prepare
-from contrastbench.stages.pretrain import Joined, pretrain
+from contrastbench.stages.pretrain import pretrain
 from contrastbench.stages.runs import load_method
 from contrastbench.training import loop
 from contrastbench.training.loop import Examples, train

@@ -1,5 +1,6 @@
 """The uaMix-MAE track: methods and stages on small spectrograms, freezing, rates, resume, presets."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +59,9 @@ def changed(section, changes):
     return section.model_copy(update=values)
 
 
-@pytest.fixture
-def data_folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("notes")
     draw = np.random.default_rng(0)
     adapter = Adapter("notes", "audio", ("low", "high"), "none", "test", "test", read=lambda *_: {})
     splits = {}
@@ -68,8 +70,8 @@ def data_folder(tmp_path: Path) -> Path:
         x = draw.normal(size=(count, FRAMES, MELS)).astype(np.float16)
         x[y == 1, :, :8] += 2
         splits[split] = Split(x, y)
-    write_prepared(tmp_path / "data", adapter, splits, "test")
-    return tmp_path / "data"
+    write_prepared(folder / "data", adapter, splits, "test")
+    return folder / "data"
 
 
 def built(track: UaMixTrack, label: str, seed: int = 0):
@@ -277,37 +279,47 @@ def run_both(track, data_folder, label="uamix-mae"):
     return layout.run("tune", job)
 
 
-@pytest.mark.parametrize(
-    "kill_at", [3, 6, 10]
-)  # in step 1, between the steps, in step 2; each has 6 updates, a checkpoint every 2
-def test_killed_tuning_continues_bit_identical(track, data_folder, tmp_path, monkeypatch, kill_at):
-    monkeypatch.chdir(tmp_path)
-    whole = load_file(run_both(track, data_folder) / "model.safetensors")
-    history = (tmp_path / "runs/test/tune/uamix/notes/uamix-mae/0/history.csv").read_text()
-    (tmp_path / "runs/test/tune/uamix/notes/uamix-mae/0/model.safetensors").unlink()
+TUNED = Path("runs/test/tune/uamix/notes/uamix-mae/0")
 
+
+@pytest.fixture(scope="module")
+def uninterrupted(track, data_folder, tmp_path_factory) -> Path:
+    """A working folder with the autoencoder and a tuning run that was never killed."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run_both(track, data_folder)
+    return folder
+
+
+# Each step has 6 updates and a checkpoint every second: killed in step 1, between the steps, in step 2.
+@pytest.mark.parametrize("kill_at", [3, 6, 10])
+def test_killed_tuning_continues_bit_identical(track, data_folder, uninterrupted, tmp_path, monkeypatch, kill_at):
+    whole = load_file(uninterrupted / TUNED / "model.safetensors")
+    history = (uninterrupted / TUNED / "history.csv").read_text()
+    shutil.copytree(uninterrupted / "runs/test/pretrain", tmp_path / "runs/test/pretrain")
+    monkeypatch.chdir(tmp_path)
     original, calls = UaMixMAE.training_step, []
 
     def killed(self, batch, step):
         calls.append(step.number)
-        if len(calls) == kill_at + 1:
+        if len(calls) == kill_at + 1:  # only once: the resumed run makes the counter pass it
             raise Killed
         return original(self, batch, step)
 
     monkeypatch.setattr(UaMixMAE, "training_step", killed)
     with pytest.raises(Killed):
         run_both(track, data_folder)
-    assert not (tmp_path / "runs/test/tune/uamix/notes/uamix-mae/0/model.safetensors").is_file()
+    assert not TUNED.exists()
     calls_before = len(calls)
-    kill_at = 10**6
     folder = run_both(track, data_folder)
     resumed = load_file(folder / "model.safetensors")
     assert resumed.keys() == whole.keys()
     for name, tensor in whole.items():
         assert torch.equal(resumed[name], tensor), name
     assert (folder / "history.csv").read_text() == history
-    if calls_before > 2:
-        assert len(calls) - calls_before < 12  # what was checkpointed was not trained again
+    # What was checkpointed is not trained again: at most the update since the checkpoint.
+    assert len(calls) - calls_before == 12 - kill_at + kill_at % 2
     assert not list((tmp_path / "runs/test/checkpoints").rglob("*.pt"))
 
 
@@ -353,68 +365,3 @@ def test_imported_checkpoint_takes_the_place_of_pretraining(track, data_folder, 
     other = changed(imported, {"encoder": {"depth": 3}})
     with pytest.raises(UserError, match="not a checkpoint of this encoder"):
         build_method(other.pretrain("mae", "notes"), open_prepared(data_folder), 0)
-
-
-def test_preset_paper_takes_two_tuning_steps_at_full_size(repository):
-    """ViT-B/16 on 1024 x 128, MAE-CT's head: one update of each tuning step on two clips, and one masked step."""
-    track = load("paper", repository).uamix
-    encoder = track.encoder
-    assert (encoder.patch, encoder.width, encoder.depth, encoder.heads) == (16, 768, 12, 12)
-    assert (track.front_end.frames, track.front_end.mels, track.pretraining.mask_ratio) == (1024, 128, 0.8)
-    params = track.pretrain("uamix-mae", "audioset20k")
-    assert params.head.model_dump() == {
-        "projector_hidden": 2048, "output": 256, "predictor_hidden": 4096, "queue": 65536,
-    }  # fmt: skip
-    torch.manual_seed(0)
-    method = UaMixMAE.from_params(params, (1, 1024, 128), 527)
-    assert isinstance(method, ContrastiveTuning)
-    draw = torch.Generator().manual_seed(0)
-    x = torch.randn(2, 1, 1024, 128, generator=draw)
-    batch = Batch(x, [x.roll(100, 2)] * method.number_of_views, torch.arange(2), None)
-    for number, step in enumerate((params.head_step, params.encoder_step)):
-        method.begin(step)
-        method.train()
-        optimizer = build_optimizer(method, step.training)
-        before = [block.mlp.fc1.weight.detach().clone() for block in method.encoder.blocks]
-        loss = method.training_step(batch, step_for(number))["loss"]
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        method.after_step(step_for(number))
-        assert torch.isfinite(loss)
-        after = [block.mlp.fc1.weight for block in method.encoder.blocks]
-        moved = {number for number in range(12) if not torch.equal(before[number], after[number])}
-        assert moved == (set() if step is params.head_step else set(range(6, 12)))
-
-
-def test_preset_paper_trains_its_autoencoder_at_full_size(repository):
-    track = load("paper", repository).uamix
-    torch.manual_seed(0)
-    params = changed(track, {"pretraining": {"checkpoint": None}}).pretrain("mae", "audioset20k")
-    method = MAE.from_params(params, (1, 1024, 128), 527)
-    assert len(method.autoencoder.decoder.blocks) == 16
-    x = torch.randn(1, 1, 1024, 128, generator=torch.Generator().manual_seed(0))
-    loss = method.training_step(Batch(x, [x], torch.arange(1), None), step_for())["loss"]
-    loss.backward()
-    assert torch.isfinite(loss) and loss.item() < 3
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"encoder": {"heads": 5}}, "multiple of heads"),
-        ({"front_end": {"frames": 100}}, "multiples of encoder.patch"),
-        ({"tuning": {"encoder_step": {"frozen_blocks": 99}}}, "at most encoder.depth"),
-        ({"tuning": {"head": {"queue": 8}}}, "must hold a batch"),
-        ({"settings": {"uamix_mae": {"mixing": "tcutmix"}}}, "t-cutmix"),
-        ({"decoder": {"shift": [4, 0]}}, "smaller than the window"),
-        ({"settings": {"uamix_mae": {"alfa": 1.0}}}, "did you mean 'alpha'"),
-    ],
-)
-def test_wrong_parameters_are_one_line(repository, changes, words):
-    from contrastbench.params.base import overlay, read_yaml, validate
-
-    content = overlay(read_yaml(repository / "params.yaml")["uamix"], changes)
-    with pytest.raises(UserError, match=words) as error:
-        validate(UaMixTrack, content, lambda _: "params.yaml")
-    assert "\n" not in str(error.value)

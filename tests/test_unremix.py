@@ -272,3 +272,11 @@ def test_rank_correlation_equals_scipys():
     ]
     ours = rank_correlations(indicators)["rank_uncertainty_representativeness"]
     assert ours == pytest.approx(sum(expected) / len(expected), abs=1e-5)
+
+
+def test_the_loss_is_computed_in_float32_inside_autocast():
+    first, second = projections(16)
+    first, second = (Projection(p.hidden.float(), p.output.float()) for p in (first, second))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = unremix_loss(first, second, **SETTINGS)
+    assert inside.item() == unremix_loss(first, second, **SETTINGS).item()

@@ -11,7 +11,6 @@ from contrastbench.cli.options import Preset
 from contrastbench.errors import UserError
 from contrastbench.files import write_text
 from contrastbench.pipeline.grid import Grid
-from contrastbench.pipeline.steps import steps
 
 if TYPE_CHECKING:  # pandas and scipy are loaded by the commands that need them: every pipeline step starts this program
     from contrastbench.reporting.load import Loaded
@@ -176,26 +175,9 @@ def report_command(
     output: Annotated[Path | None, typer.Option(help="File to write; else results/report.html.")] = None,
 ) -> None:
     """Write one self-contained, offline HTML page with tables, figures and their provenance."""
-    from contrastbench.pipeline.plan import plan_against_actual
-    from contrastbench.reporting.report import build_report
+    from contrastbench.stages.report import report
 
-    loaded = load_rows()
-    page = build_report(loaded, preset, _step_graph(preset), plan=plan_against_actual(preset))
-    if output is None:
-        output = Path("results/report.html" if preset == "default" else f"results/report-{preset}.html")
+    page = report(load_rows(), preset)
+    output = output or Grid(preset).report()
     write_text(output, page)
     typer.echo(f"written: {output} ({len(page.encode()) / 1e6:.1f} MB)")
-
-
-def _step_graph(preset: str) -> dict[str, list[str]]:
-    """Each step of the pipeline with the steps whose outputs it reads."""
-    found = steps(Grid(preset))
-    outputs = {step.name: {*step.files, *step.folders, *step.tracked} for step in found}
-    return {
-        step.name: [
-            name
-            for name, files in outputs.items()
-            if name != step.name and any(path in files or not files.isdisjoint(path.parents) for path in step.inputs)
-        ]
-        for step in found
-    }

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from contrastbench.cli.options import Dataset, Device, MethodName, Preset, Seed, Track, resolve_device
+from contrastbench.errors import UserError
 from contrastbench.pipeline.grid import Grid
 
 
@@ -29,7 +30,7 @@ def pretrain_command(
     job = grid.job(track, dataset, method, seed)
     params = grid.pretrain_params(job)
     if params is None:
-        raise typer.BadParameter(f"{method} is a reference row without an encoder: there is nothing to train")
+        raise UserError(f"{method}: a reference row without an encoder; there is nothing to train")
     from contrastbench.stages.pretrain import pretrain
 
     pretrain(grid.layout, job, params, grid.data_folder(job), device=resolve_device(device))

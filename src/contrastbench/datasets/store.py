@@ -194,7 +194,8 @@ def _array_path(folder: Path, split: str, name: str) -> Path:
 
 
 def _again(folder: Path) -> str:
-    return f"run `contrastbench prepare {folder.name}`"
+    made_by = "spectrograms" if "spectrograms" in folder.parts else "prepare"
+    return f"run `contrastbench {made_by} {folder.name}`"
 
 
 def carve_validation(train: Split, fraction: float) -> tuple[Split, Split]:
@@ -212,7 +213,7 @@ def carve_validation(train: Split, fraction: float) -> tuple[Split, Split]:
     chosen: set[int] = set()
     for label in np.unique(train.y):
         units = sorted(np.unique(group[train.y == label]).tolist(), key=rank.__getitem__)
-        if len(units) < 2:
+        if len(units) < 2 and "group" not in train.columns:
             raise UserError(f"class {label} has one training example: none would be left beside the validation split")
         # A group of several classes may have been chosen for another one already.
         missing = max(1, round(fraction * len(units))) - sum(unit in chosen for unit in units)

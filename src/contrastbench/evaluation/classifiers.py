@@ -106,7 +106,7 @@ class Training:
 def robust_linear(
     start: Classifier, training: Training, params: TuningParams, *, eps: float, generator: Generator
 ) -> Classifier:
-    """alf: a copy of ``start`` (slf) whose head is trained anew, on PGD examples only; the encoder does not change.
+    """alf: a copy of ``start`` whose head is trained anew, on PGD examples only; the encoder does not change.
 
     It starts at zero and sees features scaled as for slf.
     """
@@ -142,7 +142,7 @@ def fine_tuned(
     maximises the KL term; PGD-AT: CE(f(x'), y). The attack sees BatchNorm in eval mode.
     """
     model = copy.deepcopy(start).requires_grad_(True)
-    nn.init.zeros_(model.head.weight)  # as ACL's fine-tuning does: slf's weights are of no use once features move
+    nn.init.zeros_(model.head.weight)  # as ACL's fine-tuning does (specification 3, AFF)
     nn.init.zeros_(model.head.bias)
     index = training.first(params.max_examples or len(training.y))
     for images, labels in _epochs(list(model.parameters()), training, index, params, generator):

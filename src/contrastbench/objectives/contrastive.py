@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from contrastbench.errors import UserError
+from contrastbench.objectives.precision import in_float32
 
 
 def normalized_pair(z1: Tensor, z2: Tensor, least: int = 2) -> Tensor:
@@ -60,6 +61,7 @@ def loss_from_negatives(
     return functional.softplus(log_negatives - positive).mean()
 
 
+@in_float32
 def nt_xent(z1: Tensor, z2: Tensor, *, temperature: float) -> Tensor:
     """NT-Xent of SimCLR (Chen et al., 2020, equation 1): G = sum of e^{s_ij} over all negatives.
 
@@ -78,6 +80,7 @@ def dcl(z1: Tensor, z2: Tensor, *, temperature: float, tau_plus: float) -> Tenso
     return hcl(z1, z2, temperature=temperature, tau_plus=tau_plus, beta=0.0)
 
 
+@in_float32
 def hcl(z1: Tensor, z2: Tensor, *, temperature: float, tau_plus: float, beta: float) -> Tensor:
     """Hard-negative contrastive loss (Robinson et al., 2021).
 

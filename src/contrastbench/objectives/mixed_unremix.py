@@ -8,9 +8,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from contrastbench.models.heads import Projection
+from contrastbench.objectives.precision import in_float32
 from contrastbench.objectives.unremix import Distance, Normalization, PseudoLabel, Uncertainty, weighted
 
 
+@in_float32
 def mixed_unremix_loss(
     mixed: Projection,
     clean: Projection,

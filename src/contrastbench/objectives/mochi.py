@@ -7,8 +7,10 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from contrastbench.objectives.contrastive import normalized_pair, positives, without_positives
+from contrastbench.objectives.precision import in_float32
 
 
+@in_float32
 def mochi_loss(
     z1: Tensor,
     z2: Tensor,

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from contrastbench.models.heads import Projection
 from contrastbench.objectives.contrastive import loss_from_negatives, normalized_pair, positives
+from contrastbench.objectives.precision import in_float32
 
 Uncertainty = Literal["norm", "gradsim", "infonce_z"]
 PseudoLabel = Literal["argmax", "alignment"]
@@ -155,6 +156,7 @@ def _minmax(column: Tensor, mask: Tensor) -> Tensor:
     return (column - low).div((high - low).clamp_min(1e-12)) * mask
 
 
+@in_float32
 def unremix_loss(
     first: Projection,
     second: Projection,

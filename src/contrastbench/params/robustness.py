@@ -168,7 +168,7 @@ class RobustnessParams(Section):
     @model_validator(mode="after")
     def _check(self) -> "RobustnessParams":
         if "slf" not in self.heads:
-            raise ValueError("slf is missing; the other heads start from it")
+            raise ValueError("slf is missing; it is the head that gets every attack")
         return self
 
     def budget(self, dataset: str) -> Budget:

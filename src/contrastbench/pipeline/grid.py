@@ -12,7 +12,7 @@ from contrastbench.errors import UserError
 from contrastbench.params.base import Section, params_hash
 from contrastbench.params.evaluation import PretrainParams
 from contrastbench.params.robustness import RobustnessParams
-from contrastbench.params.root import Params, Track, load
+from contrastbench.params.root import DEFAULT, Params, Track, load
 from contrastbench.params.uamix import UaMixTrack
 from contrastbench.params.unremix import Transfer, UnReMixTrack
 from contrastbench.pipeline.fingerprint import fingerprint
@@ -139,6 +139,14 @@ class Grid:
         """What makes a track's tables stale besides their rows: the code that renders them, and the methods' order."""
         section = self.track(track)
         return "-".join([fingerprint("tables"), *section.methods, "ablation", *section.ablation])
+
+    def report(self) -> Path:
+        """The page that shows everything."""
+        return Path("results") / ("report.html" if self.preset == DEFAULT else f"report-{self.preset}.html")
+
+    def report_state(self) -> str:
+        """What makes the report stale besides tables and still images: the code that draws it."""
+        return fingerprint("report")
 
     def weights(self, job: Job) -> list[Path]:
         """The trained weights that this job's features come from; none for rows without an encoder."""
@@ -381,8 +389,9 @@ class Grid:
         return self.layout.metrics / f"{track}.json"
 
     def targets(self) -> list[Path]:
-        """What the default target asks for: every track's tables, and with them their rows, and its still images."""
-        return [path for track in self.params.tracks for path in (*self.tables(track), *self.figure_files(track))]
+        """Every track's rows, tables and still images. A finished table alone would hide that rows are missing."""
+        made = [(*self.rows(track), *self.tables(track), *self.figure_files(track)) for track in self.params.tracks]
+        return [path for files in made for path in files]
 
     def ablation_rows(self, track: str) -> list[Path]:
         """Every row of a track's ablation."""

@@ -28,8 +28,8 @@ def fingerprints(grid: Grid) -> dict[Path, str]:
         stage, _, track = each.name.partition("-")
         if stage == "prepare":
             lines = {name: fingerprint("prepare", dataset_module(name)) for name in grid.datasets()}
-        elif stage == "tables":
-            lines = {"tables": fingerprint("tables")}
+        elif stage in ("tables", "report"):
+            lines = {stage: fingerprint(stage)}
         else:
             lines = {f"{job.dataset}/{job.method}": grid.code(stage, job) for job in grid.jobs(track)}
         path = next(path for path in each.inputs if path.parent.name == "fingerprints")

@@ -53,7 +53,7 @@ def steps(grid: Grid) -> list[Step]:
     found = [_prepare(grid)]
     for track in grid.params.tracks:
         found += _TrackSteps(grid, track).all()
-    return [step for step in found if step.files]
+    return [step for step in [*found, _report(grid, found)] if step.files]
 
 
 def step(grid: Grid, name: str) -> Step:
@@ -73,6 +73,21 @@ def _prepare(grid: Grid) -> Step:
         inputs=(grid.layout.fingerprint("prepare"),),
         keys=("data", *(f"{track}.datasets" for track in grid.params.tracks)),
         folders=folders,
+    )
+
+
+def _report(grid: Grid, before: list[Step]) -> Step:
+    shown = [step for step in before if step.name.startswith(("tables-", "figures-"))]
+    return Step(
+        "report",
+        rules=("report",),
+        files=(grid.report(),),
+        inputs=(
+            grid.layout.fingerprint("report"),
+            *(path for step in shown for path in (*step.folders, *step.tracked, *step.metrics)),
+        ),
+        keys=("tracks",),
+        folders=(grid.report(),),
     )
 
 

@@ -25,8 +25,8 @@ def summary(comparison: Comparison) -> list[str]:
     more = len(parameters) - SHOWN_PARAMETERS
     shown = "; ".join(parameters[:SHOWN_PARAMETERS]) + (f"; and {more} more" if more > 0 else "")
     lines.append(f"params: {shown or 'unchanged'}")
-    code = [f"{stage} ({differing} of {total} rows)" for stage, (differing, total) in comparison.code.items()]
-    lines.append(f"code: {'of rows from stage ' + ', '.join(code) if code else 'unchanged'}")
+    code = [f"{some} of {total} rows of stage {stage}" for stage, (some, total) in comparison.code.items()]
+    lines.append(f"code: {'changed behind ' + ', '.join(code) if code else 'unchanged'}")
     return lines
 
 

@@ -1,5 +1,6 @@
 """How long will a job take? From jobs that were measured before, scaled by the work."""
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -66,10 +67,17 @@ def estimate(task: Task, measured: Sequence[Measured]) -> Estimate | None:
             (one, scale) for one in measured if likeness(one.task) == likeness(task) and (scale := _scale(task, one))
         ]
         if alike:
+            alike = _of_like_size(alike)
             times = [START_S + max(one.seconds - START_S, 0.1) * scale for one, scale in alike]
             peak = max(one.peak_mb for one, _ in alike)
             return Estimate(statistics.median(times), min(times) / factor, max(times) * factor, peak)
     return None
+
+
+def _of_like_size(alike: list[tuple[Measured, float]]) -> list[tuple[Measured, float]]:
+    """Those that have to be stretched or shrunk least: a tiny job is mostly start-up and says little of a large one."""
+    closest = min(abs(math.log(scale)) for _, scale in alike)
+    return [(one, scale) for one, scale in alike if abs(math.log(scale)) <= closest + math.log(2)]
 
 
 def _scale(task: Task, measured: Measured) -> float | None:

@@ -203,7 +203,7 @@ def simplex(runs: list[Run], cells: dict[Key, Cell], protocol: str = "linear") -
         }
         figure.update_layout(ternary={"sum": 1, "bgcolor": "rgba(0,0,0,0)", **axes})
         reading = f"{protocol} top-1 of UnReMix for each mixture of its three scores; the middle weighs them alike."
-        figure = styled(figure).update_layout(margin={"l": 60, "r": 60, "t": 50, "b": 40})
+        figure = styled(figure).update_layout(margin={"l": 60, "r": 60, "t": 50, "b": 40}, showlegend=False)
         charts.append(Chart(f"The simplex of UnReMix's weights on {dataset}", reading, figure))
     return charts
 

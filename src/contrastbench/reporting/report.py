@@ -114,13 +114,13 @@ def track_section(track: str, rows: list[Row], runs: list[Run], preset: str, roo
 
 
 def failures(tracks: list[TrackSection]) -> list[tuple[str, str]]:
-    """Every failed sanity check with the rows that it concerns."""
-    return [
-        (line, f"{section.name}, {table.dataset}: {', '.join(where)}")
-        for section in tracks
-        for table in (*section.tables, *section.ablation)
-        for line, where in table.failures().items()
-    ]
+    """Every failed sanity check, once, with all rows that it concerns."""
+    found: dict[str, list[str]] = {}
+    for section in tracks:
+        for table in (*section.tables, *section.ablation):
+            for line, where in table.failures().items():
+                found.setdefault(line, []).append(f"{section.name}, {table.dataset}: {', '.join(where)}")
+    return [(line, "; ".join(dict.fromkeys(where))) for line, where in found.items()]
 
 
 def gallery(folder: Path) -> tuple[list[Picture], list[str]]:

@@ -36,19 +36,19 @@ def fit_classifier(
     if head == "own":
         return own_classifier(method).to(device), {}
     cached = read_features(grid.layout.run("features", job))
-    train, validation = (labelled(cached, data, split) for split in ("train", "validation"))
-    start, chosen = standard_linear(method.encoder, train, validation, params.l2_grid, job.seed)
-    start = start.to(device).eval()
     if head == "slf":
-        return start, chosen
+        train, validation = (labelled(cached, data, split) for split in ("train", "validation"))
+        classifier, chosen = standard_linear(method.encoder, train, validation, params.l2_grid, job.seed)
+        return classifier.to(device), chosen
+    start = Classifier(method.encoder, nn.Linear(cached["train"].shape[1], len(data.meta.classes))).to(device)
     labels = data.y("train")
     assert labels is not None
     training = Training(data.x("train"), labels, to_tensor_for(data), device)
     eps = params.budget(job.dataset).main
     generator = generator_for(device, head, job.seed)
     if head == "alf":
-        return robust_linear(start, training, params.alf, eps=eps, generator=generator), chosen
-    return fine_tuned(start, training, params.aff, eps=eps, generator=generator), chosen
+        return robust_linear(start, training, params.alf, eps=eps, generator=generator), {}
+    return fine_tuned(start, training, params.aff, eps=eps, generator=generator), {}
 
 
 def own_classifier(method: Method) -> Classifier:

@@ -33,5 +33,6 @@ def examples_for(method: Method, data: Prepared, augment_params: Section) -> Exa
     """``train``, joined with ``unlabeled`` where there is such a split and the method needs no labels."""
     to_tensor, augment = to_tensor_for(data), augmentation_for(augment_params)
     if "unlabeled" in data.meta.splits and not method.uses_labels:
-        return Examples(Joined([data.x("train"), data.x("unlabeled")]), None, to_tensor, augment)
+        joined = Joined([data.x("train"), data.x("unlabeled")])
+        return Examples(joined, None, to_tensor, augment)  # type: ignore[arg-type]  # the loop takes len and rows only
     return Examples(data.x("train"), data.y("train"), to_tensor, augment)

@@ -93,6 +93,7 @@ def train(
     if state is not None:
         method.load_state_dict(state["method"])
         optimizer.load_state_dict(state["optimizer"])
+        fabric.strategy.precision.load_state_dict(state["precision"])
         log = TrainingLog(state["history"], state["warnings"], state["step"], state["seconds"])
         recent = state["recent"]
 
@@ -149,6 +150,7 @@ def train(
                         "seconds": log.seconds,
                         "method": method.state_dict(),
                         "optimizer": optimizer.state_dict(),
+                        "precision": fabric.strategy.precision.state_dict(),  # the scale of 16-mixed
                         "history": log.history,
                         "warnings": log.warnings,
                         "recent": recent,

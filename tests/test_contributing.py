@@ -1,0 +1,152 @@
+"""CONTRIBUTING.md does what it says: its code blocks, put where it puts them, add a method and a data set that run."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+from PIL import Image
+from project_copy import Project
+
+from contrastbench.datasets.store import open_prepared
+from contrastbench.reporting.rows import Row, row_path, unpack_correct
+
+GUIDE = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+NAMED_BLOCK = re.compile(
+    r"^`([^`\n]+)`, (?:a new file|(below|above) the line `([^\n]+)`):\n\n```\w+\n(.*?)^```$", re.M | re.S
+)
+PICTURES = {"train": 30, "test": 12}  # of each class
+TRACK, DATASET, METHOD, PRESET = "unremix", "mypictures", "align-uniform", "mine"
+
+
+def commands() -> list[list[str]]:
+    """The guide's steps, in its one block of shell commands."""
+    (block,) = re.findall(r"^```sh\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+    return [line.split() for line in block.splitlines()]
+
+
+def apply_blocks(folder: Path) -> list[str]:
+    """Write or insert every named block of the guide; returns the files that are new."""
+    new = []
+    for name, side, anchor, block in NAMED_BLOCK.findall(GUIDE):
+        path = folder / name
+        if not side:
+            assert not path.exists(), f"{name} is no new file"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(block, encoding="utf-8")
+            new.append(name)
+            continue
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        (position,) = [number for number, line in enumerate(lines) if line.strip() == anchor]
+        blank = "\n\n" if block.startswith("class ") else ""  # two empty lines around a class, as everywhere
+        lines.insert(position + (side == "below"), block + blank)
+        path.write_text("".join(lines), encoding="utf-8")
+    return new
+
+
+def draw_pictures(raw: Path) -> None:
+    """PNG files of 40 x 30 pixels: cats are reddish, dogs bluish, with noise and a bright spot somewhere."""
+    generator = np.random.default_rng(0)
+    for split, count in PICTURES.items():
+        for name, channel in (("cat", 0), ("dog", 2)):
+            folder = raw / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                x = generator.integers(0, 100, (30, 40, 3))
+                x[..., channel] += 60
+                top, left = generator.integers(0, 22), generator.integers(0, 32)
+                x[top : top + 8, left : left + 8] += 90
+                Image.fromarray(x.astype(np.uint8)).save(folder / f"{number:02}.png")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy of the project in which the guide was followed, up to the commands."""
+    project = Project(tmp_path_factory.mktemp("contributing"))
+    new = apply_blocks(project.folder)
+    assert len(new) == 4 and len(NAMED_BLOCK.findall(GUIDE)) == 9
+    return project
+
+
+@pytest.fixture(scope="module")
+def finished(project: Project) -> Project:
+    """The same, after the guide's commands."""
+    answer = project.run("contrastbench", "prepare", DATASET, code=2)
+    assert (
+        answer
+        == f"contrastbench: data/raw/{DATASET}/train: no such folder; expected data/raw/{DATASET}/train/CLASS/PICTURE\n"
+    )
+    draw_pictures(project.folder / "data" / "raw" / DATASET)
+    for command in commands():
+        project.run(*command)
+    return project
+
+
+def test_every_named_block_is_applied():
+    """A block whose heading the pattern above does not read would go untested."""
+    fences = re.findall(r"^```(?:python|yaml)$", GUIDE, re.MULTILINE)
+    assert len(fences) == len(NAMED_BLOCK.findall(GUIDE))
+
+
+def test_the_pictures_are_prepared_as_they_lie(finished):
+    data = open_prepared(finished.folder / "data" / "prepared" / DATASET)
+    counts = {split: facts.count for split, facts in data.meta.splits.items()}
+    assert counts == {"train": 54, "validation": 6, "test": 24} and data.meta.classes == ["cat", "dog"]
+    x, y = data.x("test"), data.y("test")
+    assert x.shape == (24, 32, 32, 3) and x.dtype == np.uint8
+    brighter = x[..., 0].mean(axis=(1, 2)) < x[..., 2].mean(axis=(1, 2))
+    np.testing.assert_array_equal(brighter, y == 1)
+
+
+def test_the_rows_are_there_and_sane(finished):
+    root = finished.folder / "results" / "rows"
+    rows = [Row.model_validate_json(path.read_bytes()) for path in sorted(root.rglob("*.json"))]
+    assert {row.protocol for row in rows} == {"linear", "knn", "low-label-5"}
+    data_hash = open_prepared(finished.folder / "data" / "prepared" / DATASET).meta.hash
+    for row in rows:
+        assert row_path(root, "probe", row).is_file()
+        assert (row.track, row.dataset, row.method, row.preset, row.seed) == (TRACK, DATASET, METHOD, PRESET, 0)
+        assert row.data_hash == data_hash
+        assert unpack_correct(row.correct, row.n).mean() == pytest.approx(row.value)
+    value = {row.protocol: row.value for row in rows}
+    assert value["linear"] >= 0.9 and value["knn"] >= 0.9  # 1.0 and 1.0 with each of the seeds 0 to 3
+
+
+def test_training_has_lowered_the_loss(finished):
+    history = finished.folder / "runs" / PRESET / "pretrain" / TRACK / DATASET / METHOD / "0" / "history.csv"
+    header, *entries = history.read_text().splitlines()
+    losses = [float(line.split(",")[header.split(",").index("loss")]) for line in entries]
+    assert len(losses) == 10 and losses[-1] < losses[0] - 0.3  # 0.6 to 0.8 with the seeds 0 to 2
+
+
+def test_the_methods_own_test_and_the_linter_pass(project):
+    shutil.copy(REPOSITORY / "pyproject.toml", project.folder)
+    answer = project.run("python", "-m", "pytest", "tests/test_align_uniform.py")
+    assert "7 passed" in answer
+    project.run("ruff", "check", "src", "tests")
+    project.run("ruff", "format", "--check", "src", "tests")
+
+
+def test_snakemake_runs_what_is_missing_and_sees_other_pictures(finished):
+    assert "pretrain" in finished.run("contrastbench", "plan", "--preset", PRESET)
+    mine = ("--config", f"preset={PRESET}")
+    stale = finished.stale_jobs(*mine)
+    assert stale["prepare"] == 0 and stale["pretrain"] == 2 and stale["features"] == 3 and stale["probe_unremix"] == 3
+    Image.new("RGB", (32, 32)).save(finished.folder / "data" / "raw" / DATASET / "train" / "cat" / "00.png")
+    finished.run("contrastbench", "prepare", DATASET)
+    assert finished.stale_jobs(*mine)["pretrain"] == 3
+
+
+def test_the_table_shows_the_method(finished):
+    finished.run("contrastbench", "tables", "--preset", PRESET)
+    table = (finished.folder / "results" / "tables" / PRESET / f"{TRACK}.md").read_text(encoding="utf-8")
+    assert METHOD in table and DATASET in table
+
+
+def test_in_the_default_run_dvc_has_a_step_for_it(project):
+    project.edit("params.yaml", "mochi, unremix]", f"mochi, unremix, {METHOD}]")
+    assert "written" in project.run("contrastbench", "dvc-file")
+    text = (project.folder / "dvc.yaml").read_text(encoding="utf-8")
+    assert "unremix.settings.align_uniform" in text and f"runs/default/pretrain/unremix/mnist5k/{METHOD}" in text
