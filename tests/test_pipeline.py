@@ -5,6 +5,7 @@ The tests run the real pipeline, at the size of the smoke preset, in a copy of t
 
 import json
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -62,9 +63,10 @@ def test_after_recording_neither_tool_has_anything_to_do(project: Project) -> No
     assert "up to date" in project.run("dvc", "repro")
 
 
-def test_steps_and_rules_mirror_each_other(project: Project) -> None:
-    """Every job of Snakemake's whole DAG belongs to exactly one step, and every output to that step's outputs."""
-    grid = Grid(root=project.folder)
+def test_steps_and_rules_mirror_each_other(tmp_path: Path) -> None:
+    """Every job of the default run belongs to exactly one step, and every output to that step's outputs."""
+    project = Project(tmp_path)
+    grid = Grid(root=tmp_path)
     answer = project.run("snakemake", "--forceall", "--dry-run", "--cores", "1")
     jobs = re.findall(r"^(?:local)?rule (\w+):\n(?:    .*\n)*?    output: (.*)\n", answer, re.MULTILINE)
     owner = {rule: step for step in steps(grid) for rule in step.rules}
@@ -77,6 +79,16 @@ def test_steps_and_rules_mirror_each_other(project: Project) -> None:
     asked = {str(path) for step in steps(grid) for path in step.files}
     made = {output for _, outputs in jobs for output in outputs.split(", ")}
     assert asked <= made
+
+
+def test_results_do_not_depend_on_the_number_of_cores(recorded: Project, tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    shutil.copy(recorded.folder / "params.yaml", tmp_path)
+    project.run("snakemake", "--cores", "1", "results/tables/default/unremix.md")
+    for table in ("tables/default/unremix.md", "tables/default/unremix.csv", "metrics/default/unremix.json"):
+        assert (tmp_path / "results" / table).read_bytes() == (recorded.folder / "results" / table).read_bytes()
+    weights = "runs/default/pretrain/unremix/digits/unremix/0/model.safetensors"
+    assert (tmp_path / weights).read_bytes() == (recorded.folder / weights).read_bytes()
 
 
 @pytest.mark.parametrize(
