@@ -69,13 +69,13 @@ def test_steps_and_rules_mirror_each_other(tmp_path: Path) -> None:
     grid = Grid(root=tmp_path)
     answer = project.run("snakemake", "--forceall", "--dry-run", "--cores", "1")
     jobs = re.findall(r"^(?:local)?rule (\w+):\n(?:    .*\n)*?    output: (.*)\n", answer, re.MULTILINE)
-    owner = {rule: step for step in steps(grid) for rule in step.rules}
-    assert {rule for rule, _ in jobs} == set(owner)
+    assert {rule for rule, _ in jobs} == {rule for step in steps(grid) for rule in step.rules}
+    kept = {step.name: (*step.folders, *step.tracked, *step.metrics) for step in steps(grid)}
     for rule, outputs in jobs:
-        step = owner[rule]
-        kept = (*step.folders, *step.tracked, *step.metrics)
         for output in outputs.split(", "):
-            assert any(Path(output).is_relative_to(path) for path in kept), f"{rule}: {output} is in no output of DVC"
+            owners = [name for name, paths in kept.items() if any(Path(output).is_relative_to(path) for path in paths)]
+            assert len(owners) == 1, f"{rule}: {output} belongs to {owners}"
+            assert rule in next(step.rules for step in steps(grid) if step.name == owners[0])
     asked = {str(path) for step in steps(grid) for path in step.files}
     made = {output for _, outputs in jobs for output in outputs.split(", ")}
     assert asked <= made

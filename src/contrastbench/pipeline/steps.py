@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contrastbench.errors import UserError
-from contrastbench.pipeline.grid import SHOT_STAGES, Grid
+from contrastbench.pipeline.audio_grid import SHOT_STAGES
+from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.registry import WITHOUT_ENCODER
 
