@@ -1,10 +1,12 @@
 """Batched changes of spectrograms: each against its definition, one sample at a time."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import beta as beta_distribution
-from scipy.stats import kstest
+from scipy.stats import ks_2samp, kstest
 
 from contrastbench.augment.audio import (
     ASSUMED_STD,
@@ -19,12 +21,13 @@ from contrastbench.augment.audio import (
 from contrastbench.augment.log_mel import log_mel
 from contrastbench.params.audio import AudioAugmentParams
 from contrastbench.params.base import validate
+from contrastbench.params.root import load
 
 OFF = AudioAugmentParams(
     gain=0.0,
     roll=0.0,
     crop_probability=0.0,
-    canvas=(1.0, 1.5),
+    canvas=(1.5, 1.0),
     crop_time=(0.6, 1.5),
     crop_mel=(0.6, 1.5),
     time_mask=0,
@@ -88,11 +91,25 @@ def test_crops_lie_on_the_canvas_with_sizes_in_range() -> None:
     left_out = (crops == torch.tensor([0.0, 0.0, 1.0, 1.0])).all(1)
     assert abs(left_out.float().mean() - 0.3) < 0.03
     top, left, height, width = crops[~left_out].T
-    for start, size, canvas, low in ((top, height, 1.0, 0.6), (left, width, 1.5, 0.6)):
+    for start, size, canvas, low in ((top, height, 1.5, 0.6), (left, width, 1.0, 0.6)):
         assert (size >= low - 1e-6).all() and (size <= min(1.5, canvas) + 1e-6).all()
         edge = (1 - canvas) / 2
         assert (start >= edge - 1e-6).all() and (start + size <= 1 - edge + 1e-6).all()
-    assert width.max() > 1.4 and (left < -0.1).any()
+    assert height.max() > 1.4 and (top < -0.1).any()
+
+
+@pytest.mark.parametrize("preset", ["default", "paper"])
+def test_crop_is_byol_as_which_pads_in_time_and_never_in_frequency(repository: Path, preset: str) -> None:
+    """BYOL-A: virtual_crop_scale (F, T) = (1.0, 1.5), both scales 0.6 to 1.5, cut to the canvas, whole pixels apart."""
+    track = load(preset, repository).uamix
+    for params in (track.augment, track.pretraining.augment):
+        crops = draw_crops(20_000, params.model_copy(update={"crop_probability": 1.0}), seeded())
+        draw = np.random.default_rng(0)
+        for axis, canvas in ((0, 1.5), (1, 1.0)):
+            size = np.minimum(draw.uniform(0.6, 1.5, 20_000), canvas)
+            start = (1 - canvas) / 2 + draw.uniform(size=20_000) * (canvas - size)
+            for found, expected in ((crops[:, axis + 2], size), (crops[:, axis], start)):
+                assert ks_2samp(found.numpy(), expected.astype(np.float32)).pvalue > 0.001
 
 
 def test_resize_crop_equals_bilinear_sampling_on_the_padded_canvas() -> None:

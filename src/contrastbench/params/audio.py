@@ -42,7 +42,8 @@ class AudioAugmentParams(Section):
                      which adds a constant to its log-mel; 0.5 is AudioMAE's Beta(10, 10) + 0.5; 0 is off
     roll             circular shift in time, by up to this share of the frames either way; 0.5 is any shift
     crop_probability how often BYOL-A's random resize crop is made
-    canvas           size of BYOL-A's virtual canvas, as multiples of (time, frequency)
+    canvas           size of BYOL-A's virtual canvas, as multiples of (time, frequency); BYOL-A's own is 1.5 times the
+                     spectrogram in time and no larger in frequency (its code writes frequency first: 1.0, 1.5)
     crop_time, crop_mel  range of the crop's size, as multiples of the spectrogram's
     time_mask, mel_mask  SpecAugment: the longest run of frames and of mel bins set to 0 (the mean); 0 is off
     """

@@ -1,0 +1,140 @@
+"""The stage ``tune`` on small spectrograms: where it starts, a killed run, an imported encoder."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from uamix_cases import FRAMES, MELS, built, changed, smallest_track
+
+from contrastbench.datasets.base import Adapter, Split
+from contrastbench.datasets.store import open_prepared, write_prepared
+from contrastbench.errors import UserError
+from contrastbench.methods.uamix_mae import UaMixMAE
+from contrastbench.models.vit_checkpoint import export_encoder
+from contrastbench.params.uamix import UaMixTrack
+from contrastbench.pipeline.layout import Job, Layout
+from contrastbench.stages.pretrain import pretrain
+from contrastbench.stages.runs import build_method, load_method
+from contrastbench.stages.tune import tune
+
+TRAINING = 48
+
+
+@pytest.fixture(scope="module")
+def track() -> UaMixTrack:
+    return smallest_track()
+
+
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("notes")
+    draw = np.random.default_rng(0)
+    adapter = Adapter("notes", "audio", ("low", "high"), "none", "test", "test", read=lambda *_: {})
+    splits = {}
+    for split, count in (("train", TRAINING), ("validation", 8), ("test", 8)):
+        y = np.arange(count) % 2
+        x = draw.normal(size=(count, FRAMES, MELS)).astype(np.float16)
+        x[y == 1, :, :8] += 2
+        splits[split] = Split(x, y)
+    write_prepared(folder / "data", adapter, splits, "test")
+    return folder / "data"
+
+
+class Killed(RuntimeError):
+    pass
+
+
+def run_both(track, data_folder, label="uamix-mae"):
+    layout, job = Layout("test"), Job("uamix", "notes", label, 0)
+    mae = Job("uamix", "notes", "mae", 0)
+    if not (layout.run("pretrain", mae) / "model.safetensors").is_file():
+        pretrain(layout, mae, track.pretrain("mae", "notes"), data_folder, show_progress=False)
+    tune(layout, job, track.pretrain(label, "notes"), data_folder, show_progress=False)
+    return layout.run("tune", job)
+
+
+TUNED = Path("runs/test/tune/uamix/notes/uamix-mae/0")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(track, data_folder, tmp_path_factory) -> Path:
+    """A working folder with the autoencoder and a tuning run that was never killed."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run_both(track, data_folder)
+    return folder
+
+
+# Each step has 6 updates and a checkpoint every second: killed in step 1, between the steps, in step 2.
+@pytest.mark.parametrize("kill_at", [3, 6, 10])
+def test_killed_tuning_continues_bit_identical(track, data_folder, uninterrupted, tmp_path, monkeypatch, kill_at):
+    whole = load_file(uninterrupted / TUNED / "model.safetensors")
+    history = (uninterrupted / TUNED / "history.csv").read_text()
+    shutil.copytree(uninterrupted / "runs/test/pretrain", tmp_path / "runs/test/pretrain")
+    monkeypatch.chdir(tmp_path)
+    original, calls = UaMixMAE.training_step, []
+
+    def killed(self, batch, step):
+        calls.append(step.number)
+        if len(calls) == kill_at + 1:  # only once: the resumed run makes the counter pass it
+            raise Killed
+        return original(self, batch, step)
+
+    monkeypatch.setattr(UaMixMAE, "training_step", killed)
+    with pytest.raises(Killed):
+        run_both(track, data_folder)
+    assert not TUNED.exists()
+    calls_before = len(calls)
+    folder = run_both(track, data_folder)
+    resumed = load_file(folder / "model.safetensors")
+    assert resumed.keys() == whole.keys()
+    for name, tensor in whole.items():
+        assert torch.equal(resumed[name], tensor), name
+    assert (folder / "history.csv").read_text() == history
+    # What was checkpointed is not trained again: at most the update since the checkpoint.
+    assert len(calls) - calls_before == 12 - kill_at + kill_at % 2
+    assert not list((tmp_path / "runs/test/checkpoints").rglob("*.pt"))
+
+
+def test_tuning_starts_from_the_pretrained_encoder_and_moves_its_upper_half(track, data_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = run_both(track, data_folder, "mae-ct")
+    start = load_file("runs/test/pretrain/uamix/notes/mae/0/model.safetensors")
+    tuned = load_file(folder / "model.safetensors")
+    for name in ("blocks.0.mlp.fc1.weight", "blocks.1.attn.qkv.weight", "patch_embed.proj.weight", "cls_token"):
+        assert torch.equal(tuned[f"encoder.{name}"], start[f"autoencoder.encoder.{name}"]), name
+    for name in ("blocks.2.mlp.fc1.weight", "blocks.3.attn.qkv.weight", "norm.weight"):
+        assert not torch.equal(tuned[f"encoder.{name}"], start[f"autoencoder.encoder.{name}"]), name
+    history = pd.read_csv(folder / "history.csv")
+    assert sorted(history["tuning_step"].unique()) == [1.0, 2.0]
+
+
+def test_tuning_without_a_pretrained_encoder_is_refused(track, data_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"pretrain/uamix/notes/mae/0/model.safetensors: no such file"):
+        tune(Layout("test"), Job("uamix", "notes", "uamix-mae", 0), track.pretrain("uamix-mae", "notes"), data_folder)
+    with pytest.raises(UserError, match="run `contrastbench tune`"):
+        job = Job("uamix", "notes", "mae-ct", 0)
+        pretrain(Layout("test"), job, track.pretrain("mae-ct", "notes"), data_folder)
+    with pytest.raises(UserError, match="run `contrastbench pretrain`"):
+        tune(Layout("test"), Job("uamix", "notes", "mae", 0), track.pretrain("mae", "notes"), data_folder)
+
+
+def test_imported_checkpoint_takes_the_place_of_pretraining(track, data_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    export_encoder(built(track, "mae", seed=7).encoder, Path("published.safetensors"))
+    imported = changed(track, {"pretraining": {"checkpoint": "published.safetensors"}})
+    run_both(imported, data_folder)
+    params = imported.pretrain("mae", "notes")
+    folder = Path("runs/test/pretrain/uamix/notes/mae/0")
+    method = load_method(folder, params, open_prepared(data_folder), 0)
+    for name, tensor in built(track, "mae", seed=7).encoder.state_dict().items():
+        assert torch.equal(method.encoder.state_dict()[name], tensor), name
+    other = changed(imported, {"encoder": {"depth": 3}})
+    with pytest.raises(UserError, match="not a checkpoint of this encoder"):
+        build_method(other.pretrain("mae", "notes"), open_prepared(data_folder), 0)

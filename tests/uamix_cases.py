@@ -1,0 +1,46 @@
+"""A uaMix-MAE track of the least size, which its tests of methods and of stages share."""
+
+import torch
+from conftest import REPOSITORY
+
+from contrastbench.methods import method_class
+from contrastbench.params.root import load
+from contrastbench.params.uamix import UaMixTrack
+
+FRAMES, MELS = 32, 16
+
+
+def smallest_track() -> UaMixTrack:
+    """The preset smoke with spectrograms and networks of the least size."""
+    base = load("smoke", REPOSITORY).uamix
+    sizes = {
+        "front_end": {"frames": FRAMES, "mels": MELS},
+        "encoder": {"patch": 4, "width": 16, "depth": 4, "heads": 2},
+        "decoder": {"attention": "local", "width": 8, "depth": 2, "heads": 2},
+        "pretraining": {"training": {"epochs": 2, "batch_size": 16}},
+        "tuning": {
+            "head": {"projector_hidden": 16, "output": 8, "predictor_hidden": 16, "queue": 32},
+            "head_step": {"training": {"epochs": 2, "batch_size": 16, "checkpoint_every_steps": 2}},
+            "encoder_step": {
+                "frozen_blocks": 2,
+                "layer_decay": 0.65,
+                "training": {"epochs": 2, "batch_size": 16, "checkpoint_every_steps": 2},
+            },
+        },
+    }
+    return changed(base, sizes)
+
+
+def changed(section, changes):
+    """A copy of ``section`` with nested ``changes`` made."""
+    values = {
+        key: changed(getattr(section, key), value) if isinstance(value, dict) else value
+        for key, value in changes.items()
+    }
+    return section.model_copy(update=values)
+
+
+def built(track: UaMixTrack, label: str, seed: int = 0):
+    torch.manual_seed(seed)
+    params = track.pretrain(label, "instruments")
+    return method_class(params.method).from_params(params, (1, FRAMES, MELS), 2)
