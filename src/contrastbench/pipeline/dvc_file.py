@@ -37,11 +37,14 @@ def _stage(step: Step) -> dict[str, Any]:
     }
     # Kept while a stage runs again: Snakemake decides which of the files in them are stale.
     outs = [{str(path): {"persist": True}} for path in step.folders]
-    outs += [{str(path): {"cache": False, "persist": True}} for path in step.tracked]
+    outs += [{str(path): {"cache": False, "persist": True}} for path in step.tracked if path not in step.plots]
     if outs:
         stage["outs"] = outs
     if step.metrics:
         stage["metrics"] = [{str(path): {"cache": False, "persist": True}} for path in step.metrics]
+    if step.plots:
+        axes = {"x": "mean", "y": "method", "template": "bar_horizontal"}
+        stage["plots"] = [{str(path): {"cache": False, "persist": True} | axes} for path in step.plots]
     return stage
 
 

@@ -35,7 +35,8 @@ class Step:
     rules    Snakemake's rules that make the outputs
     files    what Snakemake is asked for
     inputs   files and folders that the step reads
-    folders  what DVC keeps in its cache; ``tracked`` is what git keeps; ``metrics`` is what ``dvc metrics`` shows
+    folders  what DVC keeps in its cache; ``tracked`` is what git keeps; ``metrics`` is what ``dvc metrics`` shows, and
+             ``plots`` the one of ``tracked`` that ``dvc plots`` draws
     keys     dotted keys of params.yaml
     """
 
@@ -47,6 +48,7 @@ class Step:
     folders: tuple[Path, ...] = ()
     tracked: tuple[Path, ...] = ()
     metrics: tuple[Path, ...] = ()
+    plots: tuple[Path, ...] = ()
 
 
 def steps(grid: Grid) -> list[Step]:
@@ -258,6 +260,7 @@ class _TrackSteps:
             keys=(f"{self.track}.methods", f"{self.track}.ablation"),
             tracked=tuple(self.grid.tables(self.track)),
             metrics=(self.grid.metrics(self.track),),
+            plots=tuple(path for path in self.grid.tables(self.track) if path.suffix == ".csv"),
         )
 
     def _code(self, stage: str) -> Path:
