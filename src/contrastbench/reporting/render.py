@@ -10,8 +10,9 @@ from contrastbench.reporting.tables import BEST, TIED, Table
 FAILED, TIE = "⚠", "≈"
 LEGEND = (
     f"Mean ± standard deviation over seeds. **Bold**: significantly better than every other method of the column; "
-    f"{TIE}: not significantly worse than its best (paired over seeds and test examples, Holm-corrected over the "
-    f"table, 5 %). {FAILED}: failed a sanity check, see below the table; takes no part in the comparison."
+    f"{TIE}: not significantly worse than its best (paired over seeds and test examples, variance over seeds pooled "
+    f"over the column, Holm-corrected over the table, 5 %). {FAILED}: failed a sanity check, see below the table; "
+    f"takes no part in the comparison."
 )
 
 

@@ -5,6 +5,9 @@ another test set would hold other images. The test is the one that studies of se
 cases use: two-way crossed random effects with the degrees of freedom of Hillis (2007, Statistics in Medicine
 26:596-619, doi 10.1002/sim.2532). With one seed it is the exact McNemar test over examples, which says nothing
 about seeds. Without verdicts it is the paired t-test over seeds.
+
+Three seeds say little about how much one pair of methods varies. Where several methods were measured on the same
+thing, :func:`pooled_seeds` estimates that variance from all of them, as Hillis does for more than two tests.
 """
 
 from collections.abc import Sequence
@@ -16,6 +19,18 @@ from scipy import stats
 from contrastbench.reporting.rows import Row, unpack_correct
 
 ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class SeedVariance:
+    """How much a difference between two methods varies from seed to seed, squared, and on how much that rests.
+
+    of_difference  variance over seeds of (value of one method minus value of another, same seed)
+    freedom        degrees of freedom of the estimate
+    """
+
+    of_difference: float
+    freedom: float
 
 
 @dataclass(frozen=True)
@@ -32,8 +47,12 @@ class Paired:
     test: str
 
 
-def compare_rows(first: Sequence[Row], second: Sequence[Row]) -> Paired:
-    """Compare two cells on the seeds that both have; ValueError if there is none."""
+def compare_rows(first: Sequence[Row], second: Sequence[Row], pooled: SeedVariance | None = None) -> Paired:
+    """Compare two cells on the seeds that both have; ValueError if there is none.
+
+    ``pooled`` is the variance over seeds where more than these two cells tell it (:func:`pooled_seeds`); it is used
+    wherever the test is over seeds.
+    """
     left, right = ({row.seed: row for row in rows} for rows in (first, second))
     pairs = [(left[seed], right[seed]) for seed in sorted(left.keys() & right.keys())]
     if not pairs:
@@ -47,10 +66,10 @@ def compare_rows(first: Sequence[Row], second: Sequence[Row]) -> Paired:
     if len(matrix) == len(pairs) and len({len(row) for row in matrix}) == 1:
         if len(pairs) == 1:
             return Paired(difference, *_one_seed(matrix[0]))
-        return Paired(difference, crossed_test(np.stack(matrix)), "seeds x examples")
+        return Paired(difference, crossed_test(np.stack(matrix), pooled), "seeds x examples")
     if len(pairs) == 1:
         return Paired(difference, None, "one seed and no verdict on every example")
-    return Paired(difference, _t_test(by_seed), "paired t over seeds")
+    return Paired(difference, _t_test(by_seed, pooled), "paired t over seeds")
 
 
 def _example_differences(first: Row, second: Row) -> np.ndarray | None:
@@ -76,28 +95,63 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return float(stats.binomtest(only_first, discordant).pvalue) if discordant else 1.0
 
 
-def _t_test(differences: np.ndarray) -> float:
-    """Two-sided one-sample t-test against 0; without any spread, the exact sign test."""
-    if np.ptp(differences) < 1e-12:
+def pooled_seeds(cells: Sequence[Sequence[Row]]) -> SeedVariance | None:
+    """Variance of a difference over seeds, pooled over the ``cells`` of one column; None where they cannot be.
+
+    Twice the residual mean square of the additive model value = method + seed, fitted by least squares to every row
+    there is. With M methods on the same S seeds that is the two-way analysis of variance with (M - 1)(S - 1) degrees
+    of freedom, and for M = 2 the pair's own variance; a method that lacks a seed adds what it has. Not pooled is
+    what was judged on other test data, or leaves no degree of freedom.
+
+    Assumes that all methods vary alike from seed to seed, beyond what a seed does to all of them. One that varies
+    more is called different too easily, the others too seldom (docs/results.md gives measured rates).
+    """
+    rows = [(method, row) for method, cell in enumerate(cells) for row in cell]
+    seeds = sorted({row.seed for _, row in rows})
+    tests_of_seed = {(row.seed, row.data_hash, row.n) for _, row in rows}
+    if len(tests_of_seed) > len(seeds):
+        return None
+    model = np.zeros((len(rows), len(cells) + len(seeds)))
+    for line, (method, row) in enumerate(rows):
+        model[line, [method, len(cells) + seeds.index(row.seed)]] = 1
+    values = np.array([row.value for _, row in rows])
+    solution, _, rank, _ = np.linalg.lstsq(model, values, rcond=None)
+    freedom = len(rows) - int(rank)
+    if freedom < 1:
+        return None
+    return SeedVariance(float(2 * ((values - model @ solution) ** 2).sum() / freedom), freedom)
+
+
+def _own_seeds(by_seed: np.ndarray) -> SeedVariance:
+    return SeedVariance(float(by_seed.var(ddof=1)), len(by_seed) - 1)
+
+
+def _t_test(differences: np.ndarray, pooled: SeedVariance | None = None) -> float:
+    """Two-sided t-test of mean 0; without any spread, the exact sign test."""
+    spread = pooled or _own_seeds(differences)
+    if spread.of_difference < 1e-24:
         return mcnemar(*_signs(differences))
-    return float(stats.ttest_1samp(differences, 0).pvalue)
+    statistic = abs(differences.mean()) / np.sqrt(spread.of_difference / len(differences))
+    return float(2 * stats.t.sf(statistic, spread.freedom))
 
 
 def _signs(differences: np.ndarray) -> tuple[int, int]:
     return int((differences > 1e-12).sum()), int((differences < -1e-12).sum())
 
 
-def crossed_test(differences: np.ndarray) -> float:
+def crossed_test(differences: np.ndarray, pooled: SeedVariance | None = None) -> float:
     """Two-sided p-value of mean 0 for ``differences`` (seeds, examples), both random and crossed; S, n >= 2.
 
     Variance of the mean: (MS_seeds + max(MS_examples - MS_residual, 0)) / (S n); degrees of freedom
-    (MS_seeds + max(MS_examples - MS_residual, 0))^2 / (MS_seeds^2 / (S - 1)), at most S n - 1 (Hillis, 2007).
+    (MS_seeds + max(MS_examples - MS_residual, 0))^2 / (MS_seeds^2 / f), at most S n - 1 (Hillis, 2007).
+    MS_seeds is n times the variance over seeds: ``pooled`` with its f, else that of ``differences``, f = S - 1.
     """
     seeds, examples = differences.shape
     mean = differences.mean()
     by_seed, by_example = differences.mean(1), differences.mean(0)
     residual = differences - by_seed[:, None] - by_example[None, :] + mean
-    ms_seeds = examples * by_seed.var(ddof=1)
+    spread = pooled or _own_seeds(by_seed)
+    ms_seeds = examples * spread.of_difference
     ms_examples = seeds * by_example.var(ddof=1)
     ms_residual = (residual**2).sum() / ((seeds - 1) * (examples - 1))
     total = ms_seeds + max(ms_examples - ms_residual, 0.0)
@@ -105,7 +159,7 @@ def crossed_test(differences: np.ndarray) -> float:
         return mcnemar(*_signs(by_example))
     freedom = seeds * examples - 1.0
     if ms_seeds > 0:
-        freedom = min(freedom, total**2 / (ms_seeds**2 / (seeds - 1)))
+        freedom = min(freedom, total**2 / (ms_seeds**2 / spread.freedom))
     return float(2 * stats.t.sf(abs(mean) / np.sqrt(total / (seeds * examples)), freedom))
 
 

@@ -18,7 +18,7 @@ from contrastbench.reporting.cells import (
 from contrastbench.reporting.metrics import METRICS
 from contrastbench.reporting.protocols import FAMILIES, OTHER, Family, family_of
 from contrastbench.reporting.rows import Row
-from contrastbench.reporting.significance import ALPHA, compare_rows, holm
+from contrastbench.reporting.significance import ALPHA, SeedVariance, compare_rows, holm, pooled_seeds
 
 BEST, TIED = "best", "tied"
 
@@ -105,8 +105,9 @@ def _column_order(column: Column) -> tuple:
 def marks(cells: dict[tuple[str, Column], Cell]) -> dict[tuple[str, Column], str]:
     """Mark the best of each column, or all that tie for it.
 
-    Every pair of methods of every column is tested, and Holm's correction runs over all of them, so that picking
-    the best after seeing the values costs nothing. Cells that failed a sanity check take no part.
+    Every pair of methods of every column is tested, with the variance over seeds pooled over the column's methods,
+    and Holm's correction runs over all of them, so that picking the best after seeing the values costs nothing.
+    Cells that failed a sanity check take no part, neither in the pairs nor in the pooling.
     """
     columns: dict[Column, list[Cell]] = {}
     for (_, column), cell in cells.items():
@@ -131,16 +132,17 @@ def marks(cells: dict[tuple[str, Column], Cell]) -> dict[tuple[str, Column], str
 def _significant_pairs(columns: dict[Column, list[Cell]]) -> set[frozenset[Key]]:
     pairs, p_values = [], []
     for group in columns.values():
+        pooled = pooled_seeds([cell.rows for cell in group])
         for first, second in combinations(group, 2):
-            p_value = _p_value(first, second)
+            p_value = _p_value(first, second, pooled)
             if p_value is not None:
                 pairs.append(frozenset((first.key, second.key)))
                 p_values.append(p_value)
     return {pair for pair, adjusted in zip(pairs, holm(p_values), strict=True) if adjusted <= ALPHA}
 
 
-def _p_value(first: Cell, second: Cell) -> float | None:
+def _p_value(first: Cell, second: Cell, pooled: SeedVariance | None) -> float | None:
     try:
-        return compare_rows(first.rows, second.rows).p_value
+        return compare_rows(first.rows, second.rows, pooled).p_value
     except ValueError:  # no seed in common
         return None
