@@ -14,7 +14,7 @@ from contrastbench.reporting.rows import Row
 from contrastbench.reporting.tables import Table, ablation_tables, tables_of
 
 TABLES, METRICS = "results/tables", "results/metrics"
-REGION = re.compile(r"(<!-- table: ([^\n]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+REGION = re.compile(r"^(<!-- table: ([^\n]*?) -->\n).*?^(<!-- end -->)", re.DOTALL | re.MULTILINE)
 
 
 def rendered_files(loaded: Loaded, presets: list[str], root: Path = Path()) -> dict[str, str]:
