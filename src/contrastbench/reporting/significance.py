@@ -126,9 +126,17 @@ def _own_seeds(by_seed: np.ndarray) -> SeedVariance:
     return SeedVariance(float(by_seed.var(ddof=1)), len(by_seed) - 1)
 
 
+def _spread(differences: np.ndarray, pooled: SeedVariance | None) -> SeedVariance:
+    """The pooled variance over seeds, or the pair's own where that is larger: some methods vary more than others."""
+    own = _own_seeds(differences)
+    if pooled is None:
+        return own
+    return SeedVariance(max(own.of_difference, pooled.of_difference), pooled.freedom)
+
+
 def _t_test(differences: np.ndarray, pooled: SeedVariance | None = None) -> float:
     """Two-sided t-test of mean 0; without any spread, the exact sign test."""
-    spread = pooled or _own_seeds(differences)
+    spread = _spread(differences, pooled)
     if spread.of_difference < 1e-24:
         return mcnemar(*_signs(differences))
     statistic = abs(differences.mean()) / np.sqrt(spread.of_difference / len(differences))
@@ -150,7 +158,7 @@ def crossed_test(differences: np.ndarray, pooled: SeedVariance | None = None) ->
     mean = differences.mean()
     by_seed, by_example = differences.mean(1), differences.mean(0)
     residual = differences - by_seed[:, None] - by_example[None, :] + mean
-    spread = pooled or _own_seeds(by_seed)
+    spread = _spread(by_seed, pooled)
     ms_seeds = examples * spread.of_difference
     ms_examples = seeds * by_example.var(ddof=1)
     ms_residual = (residual**2).sum() / ((seeds - 1) * (examples - 1))
