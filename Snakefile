@@ -13,6 +13,15 @@ GRID = Grid(PRESET)
 # Inputs and parameters decide what is stale; the state below holds a hash of each step's code and parameters.
 os.environ["DVC_NO_ANALYTICS"] = "1"
 
+# glibc returns every large tensor to the kernel and faults it in again a step later; keeping the memory costs
+# a quarter of a GiB a job and saves up to a seventh of the time of training on a CPU. Results do not change.
+for NAME, VALUE in [
+    ("MALLOC_TOP_PAD_", 2**28),
+    ("MALLOC_TRIM_THRESHOLD_", 2**31),
+    ("MALLOC_MMAP_THRESHOLD_", 2**25),
+]:
+    os.environ.setdefault(NAME, str(VALUE))
+
 
 wildcard_constraints:
     track="[a-z]+",

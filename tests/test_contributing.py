@@ -146,7 +146,7 @@ def test_the_table_shows_the_method(finished):
 
 
 def test_in_the_default_run_dvc_has_a_step_for_it(project):
-    project.edit("params.yaml", "mochi, unremix]", f"mochi, unremix, {METHOD}]")
+    project.edit("params.yaml", "hcl, unremix]", f"hcl, unremix, {METHOD}]")
     assert "written" in project.run("contrastbench", "dvc-file")
     text = (project.folder / "dvc.yaml").read_text(encoding="utf-8")
     assert "unremix.settings.align_uniform" in text and f"runs/default/pretrain/unremix/mnist5k/{METHOD}" in text
