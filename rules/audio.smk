@@ -1,4 +1,4 @@
-# Sound -> spectrograms; tuning of a pretrained encoder; judgement with few labels.
+# Sound -> spectrograms; tuning of a pretrained encoder; judgement with few labels and under attack.
 
 
 rule spectrograms:
@@ -43,17 +43,13 @@ rule tune:
 
 
 for TRACK in GRID.params.tracks:
-    for PAIR in [
-        *GRID.judged_pairs("few_shot", TRACK),
-        *GRID.judged_pairs("low_shot", TRACK),
-    ]:
+    for PAIR in GRID.all_judged_pairs(TRACK):
 
         rule:
             name:
                 PAIR.rule
             input:
-                f"data/spectrograms/{PRESET}/{PAIR.trained}/meta.json",
-                f"data/spectrograms/{PRESET}/{PAIR.judged}/meta.json",
+                [folder / "meta.json" for folder in GRID.judged_data(PAIR)],
                 f"runs/{PRESET}/features/{TRACK}/{PAIR.trained}/{{method}}/{{seed}}/features.npz",
                 lambda wildcards, pair=PAIR: GRID.weights(
                     Job(

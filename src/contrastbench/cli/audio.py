@@ -1,4 +1,4 @@
-"""Commands ``spectrograms``, ``few-shot`` and ``low-shot``."""
+"""Commands ``spectrograms``, ``few-shot``, ``low-shot`` and ``audio-attack``."""
 
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     app.command("spectrograms")(spectrograms_command)
     app.command("few-shot")(few_shot_command)
     app.command("low-shot")(low_shot_command)
+    app.command("audio-attack")(audio_attack_command)
 
 
 def _track(grid: Grid) -> Any:
@@ -71,3 +72,21 @@ def low_shot_command(
     from contrastbench.stages.low_shot import low_shot
 
     low_shot(grid, job, judged, params, resolve_device(device))
+
+
+def audio_attack_command(
+    dataset: Dataset,
+    judged: Judged,
+    method: MethodName,
+    seed: Seed,
+    preset: Preset = "default",
+    device: Device = "auto",
+) -> None:
+    """Attack a linear classifier of sound, on its spectrograms and on the waveform; writes result rows."""
+    grid = Grid(preset)
+    job = grid.job(TRACK, dataset, method, seed)
+    params = _track(grid)
+    dataset_module(judged)
+    from contrastbench.stages.audio_attack import audio_attack
+
+    audio_attack(grid, job, judged, params.audio_attack, params.front_end, resolve_device(device))

@@ -115,3 +115,43 @@ class LowShotParams(Section):
     def protocol(self, shots: int) -> str:
         """Name of one row's protocol."""
         return f"low-shot-{shots}"
+
+
+class AudioAttackParams(Section):
+    """White-box attacks on a linear classifier of sound (specification of the suite: docs/protocols/robustness.md).
+
+    datasets     for each data set that is trained on, those whose test segments are attacked; the classifier is fitted
+                 on their training split. Segments that their clip does not fill are left out
+    segments     test segments that every attack gets
+    steps        of PGD, each a tenth of the radius
+    spectrogram  l_inf radii on the normalised log-mel spectrogram, where 1 is two standard deviations
+    snr_db       signal-to-noise ratios in dB that a perturbation of the waveform keeps
+    l2_grid      inverse L2 strengths of the classifier, chosen on the validation split
+    """
+
+    datasets: dict[DatasetName, tuple[DatasetName, ...]]
+    segments: int = Field(ge=1)
+    steps: int = Field(ge=1)
+    spectrogram: tuple[Positive, ...] = Field(min_length=1)
+    snr_db: tuple[float, ...] = Field(min_length=1)
+    l2_grid: tuple[Positive, ...] = Field(min_length=1)
+
+    def protocols(self) -> list[str]:
+        """Names of the rows' protocols."""
+        return [
+            "audio-clean",
+            *map(self.on_spectrogram, self.spectrogram),
+            *(protocol for snr in self.snr_db for protocol in (self.noise(snr), self.on_waveform(snr))),
+        ]
+
+    def on_spectrogram(self, eps: float) -> str:
+        """Name of the protocol of PGD within ``eps`` on the spectrogram."""
+        return f"audio-pgd-{self.steps}-spectrogram@{eps:.4g}"
+
+    def on_waveform(self, snr_db: float) -> str:
+        """Name of the protocol of PGD on the waveform."""
+        return f"audio-pgd-{self.steps}-waveform@{snr_db:g}dB"
+
+    def noise(self, snr_db: float) -> str:
+        """Name of the protocol of random noise on the waveform."""
+        return f"audio-noise-waveform@{snr_db:g}dB"

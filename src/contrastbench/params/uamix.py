@@ -7,7 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from contrastbench.params.audio import AudioAugmentParams, FewShotParams, FrontEndParams, LowShotParams
+from contrastbench.params.audio import (
+    AudioAttackParams,
+    AudioAugmentParams,
+    FewShotParams,
+    FrontEndParams,
+    LowShotParams,
+)
 from contrastbench.params.base import Section
 from contrastbench.params.evaluation import PretrainParams, ScratchParams
 from contrastbench.params.track import NoSettings, TrackParams
@@ -202,6 +208,7 @@ class UaMixTrack(TrackParams):
     settings: AudioSettings
     few_shot: FewShotParams
     low_shot: LowShotParams
+    audio_attack: AudioAttackParams
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> "UaMixTrack":

@@ -1,4 +1,4 @@
-"""Spectrograms, and what encoders of sound are judged on with few labels."""
+"""Spectrograms, and what encoders of sound are judged on: few labels, and attacks."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +8,10 @@ from contrastbench.params.uamix import UaMixTrack
 from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.job_grid import JobGrid, rule_name
 from contrastbench.pipeline.layout import Job
+from contrastbench.registry import WITHOUT_ENCODER
 
-SHOT_STAGES = ("few_shot", "low_shot")
+# Each reads the section of its name.
+JUDGING_STAGES = ("few_shot", "low_shot", "audio_attack")
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,13 @@ class Judged:
 
 
 class AudioGrid(JobGrid):
-    """The jobs of the stages ``spectrograms``, ``few_shot`` and ``low_shot``."""
+    """The jobs of the stages ``spectrograms``, ``few_shot``, ``low_shot`` and ``audio_attack``."""
 
     def audio_datasets(self, track: str) -> list[str]:
         """Every data set of which a track needs spectrograms."""
         if not isinstance(self.track(track), UaMixTrack):
             return []
-        pairs = [pair for stage in SHOT_STAGES for pair in self.judged_pairs(stage, track)]
+        pairs = self.all_judged_pairs(track)
         return list(dict.fromkeys([*self.track(track).datasets, *(pair.judged for pair in pairs)]))
 
     def spectrogram_state(self) -> str:
@@ -48,11 +50,11 @@ class AudioGrid(JobGrid):
         return f"{fingerprint('spectrograms')}-{params_hash(self.params.uamix.front_end)}"
 
     def judged_pairs(self, stage: str, track: str) -> list[Judged]:
-        """What ``few_shot`` or ``low_shot`` judges a track's encoders on; nothing for a track without the protocol."""
+        """What a judging stage judges a track's encoders on; nothing for a track without it."""
         section = self.track(track)
         if not isinstance(section, UaMixTrack):
             return []
-        params = section.few_shot if stage == "few_shot" else section.low_shot
+        params = getattr(section, stage)
         protocols = tuple(params.protocols())
         return [
             Judged(stage, track, trained, judged, protocols)
@@ -60,13 +62,24 @@ class AudioGrid(JobGrid):
             for judged in params.datasets.get(trained, ())
         ]
 
+    def all_judged_pairs(self, track: str) -> list[Judged]:
+        """The pairs of every judging stage."""
+        return [pair for stage in JUDGING_STAGES for pair in self.judged_pairs(stage, track)]
+
+    def judged_data(self, pair: Judged) -> list[Path]:
+        """Folders of the data that a judging stage reads; attacks also perturb the sound itself."""
+        folders = [self.layout.spectrograms(name) for name in dict.fromkeys((pair.trained, pair.judged))]
+        return [*folders, self.layout.prepared(pair.judged)] if pair.stage == "audio_attack" else folders
+
     def judged_rows(self, pair: Judged, job: Job) -> list[Path]:
-        """The rows of one job that :meth:`judged_pairs` asks for; none when it was trained on other data."""
-        if job.dataset != pair.trained:
+        """The rows of one job that :meth:`judged_pairs` asks for.
+
+        None when it was trained on other data, nor for attacks on a reference row without an encoder.
+        """
+        if job.dataset != pair.trained or (pair.stage == "audio_attack" and job.method in WITHOUT_ENCODER):
             return []
         return self.row_files(pair.stage, Job(job.track, pair.label, job.method, job.seed), list(pair.protocols))
 
-    def shot_rows(self, job: Job) -> list[Path]:
-        """Every few-shot and low-shot row of one job."""
-        pairs = [pair for stage in SHOT_STAGES for pair in self.judged_pairs(stage, job.track)]
-        return [row for pair in pairs for row in self.judged_rows(pair, job)]
+    def judging_rows(self, job: Job) -> list[Path]:
+        """Every row that the judging stages leave for one job."""
+        return [row for pair in self.all_judged_pairs(job.track) for row in self.judged_rows(pair, job)]

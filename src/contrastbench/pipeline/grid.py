@@ -25,7 +25,7 @@ class Grid(FigureGrid, AudioGrid):
 
     def rows(self, track: str) -> list[Path]:
         """Every row of a track that the default target asks for."""
-        probed = [row for job in self.jobs(track) for row in (*self.rows_of(job), *self.shot_rows(job))]
+        probed = [row for job in self.jobs(track) for row in (*self.rows_of(job), *self.judging_rows(job))]
         return probed + self.transfer_rows(track) + self.attack_targets(track)
 
     def tables(self, track: str) -> list[Path]:
@@ -57,7 +57,7 @@ class Grid(FigureGrid, AudioGrid):
     def ablation_rows(self, track: str) -> list[Path]:
         """Every row of a track's ablation."""
         jobs = self.ablation_jobs(track)
-        return [row for job in jobs for row in (*self.rows_of(job), *self.shot_rows(job), *self.attack_rows(job))]
+        return [row for job in jobs for row in (*self.rows_of(job), *self.judging_rows(job), *self.attack_rows(job))]
 
     def ablation_tables(self, track: str) -> list[Path]:
         """The rendered tables of a track's ablation; none where the preset does not run the track."""

@@ -10,6 +10,7 @@ from contrastbench.errors import UserError
 from contrastbench.files import write_text
 from contrastbench.params.base import params_hash
 from contrastbench.params.root import presets
+from contrastbench.pipeline.audio_grid import JUDGING_STAGES
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.tools import call
@@ -84,7 +85,7 @@ def _job_tasks(grid: Grid, job: Job, root: Path) -> Iterator[Task]:
         limit = params.phases()[0].max_examples
         seen = None if count is None else epochs * (count if limit is None else min(count, limit))
         yield Task(grid.training_stage(job), name, job.track, job.dataset, job.method, encoder, seen, epochs)
-    for stage in ("features", "probe", "few_shot", "low_shot"):
+    for stage in ("features", "probe", *JUDGING_STAGES):
         yield Task(stage, name, job.track, job.dataset, job.method, encoder, count)
     attacks = f"{encoder}-{_hash(grid.robustness(job.track))}"
     yield Task("attack", name, job.track, job.dataset, job.method, attacks, count)

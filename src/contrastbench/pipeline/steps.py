@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contrastbench.errors import UserError
-from contrastbench.pipeline.audio_grid import SHOT_STAGES
+from contrastbench.pipeline.audio_grid import JUDGING_STAGES
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.registry import WITHOUT_ENCODER
@@ -20,6 +20,7 @@ EVALUATION_KEYS = (
     "robustness",
     "few_shot",
     "low_shot",
+    "audio_attack",
     "ablation",
     "ablation_seeds",
 )
@@ -151,19 +152,17 @@ class _TrackSteps:
         return [job for job in with_encoder if self.grid.training_stage(job) == stage]
 
     def shots(self) -> list[Step]:
-        """The steps ``few_shot`` and ``low_shot``."""
+        """The steps ``few_shot``, ``low_shot`` and ``audio_attack``."""
         found = []
-        for stage in SHOT_STAGES:
+        for stage in JUDGING_STAGES:
             pairs = self.grid.judged_pairs(stage, self.track)
             rows = [row for pair in pairs for job in self.jobs for row in self.grid.judged_rows(pair, job)]
-            spectrograms = dict.fromkeys(
-                self.layout.spectrograms(name) for pair in pairs for name in (pair.trained, pair.judged)
-            )
+            data = dict.fromkeys(folder for pair in pairs for folder in self.grid.judged_data(pair))
             step = Step(
                 f"{stage}-{self.track}",
                 rules=tuple(pair.rule for pair in pairs),
                 files=tuple(rows),
-                inputs=(self._code(stage), *spectrograms, *self.trained, *self.features),
+                inputs=(self._code(stage), *data, *self.trained, *self.features),
                 keys=self._keys(stage),
                 tracked=_method_folders(rows),
             )

@@ -39,6 +39,13 @@ FAMILIES = (
         "Logistic regression on N labelled clips per class, frozen encoder; `A-to-B` is trained on A, judged on B.",
     ),
     Family(
+        r"audio-.*",
+        "Attacks on sound",
+        "Share of test segments still classified correctly by a linear head on the frozen encoder. `spectrogram`: PGD "
+        "within the l_inf radius after @ on normalised log-mels (1 is two standard deviations); `waveform`: PGD on the "
+        "samples through the front end, at the signal-to-noise ratio after @; `noise`: random noise of that energy.",
+    ),
+    Family(
         r"clean|autoattack-linf@.*|worst-case@.*",
         "Robust accuracy in l_inf",
         f"{_ATTACKED} (the number after @, on pixels in [0, 1]). Standard linear head on the frozen encoder; "

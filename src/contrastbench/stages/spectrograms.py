@@ -61,7 +61,7 @@ def statistics(data: Prepared, params: FrontEndParams) -> tuple[float, float]:
     """Mean and standard deviation of the log-mel energies that are trained on, padding left out."""
     count, total, squares = 0, 0.0, 0.0
     for split in sorted(TRAINED_ON & data.meta.splits.keys()):
-        for energies, lengths in _batches(data, split, _segments(data, split, params), params):
+        for energies, lengths in _batches(data, split, segments_of(data, split, params), params):
             values = energies[torch.arange(params.frames) < lengths.unsqueeze(1)].double()
             count += values.numel()
             total += float(values.sum())
@@ -71,7 +71,7 @@ def statistics(data: Prepared, params: FrontEndParams) -> tuple[float, float]:
 
 
 def _spectrograms_of(data: Prepared, split: str, front_end: FrontEnd, params: FrontEndParams, folder: Path) -> Split:
-    segments = _segments(data, split, params)
+    segments = segments_of(data, split, params)
     folder.parent.mkdir(parents=True, exist_ok=True)
     shape = (len(segments.clip), front_end.frames, front_end.mels)
     with TemporaryFile(dir=folder.parent) as spool:
@@ -87,7 +87,7 @@ def _spectrograms_of(data: Prepared, split: str, front_end: FrontEnd, params: Fr
     return Split(x, y, columns | {"clip": segments.clip}, skipped)
 
 
-def _segments(data: Prepared, split: str, params: FrontEndParams) -> Segments:
+def segments_of(data: Prepared, split: str, params: FrontEndParams) -> Segments:
     """Segments one after another from every clip's beginning."""
     offsets = np.asarray(data.column(split, "offsets"))
     lengths = np.diff(offsets)
@@ -95,8 +95,24 @@ def _segments(data: Prepared, split: str, params: FrontEndParams) -> Segments:
     clip = np.repeat(np.arange(len(lengths)), counts)
     number = np.arange(len(clip)) - np.repeat(np.cumsum(counts) - counts, counts)
     start = offsets[clip] + number * params.frames * SHIFT
-    stop = np.minimum(start + (params.frames - 1) * SHIFT + WINDOW, offsets[clip + 1])
+    stop = np.minimum(start + samples_in(params.frames), offsets[clip + 1])
     return Segments(clip, start, stop)
+
+
+def samples_in(frames: int) -> int:
+    """Samples that ``frames`` whole windows span."""
+    return (frames - 1) * SHIFT + WINDOW
+
+
+def waveforms(samples: np.ndarray, start: np.ndarray, stop: np.ndarray, frames: int) -> torch.Tensor:
+    """Segments (B, samples) in [-1, 1] of 16-bit ``samples``; 0 behind the end of a clip.
+
+    That zero only fills frames that are blanked afterwards (Kaldi's whole windows only).
+    """
+    position = start[:, None] + np.arange(samples_in(frames))
+    end = stop[:, None]
+    wave = np.where(position < end, samples[np.minimum(position, end - 1)], 0)
+    return torch.from_numpy(wave).float() / 32768
 
 
 def _batches(
@@ -104,13 +120,10 @@ def _batches(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Log-mel energies (B, frames, mels), 0 where a clip has ended, and each segment's own frames (B,)."""
     samples = data.x(split)
-    within = np.arange((params.frames - 1) * SHIFT + WINDOW)
     for first in range(0, len(segments.clip), BATCH):
-        start, stop = segments.start[first : first + BATCH, None], segments.stop[first : first + BATCH, None]
-        position = start + within
-        # Samples behind the end only fill frames that are blanked below (Kaldi's whole windows only).
-        wave = np.where(position < stop, samples[np.minimum(position, stop - 1)], 0)
-        lengths = torch.tensor([number_of_frames(int(n)) for n in (stop - start)[:, 0]])
-        energies = pad_or_cut(log_mel(torch.from_numpy(wave).float() / 32768, params.mels), params.frames)
+        start, stop = segments.start[first : first + BATCH], segments.stop[first : first + BATCH]
+        lengths = torch.tensor([number_of_frames(int(n)) for n in stop - start])
+        wave = waveforms(samples, start, stop, params.frames)
+        energies = pad_or_cut(log_mel(wave, params.mels), params.frames)
         ended = torch.arange(params.frames) >= lengths.unsqueeze(1)
         yield energies.masked_fill(ended.unsqueeze(2), 0.0), lengths

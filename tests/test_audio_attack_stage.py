@@ -1,0 +1,180 @@
+"""The stage ``audio_attack``, from sound to rows: three pitches, a small autoencoder, both kinds of attack."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from audio_sets import about, noise, sound_split
+from conftest import REPOSITORY
+from uamix_cases import FRAMES, MELS, changed, smallest_track
+
+from contrastbench.attacks.pgd import Perturbed
+from contrastbench.augment.log_mel import SHIFT, WINDOW
+from contrastbench.datasets.base import Split
+from contrastbench.datasets.store import open_prepared, write_prepared
+from contrastbench.errors import UserError
+from contrastbench.params.audio import AudioAttackParams, FrontEndParams
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
+from contrastbench.reporting.rows import Row, parse_row, unpack_correct
+from contrastbench.stages import audio_attack as stage
+from contrastbench.stages.audio_attack import audio_attack, check_ball, check_sound, differentiable, whole_segments
+from contrastbench.stages.features import features
+from contrastbench.stages.pretrain import pretrain
+from contrastbench.stages.spectrograms import Segments, samples_in, segments_of, spectrograms, waveforms
+
+JOB = Job("uamix", "notes", "mae", 0)
+SAMPLES = (FRAMES - 1) * SHIFT + WINDOW
+PITCHES = (400.0, 1000.0, 2500.0)
+PARAMS = AudioAttackParams(
+    datasets={"notes": ("notes",)},
+    segments=24,
+    steps=10,
+    spectrogram=(1e-4, 1.0),
+    snr_db=(80.0, 5.0),
+    l2_grid=(0.1, 1.0),
+)
+FRONT_END = FrontEndParams(frames=FRAMES, mels=MELS, segments=1)
+
+
+def tones(count: int, seed: int, samples: int = SAMPLES) -> Split:
+    """``count`` tones of every pitch, at any phase, in faint noise."""
+    draw = np.random.default_rng(seed)
+    y = [number % len(PITCHES) for number in range(count * len(PITCHES))]
+    time = np.arange(samples) / 16_000
+    clips = [
+        (8000 * np.sin(2 * np.pi * (PITCHES[label] * time + draw.uniform()))).astype(np.int16)
+        + noise(samples, seed=1000 * seed + number, level=0.01)
+        for number, label in enumerate(y)
+    ]
+    return sound_split(clips, y)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sound, its spectrograms, a trained autoencoder and its features."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copy(REPOSITORY / "params.yaml", folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        grid = grid_of(folder)
+        splits = {"train": tones(32, 1), "validation": tones(8, 2), "test": tones(16, 3)}
+        sound = grid.layout.prepared("notes")
+        write_prepared(sound, about("notes", classes=("low", "middle", "high")), splits, "as made")
+        spectrograms(sound, grid.layout.spectrograms("notes"), FRONT_END)
+        params = grid.pretrain_params(JOB)
+        assert params is not None
+        pretrain(grid.layout, JOB, params, grid.data_folder(JOB), show_progress=False)
+        features(grid, JOB)
+    return folder
+
+
+def grid_of(folder: Path) -> Grid:
+    grid = Grid(root=folder)
+    grid.__dict__["params"] = grid.params.model_copy(
+        update={"uamix": changed(smallest_track(), {"datasets": ("notes",)})}
+    )
+    return grid
+
+
+@pytest.fixture
+def grid(project: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
+    monkeypatch.chdir(project)
+    return grid_of(project)
+
+
+def attacked(grid: Grid) -> dict[str, Row]:
+    shutil.rmtree("results", ignore_errors=True)
+    audio_attack(grid, JOB, "notes", PARAMS, FRONT_END)
+    folder = Path("results/rows/default/audio_attack/uamix/notes/mae")
+    return {path.parent.name: parse_row(path.read_text(), str(path)) for path in folder.glob("*/0.json")}
+
+
+def test_rows_of_both_attacks(grid: Grid) -> None:
+    found = attacked(grid)
+    assert sorted(found) == sorted(PARAMS.protocols())
+    assert all(row.n == PARAMS.segments and "failed_checks" not in row.detail for row in found.values())
+    clean = found["audio-clean"]
+    assert clean.value >= 0.9, "three pitches are easy"
+    assert clean.metric == "top1"
+    for harmless in ("audio-pgd-10-spectrogram@0.0001", "audio-pgd-10-waveform@80dB", "audio-noise-waveform@80dB"):
+        assert found[harmless].value == clean.value
+    assert found["audio-pgd-10-spectrogram@1"].value <= 0.1
+    assert found["audio-pgd-10-waveform@5dB"].value < found["audio-noise-waveform@5dB"].value - 0.3
+    assert found["audio-pgd-10-waveform@5dB"].metric == "robust-top1"
+    right = unpack_correct(clean.correct, clean.n)
+    for row in found.values():
+        assert not (unpack_correct(row.correct, row.n) & ~right).any(), "what is wrong when clean never stands"
+
+
+def test_the_same_rows_twice(grid: Grid) -> None:
+    first, second = attacked(grid), attacked(grid)
+    assert {name: row.correct for name, row in first.items()} == {name: row.correct for name, row in second.items()}
+
+
+def test_the_attacked_sound_gives_the_stored_spectrogram(grid: Grid) -> None:
+    """Without a perturbation both attacks start from the same input, up to the store's float16."""
+    sound, data = open_prepared(grid.layout.prepared("notes")), open_prepared(grid.layout.spectrograms("notes"))
+    segments = segments_of(sound, "test", FRONT_END)
+    wave = waveforms(sound.x("test"), segments.start, segments.stop, FRAMES)
+    assert data.meta.front_end is not None
+    through = differentiable(data.meta.front_end)(wave)
+    stored = torch.from_numpy(np.array(data.x("test"))).float().unsqueeze(1)
+    assert torch.allclose(through, stored, atol=4e-3)
+
+
+def test_a_broken_promise_marks_the_row(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = stage.attack_waveforms
+
+    def too_loud(front_end, model, wave, labels, *, snr_db, **settings) -> Perturbed:  # type: ignore[no-untyped-def]
+        return original(front_end, model, wave, labels, snr_db=snr_db - 6, **settings)
+
+    monkeypatch.setattr(stage, "attack_waveforms", too_loud)
+    found = attacked(grid)
+    assert found["audio-pgd-10-waveform@5dB"].detail["failed_checks"] == [
+        "perturbations outside the stated signal-to-noise ratio"
+    ]
+    assert "failed_checks" not in found["audio-pgd-10-spectrogram@1"].detail
+
+
+def test_an_attack_weaker_than_noise_marks_the_row(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reversed_order(front_end, model, wave, labels, *, steps, **settings) -> Perturbed:  # type: ignore[no-untyped-def]
+        return original(front_end, model, wave, labels, steps=0 if steps else 10, **settings)
+
+    original = stage.attack_waveforms
+    monkeypatch.setattr(stage, "attack_waveforms", reversed_order)
+    lines = attacked(grid)["audio-pgd-10-waveform@5dB"].detail["failed_checks"]
+    assert lines == ["gradients do less than noise of the same energy"]
+
+
+def test_checks_see_what_left_the_ball() -> None:
+    clean = torch.zeros(2, 1, 3, 4)
+    assert check_ball(clean, clean + 0.1, 0.1) == []
+    assert check_ball(clean, clean + 0.11, 0.1)
+    assert check_ball(clean, clean + torch.nan, 0.1)
+    wave = torch.full((2, 100), 0.5)
+    assert check_sound(wave, wave * 1.1, 20.0) == []
+    assert check_sound(wave, wave * 1.2, 20.0)
+    assert check_sound(wave, wave * 2.1, -10.0), "louder than a file can hold"
+
+
+def test_only_segments_that_the_clip_fills_are_attacked() -> None:
+    full = samples_in(FRAMES)
+    lengths = np.array([full, full - 1, full, 10, full])
+    segments = Segments(np.arange(5), np.zeros(5, int), lengths)
+    assert whole_segments(segments, FRAMES, 10, 0, "toy").tolist() == [0, 2, 4]
+    drawn = [tuple(whole_segments(segments, FRAMES, 2, seed, "toy")) for seed in range(8)]
+    assert len(set(drawn)) > 1
+    with pytest.raises(UserError, match=r"^toy: no test clip fills a segment of 32 frames; lower uamix.front_end"):
+        whole_segments(Segments(np.arange(5), np.zeros(5, int), np.full(5, full - 1)), FRAMES, 10, 0, "toy")
+
+
+def test_a_reference_row_has_nothing_to_attack(grid: Grid) -> None:
+    pixels = Job("uamix", "notes", "pixels", 0)
+    pair = grid.judged_pairs("audio_attack", "uamix")
+    assert all(grid.judged_rows(each, pixels) == [] for each in pair)
+    features(grid, pixels)
+    with pytest.raises(UserError, match="reference row without an encoder"):
+        audio_attack(grid, pixels, "notes", PARAMS, FRONT_END)
