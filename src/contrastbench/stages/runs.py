@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -49,6 +48,8 @@ def write_run(
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in method.state_dict().items()}
     with replacing(folder / "model.safetensors") as temporary:
         save_file(state, temporary)
+    import pandas as pd  # a quarter of a second, which the stages that only read runs need not wait for
+
     write_text(folder / "history.csv", pd.DataFrame(log.history).to_csv(index=False))
     record = {
         "params": params.model_dump(mode="json"),
