@@ -1,9 +1,10 @@
-"""Seconds of a `snakemake --cores all` that finds nothing to do, against a bare Snakefile of as many jobs.
+"""Seconds of a `snakemake --cores all` that finds nothing to do, against bare Snakefiles of as many jobs.
 
     python benchmarks/pipeline.py [--preset smoke] [--repeats 5]
 
-Needs a finished run of the preset in this folder. The bare Snakefile has one rule, no parameters and one file a job,
-in a temporary folder. The sides take turns; the ratio of the medians is printed last.
+Needs a finished run of the preset in this folder. A bare Snakefile has one rule and no parameters, in a temporary
+folder; one has a single file a job, the other as many files as the preset (each of which Snakemake must find, and hold
+against its inputs). The sides take turns; the ratios of the medians are printed last.
 """
 
 import argparse
@@ -15,16 +16,18 @@ import tempfile
 import time
 from pathlib import Path
 
+from contrastbench.pipeline.grid import Grid
+
 NOTHING = "Nothing to be done"
 SNAKEMAKE = str(Path(sys.executable).parent / "snakemake")
 BARE = """\
 rule all:
     input:
-        expand("out/{{number}}.txt", number=range({count})),
+        expand("out/{{number}}-{{part}}.txt", number=range({count}), part=range({files})),
 
 rule one:
     output:
-        "out/{{number}}.txt",
+        expand("out/{{{{number}}}}-{{part}}.txt", part=range({files})),
     shell:
         "touch {{output}}"
 """
@@ -57,19 +60,23 @@ def main() -> None:
     arguments = parser.parse_args()
     options = ("--config", f"preset={arguments.preset}")
     count = number_of_jobs(Path(), *options)
+    files = len(Grid(arguments.preset).targets())
     with tempfile.TemporaryDirectory() as name:
-        bare = Path(name)
-        (bare / "Snakefile").write_text(BARE.format(count=count), encoding="utf-8")
-        subprocess.run([SNAKEMAKE, "--cores", "2", "--quiet", "all"], cwd=bare, capture_output=True, check=True)
-        ours: list[float] = []
-        theirs: list[float] = []
+        bare, bare_files = Path(name, "jobs"), Path(name, "files")
+        for folder, per_job in ((bare, 1), (bare_files, round(files / count))):
+            folder.mkdir()
+            (folder / "Snakefile").write_text(BARE.format(count=count, files=per_job), encoding="utf-8")
+            subprocess.run([SNAKEMAKE, "--cores", "2", "--quiet", "all"], cwd=folder, capture_output=True, check=True)
+        ours, jobs_only, with_files = [], [], []
         for _ in range(arguments.repeats):
-            theirs.append(seconds(bare))
+            jobs_only.append(seconds(bare))
+            with_files.append(seconds(bare_files))
             ours.append(seconds(Path(), *options))
-    print(f"{count} jobs, nothing to do")
-    print(f"bare Snakefile: {statistics.median(theirs):.2f} s")
+    print(f"{count} jobs, {files} files, nothing to do")
     print(f"contrastbench:  {statistics.median(ours):.2f} s")
-    print(f"ratio: {statistics.median(ours) / statistics.median(theirs):.2f}")
+    for name, times in (("as many jobs", jobs_only), ("as many jobs and files", with_files)):
+        median = statistics.median(times)
+        print(f"bare Snakefile, {name}: {median:.2f} s, ratio {statistics.median(ours) / median:.2f}")
 
 
 if __name__ == "__main__":
