@@ -8,6 +8,7 @@ import pytest
 import torch
 from audio_sets import about, noise, sound_split
 from conftest import REPOSITORY
+from pydantic import ValidationError
 from uamix_cases import FRAMES, MELS, changed, smallest_track
 
 from contrastbench.attacks.pgd import Perturbed
@@ -20,7 +21,14 @@ from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.reporting.rows import Row, parse_row, unpack_correct
 from contrastbench.stages import audio_attack as stage
-from contrastbench.stages.audio_attack import audio_attack, check_ball, check_sound, differentiable, whole_segments
+from contrastbench.stages.audio_attack import (
+    audio_attack,
+    check_ball,
+    check_classes,
+    check_sound,
+    differentiable,
+    whole_segments,
+)
 from contrastbench.stages.features import features
 from contrastbench.stages.pretrain import pretrain
 from contrastbench.stages.spectrograms import Segments, samples_in, segments_of, spectrograms, waveforms
@@ -147,6 +155,33 @@ def test_an_attack_weaker_than_noise_marks_the_row(grid: Grid, monkeypatch: pyte
     monkeypatch.setattr(stage, "attack_waveforms", reversed_order)
     lines = attacked(grid)["audio-pgd-10-waveform@5dB"].detail["failed_checks"]
     assert lines == ["gradients do less than noise of the same energy"]
+
+
+def test_the_classifier_is_chosen_on_validation_clips(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    original = stage.standard_linear
+
+    def spy(encoder, train, validation, strengths, seed):  # type: ignore[no-untyped-def]
+        seen.append((len(train.labels), len(validation.labels)))
+        return original(encoder, train, validation, strengths, seed)
+
+    monkeypatch.setattr(stage, "standard_linear", spy)
+    attacked(grid)
+    assert seen == [(96, 24)], "the test split has 48"
+
+
+def test_a_class_without_training_clips_is_refused() -> None:
+    check_classes(np.array([0, 1, 2, 1]), 3, "toy")
+    with pytest.raises(UserError, match=r"^toy: 1 of its 3 classes have no training clip"):
+        check_classes(np.array([0, 2, 2, 0]), 3, "toy")
+
+
+@pytest.mark.parametrize(
+    "change", [{"snr_db": [float("inf")]}, {"snr_db": [20, 20]}, {"spectrogram": [0.0]}, {"spectrogram": []}]
+)
+def test_parameters_that_mean_nothing_are_refused(change: dict) -> None:
+    with pytest.raises(ValidationError):
+        AudioAttackParams(**PARAMS.model_dump() | change)
 
 
 def test_checks_see_what_left_the_ball() -> None:

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from contrastbench.params.base import Section
+from contrastbench.params.base import Section, without_repeats
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -132,9 +132,14 @@ class AudioAttackParams(Section):
     datasets: dict[DatasetName, tuple[DatasetName, ...]]
     segments: int = Field(ge=1)
     steps: int = Field(ge=1)
-    spectrogram: tuple[Positive, ...] = Field(min_length=1)
-    snr_db: tuple[float, ...] = Field(min_length=1)
+    spectrogram: tuple[Annotated[Positive, Field(allow_inf_nan=False)], ...] = Field(min_length=1)
+    snr_db: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] = Field(min_length=1)
     l2_grid: tuple[Positive, ...] = Field(min_length=1)
+
+    @field_validator("spectrogram", "snr_db")
+    @classmethod
+    def _none_stands_twice(cls, values: tuple) -> tuple:
+        return without_repeats(values)
 
     def protocols(self) -> list[str]:
         """Names of the rows' protocols."""

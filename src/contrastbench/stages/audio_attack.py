@@ -35,10 +35,11 @@ def audio_attack(
     """Fit the classifier on a job's frozen features of ``judged``, attack it and write a row for each attack.
 
     All methods of a seed meet the same segments and the same random starts. Raises UserError when no test clip
-    fills a segment.
+    fills a segment, or the training split lacks a class.
     """
     features, data = features_on(grid, job, judged, device)
     train, validation = (labelled(features, data, split) for split in ("train", "validation"))
+    check_classes(train.labels, len(data.meta.classes), judged)
     encoder = trained_method(grid, job, open_prepared(grid.data_folder(job))).encoder
     classifier, chosen = standard_linear(encoder, train, validation, params.l2_grid, job.seed)
 
@@ -133,6 +134,16 @@ def attack_sound(
             if stands[steps].sum() > stands[0].sum():
                 failures.append("gradients do less than noise of the same energy")
             target.judge(protocol, stands[steps], {"snr_db": snr_db, "steps": steps}, failures)
+
+
+def check_classes(labels: np.ndarray, classes: int, name: str) -> None:
+    """Refuse training labels without some class, as in a class-disjoint split: logits would not be class numbers."""
+    missing = classes - len(np.unique(labels))
+    if missing:
+        raise UserError(
+            f"{name}: {missing} of its {classes} classes have no training clip (a class-disjoint split?); "
+            "audio_attack.datasets must name data whose classes are all trained on"
+        )
 
 
 def whole_segments(segments: Segments, frames: int, count: int, seed: int, name: str) -> np.ndarray:
