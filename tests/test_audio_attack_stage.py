@@ -82,7 +82,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def grid_of(folder: Path) -> Grid:
     grid = Grid(root=folder)
     grid.__dict__["params"] = grid.params.model_copy(
-        update={"uamix": changed(smallest_track(), {"datasets": ("notes",)})}
+        update={"uamix": changed(smallest_track(), {"datasets": ("notes",), "audio_attack": PARAMS})}
     )
     return grid
 
@@ -208,8 +208,9 @@ def test_only_segments_that_the_clip_fills_are_attacked() -> None:
 
 def test_a_reference_row_has_nothing_to_attack(grid: Grid) -> None:
     pixels = Job("uamix", "notes", "pixels", 0)
-    pair = grid.judged_pairs("audio_attack", "uamix")
-    assert all(grid.judged_rows(each, pixels) == [] for each in pair)
+    (pair,) = grid.judged_pairs("audio_attack", "uamix")
+    assert len(grid.judged_rows(pair, JOB)) == len(PARAMS.protocols())
+    assert grid.judged_rows(pair, pixels) == []
     features(grid, pixels)
     with pytest.raises(UserError, match="reference row without an encoder"):
         audio_attack(grid, pixels, "notes", PARAMS, FRONT_END)
