@@ -37,10 +37,10 @@ def audio_attack(
     All methods of a seed meet the same segments and the same random starts. Raises UserError when no test clip
     fills a segment, or the training split lacks a class.
     """
+    encoder = trained_method(grid, job, open_prepared(grid.data_folder(job))).encoder
     features, data = features_on(grid, job, judged, device)
     train, validation = (labelled(features, data, split) for split in ("train", "validation"))
     check_classes(train.labels, len(data.meta.classes), judged)
-    encoder = trained_method(grid, job, open_prepared(grid.data_folder(job))).encoder
     classifier, chosen = standard_linear(encoder, train, validation, params.l2_grid, job.seed)
 
     sound = open_prepared(grid.layout.prepared(judged))
