@@ -197,13 +197,16 @@ def test_the_same_step_gives_the_same_loss_whatever_the_global_generator():
 
 
 def test_a_loss_stuck_at_ln_k_is_recognised_and_the_remedy_named():
-    method = make_method("swav", prototypes=30)
+    method = make_method("swav", prototypes=30, sinkhorn_epsilon=0.05, codes="soft")
     stuck = [math.log(30) + 0.01 * (-1) ** n for n in range(20)]
     advice = method.advice(stuck)
     assert advice is not None and "\n" not in advice
-    assert "ln K = 3.401" in advice and "0.03" in advice and "freeze_epochs" in advice
+    assert "ln K = 3.401" in advice and "sinkhorn_epsilon (0.05) to 0.03" in advice
+    assert "freeze_epochs" in advice and "codes to argmax" in advice
     assert method.advice([*stuck, 3.2]) is None
     assert method.advice(stuck[:5]) is None  # too early to tell
+    done = make_method("swav", prototypes=30, sinkhorn_epsilon=0.03, codes="argmax").advice(stuck)
+    assert done is not None and "sinkhorn_epsilon (0.03) further" in done and "argmax" not in done
 
 
 def test_training_on_noise_alone_is_what_the_monitor_warns_of():

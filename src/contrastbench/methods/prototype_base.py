@@ -16,6 +16,7 @@ from contrastbench.params.unremix import ImagePretrainParams
 # A loss that never fell below this share of ln K has learned no assignment; judged from so many last losses at least.
 STUCK_ABOVE = 0.98
 JUDGED_FROM = 10
+ADVISED_EPSILON = 0.03  # by SwAV's README, where 0.05 does not train
 
 FIRST, SECOND, ADVERSARIAL = range(3)  # which queue a view's embeddings go to
 
@@ -65,7 +66,17 @@ class PrototypeMethod(ContrastiveMethod):
         if len(recent_losses) < JUDGED_FROM or min(recent_losses) < STUCK_ABOVE * ceiling:
             return None
         return (
-            f"the loss is stuck at ln K = {ceiling:.3f} (K = {self.settings.prototypes} prototypes): lower "
-            f"sinkhorn_epsilon ({self.settings.sinkhorn_epsilon:g}) to 0.03, lengthen freeze_epochs "
-            f"({self.settings.freeze_epochs:g}), set codes to argmax, or soften the augmentation"
+            f"the loss is stuck at ln K = {ceiling:.3f} (K = {self.settings.prototypes} prototypes): "
+            f"{', '.join(_remedies(self.settings))}, or soften the augmentation"
         )
+
+
+def _remedies(settings: SwAVSettings) -> list[str]:
+    """What SwAV's authors advise against a loss that stays at ln K, as far as it is not done yet."""
+    epsilon = settings.sinkhorn_epsilon
+    lower = f"to {ADVISED_EPSILON:g}" if epsilon > ADVISED_EPSILON else "further"
+    remedies = [
+        f"lower sinkhorn_epsilon ({epsilon:g}) {lower}",
+        f"lengthen freeze_epochs ({settings.freeze_epochs:g})",
+    ]
+    return remedies + (["set codes to argmax"] if settings.codes == "soft" else [])

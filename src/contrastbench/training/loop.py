@@ -14,16 +14,17 @@ from typing import Protocol
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Generator, Tensor
 
 from contrastbench.errors import UserError
 from contrastbench.methods import Batch, Method, Step
 from contrastbench.params.training import TrainingParams
-from contrastbench.training.checkpoint import load_checkpoint, save_checkpoint
 from contrastbench.training.collapse import collapse_warning, effective_rank
 from contrastbench.training.optimizers import build_optimizer, learning_rate_factor
+from contrastbench.training.order import ExampleOrder
+from contrastbench.training.progress import TrainingProgress
 from contrastbench.training.record import TrainingLog
+from contrastbench.training.resumable import ResumableRun
 from contrastbench.training.seeds import generator_for, seed_for
 
 
@@ -68,54 +69,28 @@ def train(
     batch exceeds the data or when the loss stops being a number; the message names the last checkpoint.
     """
     fabric = Fabric(accelerator=device, devices=1, precision=params.precision)
-    chosen = _first_examples(len(examples.x), params.max_examples, seed)
-    per_epoch = len(chosen) // params.batch_size
-    if per_epoch == 0:
-        raise UserError(
-            f"training.batch_size = {params.batch_size}: larger than the {len(chosen)} training examples; "
-            f"at most {len(chosen)}"
-        )
-    total = per_epoch * params.epochs
-    if params.max_steps is not None:
-        total = min(total, params.max_steps)
-
-    method.train()
-    if any(isinstance(module, torch.nn.Conv2d) and module.kernel_size != module.stride for module in method.modules()):
-        method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    order = ExampleOrder(len(examples.x), params, seed)
+    _prepare(method)
     optimizer = build_optimizer(method, params)
     base_rates = [group["lr"] for group in optimizer.param_groups]
     model, optimizer = fabric.setup(method, optimizer)
     model.mark_forward_method("training_step")
-
-    log = TrainingLog()
-    recent: list[float] = []
-    state = load_checkpoint(checkpoint, identity)
-    if state is not None:
-        method.load_state_dict(state["method"])
-        optimizer.load_state_dict(state["optimizer"])
-        fabric.strategy.precision.load_state_dict(state["precision"])
-        log = TrainingLog(state["history"], state["warnings"], state["step"], state["seconds"])
-        recent = state["recent"]
+    run = ResumableRun(method, optimizer, fabric.strategy.precision, checkpoint, identity)
+    run.resume()
+    log = run.log
 
     begun = time.perf_counter() - log.seconds
-    resumed_at, resumed_seconds = log.steps, log.seconds
-    with _progress(show_progress) as progress:
-        bar = progress.add_task(type(method).__name__, total=total, completed=log.steps, status="")
-        order = np.empty(0, dtype=np.int64)
-        for number in range(log.steps, total):
-            epoch, position = divmod(number, per_epoch)
-            if position == 0 or number == resumed_at:
-                order = chosen[_permutation(len(chosen), "order", seed, epoch)]
-            index = np.sort(order[position * params.batch_size : (position + 1) * params.batch_size])
+    with TrainingProgress(type(method).__name__, order.total, log, params.batch_size, show=show_progress) as progress:
+        for number in range(log.steps, order.total):
             torch.manual_seed(seed_for("global", seed, number))  # for libraries that draw from the global stream
-            step = Step(number, total, per_epoch, generator_for(fabric.device, "step", seed, number))
+            step = Step(number, order.total, order.per_epoch, generator_for(fabric.device, "step", seed, number))
             factor = learning_rate_factor(
-                number, total, params.warmup_epochs * per_epoch, params.final_learning_rate_fraction
+                number, order.total, params.warmup_epochs * order.per_epoch, params.final_learning_rate_fraction
             )
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * factor
 
-            batch, labels = _batch(method, examples, index, step, fabric.device)
+            batch, labels = _batch(method, examples, order.batch(number), step, fabric.device)
             output = model.training_step(batch, step)
             loss = float(output["loss"].detach())
             if not np.isfinite(loss):
@@ -126,49 +101,28 @@ def train(
             optimizer.step()
             method.after_step(step)
 
-            log.steps = number + 1
-            log.seconds = time.perf_counter() - begun
-            recent = [*recent[-49:], loss]
-            rate = (log.steps - resumed_at) * params.batch_size / max(1e-9, log.seconds - resumed_seconds)
-            progress.update(bar, completed=log.steps, status=f"loss {loss:.4f}  {rate:,.0f} examples/s")
-            last = log.steps == total
+            run.count(loss, time.perf_counter() - begun)
+            progress.show(loss)
+            last = log.steps == order.total
             if log.steps % params.log_every_steps == 0 or last:
                 log.history.append(_entry(method, output, batch, labels, step, optimizer.param_groups[0]["lr"]))
-                for warning in (collapse_warning(log.history[-1]["effective_rank"]), method.advice(recent)):
-                    if warning and last:
-                        log.warnings.append(warning)
             due = log.steps % params.checkpoint_every_steps == 0
             if (due or last) and not all(bool(weight.isfinite().all()) for weight in method.parameters()):
                 # A finite loss may have a gradient that is not; such weights are neither kept nor resumed from.
                 raise UserError(_not_a_number("weights are", output, number, checkpoint))
             if due and not last:
-                save_checkpoint(
-                    checkpoint,
-                    {
-                        "identity": identity,
-                        "step": log.steps,
-                        "seconds": log.seconds,
-                        "method": method.state_dict(),
-                        "optimizer": optimizer.state_dict(),
-                        "precision": fabric.strategy.precision.state_dict(),  # the scale of 16-mixed
-                        "history": log.history,
-                        "warnings": log.warnings,
-                        "recent": recent,
-                    },
-                )
+                run.save()
+    if log.history:
+        log.warnings = _warnings(method, log.history[-1], run.recent_losses)
     method.eval()
     return log
 
 
-def _first_examples(count: int, limit: int | None, seed: int) -> np.ndarray:
-    """Positions of the examples to train on: all, or ``limit`` of them in an order fixed by the seed."""
-    if limit is None or limit >= count:
-        return np.arange(count)
-    return np.sort(_permutation(count, "subset", seed)[:limit])
-
-
-def _permutation(count: int, *stream: int | str) -> np.ndarray:
-    return torch.randperm(count, generator=generator_for(torch.device("cpu"), *stream)).numpy()
+def _prepare(method: Method) -> None:
+    """Training mode, and channels-last memory where convolutions overlap, which makes them faster."""
+    method.train()
+    if any(isinstance(module, torch.nn.Conv2d) and module.kernel_size != module.stride for module in method.modules()):
+        method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _batch(
@@ -198,21 +152,16 @@ def _entry(
     return entry
 
 
+def _warnings(method: Method, entry: dict[str, float], recent_losses: list[float]) -> list[str]:
+    """What a reader of this run's results has to know, judged at its last step."""
+    warnings = (collapse_warning(entry["effective_rank"]), method.advice(recent_losses))
+    return [warning for warning in warnings if warning]
+
+
 def _not_a_number(what: str, output: dict[str, Tensor], number: int, checkpoint: Path) -> str:
     terms = ", ".join(f"{name} {float(value.detach()):.4g}" for name, value in output.items() if name != "embeddings")
     resume = f"resume from {checkpoint}" if checkpoint.is_file() else "no checkpoint was written yet"
     return (
         f"training stopped at step {number}: {what} not a number ({terms}); {resume}, "
         "with a lower training.learning_rate or a higher temperature"
-    )
-
-
-def _progress(show: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[status]}"),
-        TimeRemainingColumn(),
-        disable=not show,
     )

@@ -1,0 +1,46 @@
+"""A training run between two of its steps: everything that a killed run needs to end the same."""
+
+from pathlib import Path
+from typing import Any
+
+from contrastbench.methods import Method
+from contrastbench.training.checkpoint import load_checkpoint, save_checkpoint
+from contrastbench.training.record import TrainingLog
+
+REMEMBERED_LOSSES = 50
+
+
+class ResumableRun:
+    """Method, optimiser and precision plugin (the scale of 16-mixed) with the log of their steps.
+
+    ``identity`` (a hash of parameters and code) ties the file ``checkpoint`` to this run. Examples and random numbers
+    need no state: they are drawn from the number of the step.
+    """
+
+    def __init__(self, method: Method, optimizer: Any, precision: Any, checkpoint: Path, identity: str) -> None:
+        self._stateful = {"method": method, "optimizer": optimizer, "precision": precision}
+        self._checkpoint, self._identity = checkpoint, identity
+        self.log = TrainingLog()
+        self.recent_losses: list[float] = []
+
+    def count(self, loss: float, seconds: float) -> None:
+        """One more step is done, ``seconds`` after the start of the training (breaks not counted)."""
+        self.log.steps += 1
+        self.log.seconds = seconds
+        self.recent_losses = [*self.recent_losses[1 - REMEMBERED_LOSSES :], loss]
+
+    def resume(self) -> None:
+        """Go to where the checkpoint stands, where there is one of this run. Raises UserError for a damaged one."""
+        state = load_checkpoint(self._checkpoint, self._identity)
+        if state is None:
+            return
+        for name, part in self._stateful.items():
+            part.load_state_dict(state[name])
+        self.log = TrainingLog(state["history"], steps=state["step"], seconds=state["seconds"])
+        self.recent_losses = state["recent"]
+
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all."""
+        state = {name: part.state_dict() for name, part in self._stateful.items()}
+        state |= {"identity": self._identity, "step": self.log.steps, "seconds": self.log.seconds}
+        save_checkpoint(self._checkpoint, state | {"history": self.log.history, "recent": self.recent_losses})
