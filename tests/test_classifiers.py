@@ -17,7 +17,6 @@ from contrastbench.evaluation.classifiers import (
     Training,
     centre_and_scale,
     check_logits,
-    divergence,
     fine_tuned,
     fold,
     robust_linear,
@@ -128,16 +127,6 @@ def test_fine_tuning_changes_everything_and_gains_more(start: Classifier, digits
     (_, robust_before), (clean, robust_after) = accuracies(start, digits), accuracies(model, digits)
     assert robust_after > robust_before + 0.1 and clean > 0.7
     assert not model.training and not any(parameter.requires_grad for parameter in model.parameters())
-
-
-def test_divergence_is_the_kl_of_the_two_softmaxes() -> None:
-    clean, adversarial = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    p, q = clean.softmax(1).numpy(), adversarial.softmax(1).numpy()
-    naive = np.mean(
-        [sum(a * np.log(a / b) for a, b in zip(row, other, strict=True)) for row, other in zip(p, q, strict=True)]
-    )
-    assert float(divergence(clean, adversarial)) == pytest.approx(naive, rel=1e-12)
-    assert float(divergence(clean, clean)) == pytest.approx(0, abs=1e-12)
 
 
 def test_probabilities_and_broken_outputs_are_refused(start: Classifier, digits: tuple) -> None:

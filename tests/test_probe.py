@@ -5,11 +5,13 @@ import json
 
 import numpy as np
 import pytest
+from audio_sets import about
 from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from contrastbench.datasets.store import open_prepared
+from contrastbench.datasets.base import Split
+from contrastbench.datasets.store import open_prepared, write_prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.intervals import wilson
 from contrastbench.evaluation.knn import knn_predict
@@ -22,7 +24,7 @@ from contrastbench.reporting.rows import parse_row, unpack_correct
 from contrastbench.stages.cache import read_features, write_features
 from contrastbench.stages.context import RowWriter
 from contrastbench.stages.prepare import prepare
-from contrastbench.stages.probe import judge, labelled
+from contrastbench.stages.probe import judge, labelled, one_row_an_example
 
 GRID = (0.001, 0.01, 0.1, 1.0, 10.0)
 CLASSES = 4
@@ -188,6 +190,18 @@ def test_features_must_fit_their_labels(project):
     data = open_prepared(project / "digits")
     with pytest.raises(UserError, match="test: 3 features for 400 labels; extract them again"):
         labelled({"test": np.zeros((3, 2))}, data, "test")
+
+
+def test_sound_in_segments_is_probed_by_clip(project):
+    clip, y = np.array([0, 0, 1, 2, 2]), np.array([0, 0, 1, 1, 1])
+    split = Split(np.zeros((5, 4, 4), np.float16), y, {"clip": clip})
+    write_prepared(project / "toy", about(modality="spectrogram"), {"test": split}, "as made")
+    features = np.array([[1, 0], [3, 2], [5, 9], [0, 2], [2, 2]], np.float32)
+    rows = one_row_an_example({"test": features}, open_prepared(project / "toy"), "test")
+    assert rows.features.tolist() == [[2, 1], [5, 9], [1, 2]] and rows.labels.tolist() == [0, 1, 1]
+    prepare("digits", project / "raw", project / "digits", DataParams(validation_fraction=0.1))
+    images = one_row_an_example({"test": np.zeros((400, 2))}, open_prepared(project / "digits"), "test")
+    assert len(images.labels) == 400  # every image is an example
 
 
 def test_features_that_are_no_numbers_are_never_judged(project):

@@ -21,9 +21,11 @@ from sklearn.linear_model import LogisticRegression
 from torch import Generator, Tensor, nn
 
 from contrastbench.attacks.pgd import pgd
+from contrastbench.attacks.training import training_attack
 from contrastbench.errors import UserError
 from contrastbench.evaluation.features import extract_features
 from contrastbench.evaluation.labelled import Labelled
+from contrastbench.objectives.classification import kl_divergence, trades_loss
 from contrastbench.params.robustness import FineTuningParams, TuningParams
 
 
@@ -150,19 +152,13 @@ def fine_tuned(
         if params.loss == "trades":
             adversarial = _trades_attack(model, images, params, eps, generator)
             model.train()
-            clean = model(images)
-            loss = F.cross_entropy(clean, labels) + params.beta * divergence(clean, model(adversarial))
+            loss = trades_loss(model(images), model(adversarial), labels, beta=params.beta)
         else:
             adversarial = _training_attack(model, images, labels, params, eps, generator)
             model.train()
             loss = F.cross_entropy(model(adversarial), labels)
         loss.backward()
     return model.eval().requires_grad_(False)
-
-
-def divergence(clean: Tensor, adversarial: Tensor) -> Tensor:
-    """KL(softmax(clean) || softmax(adversarial)), the mean over the batch, of logits (B, classes)."""
-    return F.kl_div(adversarial.log_softmax(1), clean.log_softmax(1), log_target=True, reduction="batchmean")
 
 
 def _epochs(
@@ -200,17 +196,18 @@ def _training_attack(
 
 
 def _trades_attack(model: nn.Module, images: Tensor, params: TuningParams, eps: float, generator: Generator) -> Tensor:
-    """l_inf ascent on the KL term, from x + 0.001 N(0, 1) (spec 3, AFF)."""
     with torch.no_grad():
         clean = model(images)
-    noise = torch.randn(images.shape, generator=generator, device=images.device)
-    x = (images + 0.001 * noise).clamp(0, 1)
-    for _ in range(params.attack_steps):
-        x = x.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(divergence(clean, model(x)), x)
-        x = x.detach() + params.step_fraction * eps * gradient.sign()
-        x = (images + (x - images).clamp(-eps, eps)).clamp(0, 1)
-    return x.detach()
+    return training_attack(
+        model,
+        images,
+        lambda x: kl_divergence(clean, model(x)),
+        eps=eps,
+        step_size=params.step_fraction * eps,
+        steps=params.attack_steps,
+        generator=generator,
+        start="gaussian",
+    )
 
 
 def _rows(x: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -1,10 +1,8 @@
-"""Features of clips that are cut into segments, and the vote of a clip's segments."""
+"""Features of clips that are cut into segments."""
 
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -29,6 +27,11 @@ class Clips:
         present = self.segments >= 0
         return self.features[self.segments[present]], np.repeat(self.labels, present.sum(axis=1))
 
+    def mean_features(self) -> np.ndarray:
+        """One row (C, D) a clip: the mean of its present segments."""
+        present = (self.segments >= 0)[..., np.newaxis]
+        return (self.features[self.segments] * present).sum(axis=1) / present.sum(axis=1, dtype=self.features.dtype)
+
 
 def by_clip(features: np.ndarray, clip: np.ndarray, labels: np.ndarray) -> Clips:
     """Group segments by ``clip`` (N,), the sorted numbers 0 to C - 1; ``labels`` (N,) are the segments' classes."""
@@ -50,14 +53,3 @@ def pool(parts: list[Clips]) -> Clips:
         start += len(part.features)
     features = np.concatenate([part.features for part in parts])
     return Clips(features, np.concatenate(rows), np.concatenate([part.labels for part in parts]))
-
-
-def vote(scores: Tensor, present: Tensor) -> Tensor:
-    """Classes (...) by majority of segments: ``scores`` (..., S, classes), ``present`` (..., S) bool.
-
-    A tie goes to the class with the highest sum of softmax scores among those that lead.
-    """
-    present = present.unsqueeze(-1)
-    votes = torch.nn.functional.one_hot(scores.argmax(-1), scores.shape[-1]) * present
-    sums = (scores.softmax(-1) * present).sum(-2)
-    return (votes.sum(-2) + sums / (1 + sums.sum(-1, keepdim=True))).argmax(-1)

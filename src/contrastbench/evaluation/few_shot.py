@@ -14,7 +14,8 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from contrastbench.errors import UserError
-from contrastbench.evaluation.clips import Clips, vote
+from contrastbench.evaluation.clips import Clips
+from contrastbench.evaluation.vote import vote
 
 EPISODES_AT_ONCE = 500
 ACCURACY = 1e-6  # of the logistic regression's objective, as a share of its distance at the start

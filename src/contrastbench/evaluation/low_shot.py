@@ -12,7 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import normalize
 
 from contrastbench.errors import UserError
-from contrastbench.evaluation.clips import Clips, vote
+from contrastbench.evaluation.clips import Clips
+from contrastbench.evaluation.vote import vote
 
 MOST_STEPS = 1000
 

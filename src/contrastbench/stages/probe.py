@@ -4,6 +4,7 @@ import numpy as np
 
 from contrastbench.datasets.store import Prepared, open_prepared
 from contrastbench.errors import UserError
+from contrastbench.evaluation.clips import by_clip
 from contrastbench.evaluation.knn import knn_predict
 from contrastbench.evaluation.labelled import Labelled
 from contrastbench.evaluation.linear_probe import linear_probe, low_label_probe
@@ -24,6 +25,15 @@ def labelled(features: dict[str, np.ndarray], data: Prepared, split: str) -> Lab
     if len(features[split]) != len(labels):
         raise UserError(f"{split}: {len(features[split])} features for {len(labels)} labels; extract them again")
     return Labelled(features[split], np.asarray(labels))
+
+
+def one_row_an_example(features: dict[str, np.ndarray], data: Prepared, split: str) -> Labelled:
+    """Like :func:`labelled`; of sound that is cut into segments one row a clip, the mean of its segments."""
+    rows = labelled(features, data, split)
+    if "clip" not in data.meta.splits[split].arrays:
+        return rows
+    clips = by_clip(rows.features, np.asarray(data.column(split, "clip")), rows.labels)
+    return Labelled(clips.mean_features(), clips.labels)
 
 
 def training_record(grid: Grid, job: Job) -> tuple[str, dict]:
@@ -48,7 +58,7 @@ def probe(grid: Grid, job: Job) -> None:
     sections = [section for section in (grid.pretrain_params(job), params) if section is not None]
     code = [*grid.training_code(job), *(grid.code(stage, job) for stage in ("features", "probe"))]
     rows = RowWriter(grid.layout, "probe", job, sections, code, data.meta.hash, device)
-    judge(rows, params, {split: labelled(cached, data, split) for split in SPLITS}, common)
+    judge(rows, params, {split: one_row_an_example(cached, data, split) for split in SPLITS}, common)
 
 
 def judge(rows: RowWriter, params: ProbeParams, splits: dict[str, Labelled], common: dict) -> None:
