@@ -172,11 +172,3 @@ def test_ragged_clips_and_pooling() -> None:
     assert both.labels.tolist() == [4, 5, 6, 7]
     features, labels = both.take(np.array([0, 3])).segment_rows()
     assert features.tolist() == [[0, 0], [0, 0], [1, 1], [1, 1], [1, 1]] and labels.tolist() == [4, 4, 7, 7, 7]
-
-
-def test_a_clips_mean_counts_its_present_segments_only() -> None:
-    features = np.array([[1, 2], [3, 4], [5, 9], [0, 0], [1, 0], [5, 3]], np.float32)
-    means = by_clip(features, np.array([0, 0, 1, 2, 2, 2]), np.array([1, 1, 0, 2, 2, 2])).mean_features()
-    assert means.dtype == np.float32 and means.tolist() == [[2, 3], [5, 9], [2, 1]]
-    single = by_clip(features, np.arange(6), np.zeros(6)).mean_features()
-    np.testing.assert_array_equal(single, features)

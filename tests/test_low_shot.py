@@ -1,11 +1,10 @@
 """Low-shot logistic regression on clips, official folds, and what cannot be drawn."""
 
 import numpy as np
-import pytest
 
-from contrastbench.errors import UserError
 from contrastbench.evaluation.clips import Clips, by_clip
-from contrastbench.evaluation.low_shot import draw_clips, low_shot, rotate_folds
+from contrastbench.evaluation.labelled import draw_per_class
+from contrastbench.evaluation.low_shot import low_shot, rotate_folds
 
 
 def toy(per_class: int, seed: int, signal: float = 1.0, classes: int = 4, dim: int = 12) -> Clips:
@@ -50,7 +49,7 @@ def test_equals_the_regression_by_hand() -> None:
 
     train, test = toy(10, 1), toy(30, 2)
     rng = np.random.default_rng(0)
-    chosen = draw_clips(train.labels, 4, np.random.default_rng(0))
+    chosen = draw_per_class(train.labels, 4, np.random.default_rng(0))
     mean = train.features.mean(0)
     x, q = train.features[chosen] - mean, test.features - mean
     x, q = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (x.astype(float), q.astype(float)))
@@ -74,15 +73,6 @@ def test_test_clips_are_judged_by_their_segments() -> None:
     segments = by_clip(features, clip, test.labels[clip])
     correct = low_shot(train, segments, shots=10, strength=100.0, rng=np.random.default_rng(0))
     assert correct.shape == (80,) and correct.all()
-
-
-def test_draws_are_of_the_class_and_repeat_with_the_seed() -> None:
-    labels = np.array([2, 0, 2, 2, 0, 0, 2])
-    chosen = draw_clips(labels, 2, np.random.default_rng(4))
-    assert sorted(labels[chosen]) == [0, 0, 2, 2] and len(set(chosen)) == 4
-    assert np.array_equal(chosen, draw_clips(labels, 2, np.random.default_rng(4)))
-    with pytest.raises(UserError, match="4 labels per class asked for, class 0 has 3"):
-        draw_clips(labels, 4, np.random.default_rng(0))
 
 
 def test_folds_rotate_and_never_share_a_recording() -> None:

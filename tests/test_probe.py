@@ -14,9 +14,9 @@ from contrastbench.datasets.base import Split
 from contrastbench.datasets.store import open_prepared, write_prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.intervals import wilson
-from contrastbench.evaluation.knn import knn_predict
-from contrastbench.evaluation.labelled import Labelled
-from contrastbench.evaluation.linear_probe import draw_per_class, fit_linear, linear_probe, low_label_probe
+from contrastbench.evaluation.knn import fit_knn
+from contrastbench.evaluation.labelled import Labelled, draw, draw_per_class, verdicts
+from contrastbench.evaluation.linear_probe import fit_linear, linear_probe, low_label_probe
 from contrastbench.params.data import DataParams
 from contrastbench.params.evaluation import ProbeParams
 from contrastbench.pipeline.layout import Job, Layout
@@ -24,17 +24,17 @@ from contrastbench.reporting.rows import parse_row, unpack_correct
 from contrastbench.stages.cache import read_features, write_features
 from contrastbench.stages.context import RowWriter
 from contrastbench.stages.prepare import prepare
-from contrastbench.stages.probe import judge, labelled, one_row_an_example
+from contrastbench.stages.probe import examples, judge, labelled
 
 GRID = (0.001, 0.01, 0.1, 1.0, 10.0)
 CLASSES = 4
 
 
-def blobs(count: int, seed: int, spread: float = 1.5) -> Labelled:
-    """Overlapping clusters whose dimensions have very different scales and offsets."""
+def blobs(count: int, seed: int, spread: float = 1.5, labels: np.ndarray | None = None) -> Labelled:
+    """Overlapping clusters whose dimensions have very different scales and offsets; classes in turn, or ``labels``."""
     centres = np.random.default_rng(99).normal(size=(CLASSES, 12))
     rng = np.random.default_rng(seed)
-    labels = np.arange(count) % CLASSES
+    labels = np.arange(count) % CLASSES if labels is None else labels
     features = centres[labels] + spread * rng.normal(size=(count, 12))
     return Labelled((features * np.logspace(-2, 2, 12) + 5).astype(np.float32), labels)
 
@@ -97,7 +97,7 @@ def naive_knn(query: np.ndarray, k: int, temperature: float) -> int:
 
 @pytest.mark.parametrize(("k", "temperature"), [(1, 0.1), (7, 0.05), (50, 0.5), (200, 0.1)])
 def test_knn_equals_a_loop(k, temperature):
-    ours = knn_predict(TRAIN, TEST.features, neighbours=k, temperature=temperature)
+    ours = fit_knn(TRAIN, neighbours=k, temperature=temperature).predict(TEST.features)
     naive = [naive_knn(query, k, temperature) for query in TEST.features.astype(float)]
     assert (ours == naive).mean() > 0.99  # a tie may fall the other way in float32
 
@@ -110,26 +110,26 @@ def test_knn_at_the_ends_of_the_temperature():
         model = KNeighborsClassifier(k, metric="cosine", algorithm="brute").fit(TRAIN.features, TRAIN.labels)
         return model.predict(TEST.features)
 
-    cold = knn_predict(TRAIN, TEST.features, neighbours=50, temperature=1e-7)
+    cold = fit_knn(TRAIN, neighbours=50, temperature=1e-7).predict(TEST.features)
     np.testing.assert_array_equal(cold, plain(1))
-    hot = knn_predict(TRAIN, TEST.features, neighbours=51, temperature=1e7)
+    hot = fit_knn(TRAIN, neighbours=51, temperature=1e7).predict(TEST.features)
     assert (hot == plain(51)).mean() > 0.95  # even votes may fall either way
     assert (hot != cold).any()
 
 
 def test_knn_with_more_neighbours_than_examples_takes_all():
     few = Labelled(TRAIN.features[:8], TRAIN.labels[:8])
-    assert len(knn_predict(few, TEST.features, neighbours=200, temperature=0.1)) == len(TEST.labels)
+    assert len(fit_knn(few, neighbours=200, temperature=0.1).predict(TEST.features)) == len(TEST.labels)
 
 
 def test_low_label_draws_hang_on_seed_shots_and_draw_alone():
     """All methods of one seed see the same labels: other features, same positions."""
 
-    def drawn(seed: int, shots: int, draw: int) -> list[int]:
-        return draw_per_class(TRAIN.labels, shots, np.random.default_rng([seed, shots, draw])).tolist()
+    def drawn(seed: int, shots: int, number: int) -> list[int]:
+        return draw_per_class(TRAIN.labels, shots, np.random.default_rng([seed, shots, number])).tolist()
 
     assert drawn(0, 5, 0) == drawn(0, 5, 0)
-    assert len({tuple(drawn(seed, 5, draw)) for seed in range(3) for draw in range(3)}) == 9
+    assert len({tuple(drawn(seed, 5, number)) for seed in range(3) for number in range(3)}) == 9
     chosen = drawn(0, 5, 0)
     assert len(set(chosen)) == 20 and np.bincount(TRAIN.labels[chosen]).tolist() == [5] * CLASSES
 
@@ -137,8 +137,8 @@ def test_low_label_draws_hang_on_seed_shots_and_draw_alone():
 def test_low_label_probe_equals_probes_on_its_draws():
     results = low_label_probe(TRAIN, VALIDATION, TEST, GRID, shots=5, draws=3, seed=4)
     assert len(results) == 3
-    for draw, result in enumerate(results):
-        chosen = draw_per_class(TRAIN.labels, 5, np.random.default_rng([4, 5, draw]))
+    for number, result in enumerate(results):
+        chosen = draw_per_class(TRAIN.labels, 5, np.random.default_rng([4, 5, number]))
         few = Labelled(TRAIN.features[chosen], TRAIN.labels[chosen])
         expected = linear_probe(few, VALIDATION, TEST, GRID, 4)
         np.testing.assert_array_equal(result.correct, expected.correct)
@@ -192,16 +192,62 @@ def test_features_must_fit_their_labels(project):
         labelled({"test": np.zeros((3, 2))}, data, "test")
 
 
-def test_sound_in_segments_is_probed_by_clip(project):
-    clip, y = np.array([0, 0, 1, 2, 2]), np.array([0, 0, 1, 1, 1])
-    split = Split(np.zeros((5, 4, 4), np.float16), y, {"clip": clip})
-    write_prepared(project / "toy", about(modality="spectrogram"), {"test": split}, "as made")
-    features = np.array([[1, 0], [3, 2], [5, 9], [0, 2], [2, 2]], np.float32)
-    rows = one_row_an_example({"test": features}, open_prepared(project / "toy"), "test")
-    assert rows.features.tolist() == [[2, 1], [5, 9], [1, 2]] and rows.labels.tolist() == [0, 1, 1]
+def sound(clips: int, seed: int) -> Labelled:
+    """Clips of one to three segments, each with noise of its own."""
+    rng = np.random.default_rng(seed)
+    clip = np.repeat(np.arange(clips), rng.integers(1, 4, clips))
+    whole = blobs(clips, seed, spread=1.0)
+    return Labelled(
+        whole.features[clip] + rng.normal(size=(len(clip), 12)).astype(np.float32), whole.labels[clip], clip
+    )
+
+
+def voted(model, split: Labelled) -> list[bool]:
+    """The rule in words, clip by clip: the majority of segments, a tie by the sum of their probabilities."""
+    right = []
+    for number in range(split.clip.max() + 1):
+        rows = split.clip == number
+        votes, sums = np.zeros(CLASSES), model.predict_proba(split.features[rows]).sum(axis=0)
+        for label in model.predict(split.features[rows]):
+            votes[label] += 1
+        leaders = np.flatnonzero(votes == votes.max())
+        right.append(leaders[np.argmax(sums[leaders])] == split.labels[rows][0])
+    return right
+
+
+def test_a_clip_of_several_segments_is_judged_by_their_vote():
+    train, validation, test = sound(60, 0), sound(40, 1), sound(80, 2)
+    model, strength, accuracy = fit_linear(train, validation, GRID, 0)
+    assert accuracy == np.mean(voted(model, validation))
+    result = linear_probe(train, validation, test, GRID, 0)
+    assert result.strength == strength and result.correct.tolist() == voted(model, test)
+    assert len(result.correct) == 80 and 0.5 < result.correct.mean() < 1
+    first = np.unique(test.clip, return_index=True)[1]
+    assert result.correct.tolist() != (model.predict(test.features[first]) == test.labels[first]).tolist()
+    knn = fit_knn(train, neighbours=10, temperature=0.1)
+    assert verdicts(knn, test).tolist() == voted(knn, test)
+
+
+def test_labels_of_sound_are_counted_by_clip():
+    train = sound(60, 0)
+    few = draw(train, 3, np.random.default_rng(1))
+    rows = {tuple(row): clip for row, clip in zip(train.features, train.clip, strict=True)}
+    chosen = [rows[tuple(row)] for row in few.features]
+    for clip in set(chosen):
+        assert chosen.count(clip) == np.sum(train.clip == clip)  # a clip comes with all its segments
+    labels = train.labels[np.searchsorted(train.clip, sorted(set(chosen)))]
+    assert np.bincount(labels).tolist() == [3] * CLASSES
+
+
+def test_clips_of_one_segment_and_images_are_examples_by_themselves(project):
+    features, y = {"test": np.zeros((5, 2), np.float32)}, np.array([0, 0, 1, 1, 1])
+    for name, clip, expected in (("long", [0, 0, 1, 2, 2], [0, 0, 1, 2, 2]), ("short", [0, 1, 2, 3, 4], None)):
+        split = Split(np.zeros((5, 4, 4), np.float16), y, {"clip": np.array(clip)})
+        write_prepared(project / name, about(modality="spectrogram"), {"test": split}, "as made")
+        found = examples(features, open_prepared(project / name), "test").clip
+        assert (found if found is None else found.tolist()) == expected
     prepare("digits", project / "raw", project / "digits", DataParams(validation_fraction=0.1))
-    images = one_row_an_example({"test": np.zeros((400, 2))}, open_prepared(project / "digits"), "test")
-    assert len(images.labels) == 400  # every image is an example
+    assert examples({"test": np.zeros((400, 2))}, open_prepared(project / "digits"), "test").clip is None
 
 
 def test_features_that_are_no_numbers_are_never_judged(project):

@@ -27,11 +27,6 @@ class Clips:
         present = self.segments >= 0
         return self.features[self.segments[present]], np.repeat(self.labels, present.sum(axis=1))
 
-    def mean_features(self) -> np.ndarray:
-        """One row (C, D) a clip: the mean of its present segments."""
-        present = (self.segments >= 0)[..., np.newaxis]
-        return (self.features[self.segments] * present).sum(axis=1) / present.sum(axis=1, dtype=self.features.dtype)
-
 
 def by_clip(features: np.ndarray, clip: np.ndarray, labels: np.ndarray) -> Clips:
     """Group segments by ``clip`` (N,), the sorted numbers 0 to C - 1; ``labels`` (N,) are the segments' classes."""

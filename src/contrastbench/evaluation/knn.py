@@ -6,10 +6,10 @@ from sklearn.neighbors import KNeighborsClassifier
 from contrastbench.evaluation.labelled import Labelled
 
 
-def knn_predict(train: Labelled, queries: np.ndarray, *, neighbours: int, temperature: float) -> np.ndarray:
-    """Predicted classes (Q,) of ``queries`` (Q, D).
+def fit_knn(train: Labelled, *, neighbours: int, temperature: float) -> KNeighborsClassifier:
+    """The classifier by the rows of ``train``.
 
-    Each of the ``neighbours`` most similar training examples votes with weight exp(similarity / temperature);
+    Each of the ``neighbours`` most similar training rows votes with weight exp(similarity / temperature);
     relative to the nearest one's, so that no temperature makes all weights vanish or overflow.
     """
     model = KNeighborsClassifier(
@@ -18,4 +18,4 @@ def knn_predict(train: Labelled, queries: np.ndarray, *, neighbours: int, temper
         algorithm="brute",
         weights=lambda distance: np.exp((distance.min(axis=1, keepdims=True) - distance) / temperature),
     )
-    return model.fit(train.features, train.labels).predict(queries)
+    return model.fit(train.features, train.labels)

@@ -1,13 +1,60 @@
-"""Features with their labels."""
+"""Features with labels, draws of few of them, and the verdicts of a fitted classifier on them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from contrastbench.errors import UserError
+from contrastbench.evaluation.clips import by_clip
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Features (N, D) float32 and class numbers (N,) of one split."""
+    """Features (N, D) float32 and class numbers (N,) of one split.
+
+    clip  (N,) the example that a row belongs to, the sorted numbers 0 to C - 1, where examples are clips of several
+          segments; None where every row is an example
+    """
 
     features: np.ndarray
     labels: np.ndarray
+    clip: np.ndarray | None = None
+
+
+def verdicts(classifier: Any, split: Labelled) -> np.ndarray:
+    """Whether ``classifier`` (fitted, of scikit-learn) is right on each example; a clip's segments vote."""
+    if split.clip is None:
+        return classifier.predict(split.features) == split.labels
+    import torch  # only the vote needs it: probes of images do without its second of loading
+
+    from contrastbench.evaluation.vote import vote
+
+    clips = by_clip(split.features, split.clip, split.labels)
+    scores = torch.from_numpy(classifier.predict_proba(split.features)).log()
+    voted = vote(scores[clips.segments], torch.from_numpy(clips.segments >= 0))
+    return classifier.classes_[voted.numpy()] == clips.labels
+
+
+def draw(train: Labelled, shots: int, rng: np.random.Generator) -> Labelled:
+    """All rows of ``shots`` examples of every class. Raises UserError when a class has fewer."""
+    if train.clip is None:
+        rows = draw_per_class(train.labels, shots, rng)
+    else:
+        first = np.unique(train.clip, return_index=True)[1]
+        rows = np.flatnonzero(np.isin(train.clip, draw_per_class(train.labels[first], shots, rng)))
+    return Labelled(train.features[rows], train.labels[rows])
+
+
+def draw_per_class(labels: np.ndarray, shots: int, rng: np.random.Generator) -> np.ndarray:
+    """Sorted positions of ``shots`` examples of every class, without repetition.
+
+    Raises UserError when a class has fewer than ``shots`` examples.
+    """
+    chosen = []
+    for label in np.unique(labels):
+        positions = np.flatnonzero(labels == label)
+        if len(positions) < shots:
+            raise UserError(f"{shots} labels per class asked for, class {label} has {len(positions)}")
+        chosen.append(rng.choice(positions, shots, replace=False))
+    return np.sort(np.concatenate(chosen))

@@ -12,13 +12,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from contrastbench.errors import UserError
-from contrastbench.evaluation.labelled import Labelled
+from contrastbench.evaluation.labelled import Labelled, draw, verdicts
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Which test examples (N,) were classified correctly, and what was chosen on validation data."""
+    """Which test examples were classified correctly, and what was chosen on validation data."""
 
     correct: np.ndarray
     strength: float
@@ -30,7 +29,7 @@ def linear_probe(
 ) -> ProbeResult:
     """Fit on ``train`` for every candidate, choose on ``validation``, judge ``test`` with the chosen one."""
     model, strength, accuracy = fit_linear(train, validation, strengths, seed)
-    return ProbeResult(model.predict(test.features) == test.labels, strength, accuracy)
+    return ProbeResult(verdicts(model, test), strength, accuracy)
 
 
 def fit_linear(
@@ -45,7 +44,7 @@ def fit_linear(
         regression = LogisticRegression(C=strength, max_iter=1000, tol=1e-4, random_state=seed)
         model = make_pipeline(StandardScaler(), regression)
         model.fit(train.features, train.labels)
-        accuracy = float(np.mean(model.predict(validation.features) == validation.labels))
+        accuracy = float(np.mean(verdicts(model, validation)))
         if best is None or accuracy > best[2]:
             best = model, strength, accuracy
     assert best is not None, "the grid of strengths has at least one entry (params.evaluation.ProbeParams)"
@@ -67,22 +66,7 @@ def low_label_probe(
     The draws depend on (seed, shots, draw) alone, so that all methods of one seed see the same labels.
     """
     results = []
-    for draw in range(draws):
-        chosen = draw_per_class(train.labels, shots, np.random.default_rng([seed, shots, draw]))
-        few = Labelled(train.features[chosen], train.labels[chosen])
+    for number in range(draws):
+        few = draw(train, shots, np.random.default_rng([seed, shots, number]))
         results.append(linear_probe(few, validation, test, strengths, seed))
     return results
-
-
-def draw_per_class(labels: np.ndarray, shots: int, rng: np.random.Generator) -> np.ndarray:
-    """Positions of ``shots`` examples of every class, without repetition.
-
-    Raises UserError when a class has fewer than ``shots`` examples.
-    """
-    chosen = []
-    for label in np.unique(labels):
-        positions = np.flatnonzero(labels == label)
-        if len(positions) < shots:
-            raise UserError(f"{shots} labels per class asked for, class {label} has {len(positions)}")
-        chosen.append(rng.choice(positions, shots, replace=False))
-    return np.sort(np.concatenate(chosen))

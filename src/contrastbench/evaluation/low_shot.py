@@ -11,8 +11,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import normalize
 
-from contrastbench.errors import UserError
 from contrastbench.evaluation.clips import Clips
+from contrastbench.evaluation.labelled import draw_per_class
 from contrastbench.evaluation.vote import vote
 
 MOST_STEPS = 1000
@@ -23,7 +23,7 @@ def low_shot(train: Clips, test: Clips, *, shots: int, strength: float, rng: np.
 
     ``strength`` is scikit-learn's C; MAE-CT's penalty of 0.00025 / N on the mean loss is C = 4000.
     """
-    chosen = train.take(draw_clips(train.labels, shots, rng))
+    chosen = train.take(draw_per_class(train.labels, shots, rng))
     mean = train.segment_rows()[0].mean(axis=0)
     x, y = chosen.segment_rows()
     model = LogisticRegression(C=strength, fit_intercept=False, max_iter=MOST_STEPS, tol=1e-3)
@@ -36,17 +36,6 @@ def low_shot(train: Clips, test: Clips, *, shots: int, strength: float, rng: np.
     scores = torch.from_numpy(scores.reshape(*present.shape, -1))
     predicted = model.classes_[vote(scores, torch.from_numpy(present)).numpy()]
     return predicted == test.labels
-
-
-def draw_clips(labels: np.ndarray, shots: int, rng: np.random.Generator) -> np.ndarray:
-    """Positions of ``shots`` clips of every class; a class with fewer is a UserError."""
-    chosen = []
-    for label in np.unique(labels):
-        positions = np.flatnonzero(labels == label)
-        if len(positions) < shots:
-            raise UserError(f"low_shot.shots: {shots} labels per class asked for, class {label} has {len(positions)}")
-        chosen.append(rng.choice(positions, shots, replace=False))
-    return np.sort(np.concatenate(chosen))
 
 
 def rotate_folds(fold: np.ndarray, group: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

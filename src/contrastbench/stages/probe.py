@@ -1,12 +1,13 @@
 """Stage ``probe``: linear probe, low-label probe and kNN on cached features."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from contrastbench.datasets.store import Prepared, open_prepared
 from contrastbench.errors import UserError
-from contrastbench.evaluation.clips import by_clip
-from contrastbench.evaluation.knn import knn_predict
-from contrastbench.evaluation.labelled import Labelled
+from contrastbench.evaluation.knn import fit_knn
+from contrastbench.evaluation.labelled import Labelled, verdicts
 from contrastbench.evaluation.linear_probe import linear_probe, low_label_probe
 from contrastbench.params.evaluation import ProbeParams
 from contrastbench.pipeline.grid import Grid
@@ -27,13 +28,13 @@ def labelled(features: dict[str, np.ndarray], data: Prepared, split: str) -> Lab
     return Labelled(features[split], np.asarray(labels))
 
 
-def one_row_an_example(features: dict[str, np.ndarray], data: Prepared, split: str) -> Labelled:
-    """Like :func:`labelled`; of sound that is cut into segments one row a clip, the mean of its segments."""
+def examples(features: dict[str, np.ndarray], data: Prepared, split: str) -> Labelled:
+    """Like :func:`labelled`; where sound is cut into several segments, with the clip of each."""
     rows = labelled(features, data, split)
     if "clip" not in data.meta.splits[split].arrays:
         return rows
-    clips = by_clip(rows.features, np.asarray(data.column(split, "clip")), rows.labels)
-    return Labelled(clips.mean_features(), clips.labels)
+    clip = np.asarray(data.column(split, "clip"))
+    return rows if len(np.unique(clip)) == len(clip) else replace(rows, clip=clip)
 
 
 def training_record(grid: Grid, job: Job) -> tuple[str, dict]:
@@ -58,7 +59,7 @@ def probe(grid: Grid, job: Job) -> None:
     sections = [section for section in (grid.pretrain_params(job), params) if section is not None]
     code = [*grid.training_code(job), *(grid.code(stage, job) for stage in ("features", "probe"))]
     rows = RowWriter(grid.layout, "probe", job, sections, code, data.meta.hash, device)
-    judge(rows, params, {split: one_row_an_example(cached, data, split) for split in SPLITS}, common)
+    judge(rows, params, {split: examples(cached, data, split) for split in SPLITS}, common)
 
 
 def judge(rows: RowWriter, params: ProbeParams, splits: dict[str, Labelled], common: dict) -> None:
@@ -74,8 +75,8 @@ def judge(rows: RowWriter, params: ProbeParams, splits: dict[str, Labelled], com
             train, validation, test, params.l2_grid, shots=shots, draws=params.low_label_draws, seed=seed
         )
         draws = [float(result.correct.mean()) for result in results]
-        verdicts = np.concatenate([result.correct for result in results])
-        rows.accuracy(f"low-label-{shots}", verdicts, common | {"draws": draws})
+        correct = np.concatenate([result.correct for result in results])
+        rows.accuracy(f"low-label-{shots}", correct, common | {"draws": draws})
 
-    predicted = knn_predict(train, test.features, neighbours=params.knn_neighbours, temperature=params.knn_temperature)
-    rows.accuracy("knn", predicted == test.labels, common | {"k": params.knn_neighbours})
+    knn = fit_knn(train, neighbours=params.knn_neighbours, temperature=params.knn_temperature)
+    rows.accuracy("knn", verdicts(knn, test), common | {"k": params.knn_neighbours})
