@@ -10,8 +10,7 @@ import pytest
 import typer
 
 from contrastbench import __version__, cli
-from contrastbench.datasets import DATASETS
-from contrastbench.registry import METHODS
+from contrastbench.registry import DATASETS, METHODS
 
 COMMANDS = sorted(typer.main.get_command(cli.app).commands)
 

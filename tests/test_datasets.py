@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from contrastbench.datasets import DATASETS, adapter, dataset_module
+from contrastbench.datasets import adapter
 from contrastbench.datasets.mnist5k import read_archive
 from contrastbench.datasets.pictures import read_folders
 from contrastbench.datasets.store import Prepared, open_prepared
 from contrastbench.errors import UserError
 from contrastbench.params.data import DataParams
+from contrastbench.registry import DATASETS, dataset_module
 from contrastbench.stages.prepare import prepare
 
 PARAMS = DataParams(validation_fraction=0.2)

@@ -58,10 +58,20 @@ TUNED_FROM: dict[str, str] = {"mae-ct": "mae", "uamix-mae": "mae"}
 WITHOUT_ENCODER = ("pixels",)
 
 
+def dataset_module(name: str) -> str:
+    """Dotted name of the module that holds data set ``name``; an unknown name is a UserError."""
+    if name not in DATASETS:
+        raise UserError(f"unknown data set {name!r}; {_hint(name, DATASETS)}")
+    return DATASETS[name]
+
+
 def method_module(name: str) -> str:
     """Dotted name of the module that holds method ``name``."""
     if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(METHODS)}"
-        raise UserError(f"unknown method {name!r}{hint}")
+        raise UserError(f"unknown method {name!r}; {_hint(name, METHODS)}")
     return METHODS[name].partition(":")[0]
+
+
+def _hint(name: str, known: dict[str, str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from contrastbench.cli.options import Dataset, Device, MethodName, Preset, Seed, resolve_device
-from contrastbench.datasets import dataset_module
 from contrastbench.pipeline.grid import Grid
+from contrastbench.registry import dataset_module
 
 TRACK = "uamix"
 Judged = Annotated[str, typer.Argument(help="The data set to judge on; its spectrograms must exist.")]

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from contrastbench.cli.options import Dataset
-from contrastbench.datasets import DATASETS, adapter, dataset_module
+from contrastbench.datasets import adapter
 from contrastbench.params.root import load
 from contrastbench.pipeline.layout import Layout
-from contrastbench.registry import METHODS, WITHOUT_ENCODER
+from contrastbench.registry import DATASETS, METHODS, WITHOUT_ENCODER, dataset_module
 
 Mirror = Annotated[
     Path | None, typer.Option(help="Folder with official archives; else the variable CONTRASTBENCH_MIRROR.")

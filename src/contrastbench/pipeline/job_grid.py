@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from contrastbench.datasets import dataset_module
 from contrastbench.errors import UserError
 from contrastbench.params.base import Section, params_hash
 from contrastbench.params.evaluation import PretrainParams
@@ -12,7 +11,7 @@ from contrastbench.params.root import DEFAULT, Params, Track, load
 from contrastbench.params.unremix import Transfer, UnReMixTrack
 from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.layout import Job, Layout
-from contrastbench.registry import TUNED_FROM, WITHOUT_ENCODER, method_module
+from contrastbench.registry import TUNED_FROM, WITHOUT_ENCODER, dataset_module, method_module
 
 
 @dataclass

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-from contrastbench.datasets import dataset_module
 from contrastbench.errors import UserError
 from contrastbench.files import write_text
 from contrastbench.pipeline.dvc_file import require_fitting_dvc_file
@@ -11,6 +10,7 @@ from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.steps import step, steps
 from contrastbench.pipeline.tools import call, dvc, snakemake_is_done
+from contrastbench.registry import dataset_module
 
 
 def run_step(grid: Grid, name: str) -> int:
