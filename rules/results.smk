@@ -7,7 +7,8 @@ for TRACK in GRID.params.tracks:
         name:
             f"tables_{TRACK}"
         input:
-            GRID.rows(TRACK),
+            # A function, because Snakemake would expand a list of many files twice; so below.
+            lambda wildcards, track=TRACK: GRID.rows(track),
         output:
             GRID.tables(TRACK),
             GRID.metrics(TRACK),
@@ -25,7 +26,7 @@ for TRACK in GRID.params.tracks:
         name:
             f"ablation_tables_{TRACK}"
         input:
-            GRID.ablation_rows(TRACK),
+            lambda wildcards, track=TRACK: GRID.ablation_rows(track),
         output:
             GRID.ablation_tables(TRACK),
         log:
@@ -40,7 +41,7 @@ for TRACK in GRID.params.tracks:
 
 rule report:
     input:
-        GRID.targets(),
+        GRID.shown(),
     output:
         GRID.report(),
     log:

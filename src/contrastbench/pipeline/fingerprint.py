@@ -25,7 +25,7 @@ def fingerprint(stage: str, *looked_up: str) -> str:
         modules |= closure(name)
     digest = hashlib.sha256()
     for name in sorted(modules):
-        digest.update(f"{name}\n{_meaning(name)}\n".encode())
+        digest.update(f"{name}\n{_read(name)[1]}\n".encode())
     return digest.hexdigest()[:12]
 
 
@@ -39,7 +39,7 @@ def closure(module: str) -> frozenset[str]:
         if name in found or name.startswith(NOT_COUNTED):
             continue
         found.add(name)
-        waiting += _imports(name)
+        waiting += _read(name)[0]
     return frozenset(found)
 
 
@@ -49,28 +49,20 @@ def _file(module: str) -> Path:
 
 
 @cache
-def _imports(module: str) -> list[str]:
+def _read(module: str) -> tuple[list[str], str]:
+    """The contrastbench modules that ``module`` names in imports, and its meaning: its code without docstrings."""
+    tree = ast.parse(_file(module).read_text(encoding="utf-8"))
     names: list[str] = []
-    for node in ast.walk(_tree(module)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names.append(node.module)
             names += [f"{node.module}.{alias.name}" for alias in node.names]
-    parents = [".".join(name.split(".")[:depth]) for name in names for depth in range(1, name.count(".") + 2)]
-    return sorted({name for name in parents if name.startswith("contrastbench") and _file(name).is_file()})
-
-
-def _tree(module: str) -> ast.Module:
-    return ast.parse(_file(module).read_text(encoding="utf-8"))
-
-
-@cache
-def _meaning(module: str) -> str:
-    tree = _tree(module)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
+        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
             first = node.body[0]
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+    ours = {name for name in names if name.startswith("contrastbench")}
+    parents = {".".join(name.split(".")[:depth]) for name in ours for depth in range(1, name.count(".") + 2)}
+    return sorted(name for name in parents if _file(name).is_file()), ast.unparse(tree)
