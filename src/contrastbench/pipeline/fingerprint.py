@@ -5,12 +5,12 @@ indirectly, plus the modules it looks up by name (a method's, a data set's). Par
 their values are tracked as parameters. Read by syntax tree, nothing is imported.
 """
 
-import ast
 import hashlib
 from functools import cache
 from pathlib import Path
 
 import contrastbench
+from contrastbench.pipeline.sources import read_source
 
 ROOT = Path(contrastbench.__file__).parent
 # What these modules decide is visible in a step's resolved parameters, in its files' names, or nowhere.
@@ -25,7 +25,7 @@ def fingerprint(stage: str, *looked_up: str) -> str:
         modules |= closure(name)
     digest = hashlib.sha256()
     for name in sorted(modules):
-        digest.update(f"{name}\n{_read(name)[1]}\n".encode())
+        digest.update(f"{name}\n{read_source(_file(name)).meaning}\n".encode())
     return digest.hexdigest()[:12]
 
 
@@ -39,7 +39,7 @@ def closure(module: str) -> frozenset[str]:
         if name in found or name.startswith(NOT_COUNTED):
             continue
         found.add(name)
-        waiting += _read(name)[0]
+        waiting += _modules(read_source(_file(name)).imports)
     return frozenset(found)
 
 
@@ -48,21 +48,8 @@ def _file(module: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-@cache
-def _read(module: str) -> tuple[list[str], str]:
-    """The contrastbench modules that ``module`` names in imports, and its meaning: its code without docstrings."""
-    tree = ast.parse(_file(module).read_text(encoding="utf-8"))
-    names: list[str] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.append(node.module)
-            names += [f"{node.module}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
-            first = node.body[0]
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = node.body[1:] or [ast.Pass()]
-    ours = {name for name in names if name.startswith("contrastbench")}
+def _modules(names: tuple[str, ...]) -> list[str]:
+    """The modules of this package among imported names, and the packages that they lie in."""
+    ours = [name for name in names if name.startswith("contrastbench")]
     parents = {".".join(name.split(".")[:depth]) for name in ours for depth in range(1, name.count(".") + 2)}
-    return sorted(name for name in parents if _file(name).is_file()), ast.unparse(tree)
+    return [name for name in parents if _file(name).is_file()]

@@ -1,0 +1,52 @@
+"""Sources are remembered between processes, and read anew when they changed."""
+
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import json, sys
+from pathlib import Path
+from contrastbench.pipeline import sources
+parsed = []
+parse = sources._parse
+sources._parse = lambda text: parsed.append(text) or parse(text)
+source = sources.read_source(Path("module.py").resolve())
+print(json.dumps({"parsed": len(parsed), "imports": source.imports, "meaning": source.meaning}))
+"""
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Read ``module.py`` in a fresh process: how often it was parsed, and what was found."""
+    (tmp_path / "module.py").write_text('"""A docstring."""\nfrom os import path  # a remark\nx = 1\n')
+
+    def run() -> str:
+        done = subprocess.run([sys.executable, "-c", CODE], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0 and not done.stderr, done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_a_file_is_parsed_once_and_again_when_it_changed(tmp_path, read):
+    (tmp_path / "runs").mkdir()
+    first, second = read(), read()
+    assert '"parsed": 1' in first and second == first.replace('"parsed": 1', '"parsed": 0')
+    assert '"meaning": "from os import path\\nx = 1"' in first and '["os", "os.path"]' in first
+    module = tmp_path / "module.py"
+    module.write_text(module.read_text().replace("x = 1", "x = 2"))  # of the same length
+    assert '"parsed": 1' in read() and "x = 2" in read() and '"parsed": 0' in read()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", "null"])
+def test_a_damaged_memory_is_replaced(tmp_path, read, content):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/sources.json").write_text(content)
+    assert '"parsed": 1' in read() and '"parsed": 0' in read()
+
+
+def test_nothing_is_left_in_a_folder_without_runs(tmp_path, read):
+    read()
+    assert [path.name for path in tmp_path.iterdir()] == ["module.py"]
