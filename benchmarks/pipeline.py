@@ -2,9 +2,10 @@
 
     python benchmarks/pipeline.py [--preset smoke] [--repeats 5]
 
-Needs a finished run of the preset in this folder. A bare Snakefile has one rule and no parameters, in a temporary
-folder; one has a single file a job, the other as many files as the preset (each of which Snakemake must find, and hold
-against its inputs). The sides take turns; the ratios of the medians are printed last.
+Needs a finished run of the preset in this folder. A bare Snakefile has one rule, in a temporary folder: one has one
+file a job, no parameters; one as many files as the preset (each of which Snakemake must find, and hold against its
+inputs); one those files and a parameter a job, without which no change of a parameter could be noticed (Snakemake then
+imports pandas, where it is installed). The sides take turns; the ratios of the medians are printed last.
 """
 
 import argparse
@@ -28,8 +29,12 @@ rule all:
 rule one:
     output:
         expand("out/{{{{number}}}}-{{part}}.txt", part=range({files})),
-    shell:
+{params}    shell:
         "touch {{output}}"
+"""
+A_PARAMETER = """\
+    params:
+        state=lambda wildcards: wildcards.number,
 """
 
 
@@ -61,22 +66,29 @@ def main() -> None:
     options = ("--config", f"preset={arguments.preset}")
     count = number_of_jobs(Path(), *options)
     files = len(Grid(arguments.preset).targets())
+    per_job = round(files / count)
+    bare = {
+        "as many jobs": BARE.format(count=count, files=1, params=""),
+        "as many jobs and files": BARE.format(count=count, files=per_job, params=""),
+        "as many jobs and files, a parameter a job": BARE.format(count=count, files=per_job, params=A_PARAMETER),
+    }
     with tempfile.TemporaryDirectory() as name:
-        bare, bare_files = Path(name, "jobs"), Path(name, "files")
-        for folder, per_job in ((bare, 1), (bare_files, round(files / count))):
+        folders = {title: Path(name, str(number)) for number, title in enumerate(bare)}
+        for title, folder in folders.items():
             folder.mkdir()
-            (folder / "Snakefile").write_text(BARE.format(count=count, files=per_job), encoding="utf-8")
+            (folder / "Snakefile").write_text(bare[title], encoding="utf-8")
             subprocess.run([SNAKEMAKE, "--cores", "2", "--quiet", "all"], cwd=folder, capture_output=True, check=True)
-        ours, jobs_only, with_files = [], [], []
+        times: dict[str, list[float]] = {title: [] for title in bare}
+        ours = []
         for _ in range(arguments.repeats):
-            jobs_only.append(seconds(bare))
-            with_files.append(seconds(bare_files))
+            for title, folder in folders.items():
+                times[title].append(seconds(folder))
             ours.append(seconds(Path(), *options))
     print(f"{count} jobs, {files} files, nothing to do")
     print(f"contrastbench:  {statistics.median(ours):.2f} s")
-    for name, times in (("as many jobs", jobs_only), ("as many jobs and files", with_files)):
-        median = statistics.median(times)
-        print(f"bare Snakefile, {name}: {median:.2f} s, ratio {statistics.median(ours) / median:.2f}")
+    for title, taken in times.items():
+        median = statistics.median(taken)
+        print(f"bare Snakefile, {title}: {median:.2f} s, ratio {statistics.median(ours) / median:.2f}")
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ def closure(module: str) -> frozenset[str]:
     return frozenset(found)
 
 
+@cache
 def _file(module: str) -> Path:
     path = ROOT.parent / Path(*module.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
