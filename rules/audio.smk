@@ -73,7 +73,7 @@ for TRACK in GRID.params.tracks:
                 # Not in `shell`, whose text is formatted when the job runs: by then the loop is over.
                 command=PAIR.stage.replace("_", "-"),
                 target=f"{PAIR.trained} {PAIR.judged}",
-                state=lambda wildcards, pair=PAIR: GRID.state(
+                state=lambda wildcards, pair=PAIR: GRID.row_state(
                     pair.stage,
                     Job(
                         pair.track, pair.trained, wildcards.method, int(wildcards.seed)

@@ -66,7 +66,7 @@ for TRACK in GRID.params.tracks:
         resources:
             mem_mb=2500,
         params:
-            state=lambda wildcards: GRID.state(
+            state=lambda wildcards: GRID.row_state(
                 "probe", job_of(wildcards), GRID.track(wildcards.track).probe
             ),
         shell:
@@ -100,7 +100,7 @@ for TRACK in GRID.params.tracks:
             params:
                 # Not in `shell`, whose text is formatted when the job runs: by then the loop is over.
                 target=f"{TRACK} {PAIR.train} {PAIR.probe}",
-                state=lambda wildcards, track=TRACK, pair=PAIR: GRID.state(
+                state=lambda wildcards, track=TRACK, pair=PAIR: GRID.row_state(
                     "transfer_probe",
                     Job(track, pair.train, wildcards.method, int(wildcards.seed)),
                     GRID.track(track).probe,

@@ -7,7 +7,7 @@ for TRACK in GRID.params.tracks:
         name:
             f"tables_{TRACK}"
         input:
-            # A function, because Snakemake would expand a list of many files twice; so below.
+            # A function is called when the rule is needed; a list is taken apart whenever the file is read. So below.
             lambda wildcards, track=TRACK: GRID.rows(track),
         output:
             GRID.tables(TRACK),
@@ -41,7 +41,8 @@ for TRACK in GRID.params.tracks:
 
 rule report:
     input:
-        GRID.shown(),
+        # The rows too: equal tables may come from rows with other parameters, times or devices, which the page shows.
+        lambda wildcards: GRID.targets(),
     output:
         GRID.report(),
     log:

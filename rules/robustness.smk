@@ -34,7 +34,7 @@ for TRACK in GRID.params.tracks:
             params:
                 # Not in the command itself: Snakemake reads a loop's variables there when the job runs.
                 target=f"{TRACK} {JOB.dataset} {JOB.method}",
-                state=lambda wildcards, job=JOB: GRID.state(
+                state=lambda wildcards, job=JOB: GRID.row_state(
                     "attack", of_seed(job, wildcards), GRID.robustness(job.track)
                 ),
             shell:

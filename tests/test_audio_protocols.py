@@ -134,7 +134,7 @@ def test_low_shot_rotates_official_folds_of_an_unseen_data_set(grid: Grid) -> No
 
 
 def test_more_labels_than_clips_is_one_line(grid: Grid) -> None:
-    with pytest.raises(UserError, match="9 labels per class asked for, class 0 has 8"):
+    with pytest.raises(UserError, match=r"^low_shot.shots: 9 labels per class asked for, class 0 has 8"):
         low_shot(grid, JOB, "trained", LOW.model_copy(update={"shots": (9,)}))
 
 

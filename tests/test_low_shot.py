@@ -49,7 +49,7 @@ def test_equals_the_regression_by_hand() -> None:
 
     train, test = toy(10, 1), toy(30, 2)
     rng = np.random.default_rng(0)
-    chosen = draw_per_class(train.labels, 4, np.random.default_rng(0))
+    chosen = draw_per_class(train.labels, 4, np.random.default_rng(0), setting="low")
     mean = train.features.mean(0)
     x, q = train.features[chosen] - mean, test.features - mean
     x, q = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (x.astype(float), q.astype(float)))

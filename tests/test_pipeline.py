@@ -92,21 +92,53 @@ def test_results_do_not_depend_on_the_number_of_cores(recorded: Project, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "jobs", "first_step"),
+    ("old", "new", "jobs", "first_steps"),
     [
-        ("    low_label_draws: 2", "    low_label_draws: 3", {"probe_unremix": 3}, "probe-unremix"),
-        ("      beta: 1.0\n      distance", "      beta: 2.0\n      distance", {"pretrain": 1}, "pretrain-unremix"),
-        ("    epochs: 1", "    epochs: 2", {"pretrain": 2, "features": 2, "probe_unremix": 2}, "pretrain-unremix"),
+        ("    low_label_draws: 2", "    low_label_draws: 3", {"probe_unremix": 3}, {"probe-unremix"}),
+        (
+            "      beta: 1.0\n      distance",
+            "      beta: 2.0\n      distance",
+            {"pretrain": 1, "features": 1, "probe_unremix": 1},
+            {"pretrain-unremix", "probe-unremix"},
+        ),
+        (
+            "    epochs: 1",
+            "    epochs: 2",
+            {"pretrain": 2, "features": 2, "probe_unremix": 2},
+            {"pretrain-unremix", "probe-unremix"},
+        ),
     ],
 )
 def test_a_parameter_makes_just_what_reads_it_stale(
-    project: Project, old: str, new: str, jobs: dict[str, int], first_step: str
+    project: Project, old: str, new: str, jobs: dict[str, int], first_steps: set[str]
 ) -> None:
     project.edit("params.yaml", old, new)
     stale = project.stale_jobs()
     assert {rule: stale[rule] for rule in jobs} == jobs
     assert stale["prepare"] == 0
-    assert project.stale_steps() == {first_step}, "later steps follow once this one has run"
+    assert project.stale_steps() == first_steps, "others follow once these have run"
+
+
+def test_equal_weights_do_not_hide_new_parameters_from_snakemake(project: Project) -> None:
+    """``log_every_steps`` changes the history and the parameters that rows name, not the weights."""
+    project.edit("params.yaml", "    log_every_steps: 4", "    log_every_steps: 2")
+    trained = [f"runs/default/pretrain/unremix/digits/{method}/0/run.json" for method in ("simclr", "unremix")]
+    project.run("snakemake", "--cores", "2", "--", *trained)
+    assert project.stale_jobs()["probe_unremix"] == 2
+    project.run("snakemake", "--cores", "2", "--", "results/tables/default/unremix.md")  # killed before the report
+    assert project.stale_jobs() == Counter({"report": 1})
+
+
+def test_equal_weights_do_not_hide_new_parameters_from_dvc(project: Project) -> None:
+    row = project.folder / "results/rows/default/probe/unremix/digits/simclr/linear/0.json"
+    report = project.folder / "results/report.html"
+    before, drawn = json.loads(row.read_text()), report.stat().st_mtime_ns
+    project.edit("params.yaml", "    log_every_steps: 4", "    log_every_steps: 2")
+    project.run("dvc", "repro")
+    after = json.loads(row.read_text())
+    assert after["value"] == before["value"] and after["params_hash"] != before["params_hash"]
+    assert report.stat().st_mtime_ns != drawn
+    assert project.stale_jobs() == Counter() and project.stale_steps() == set()
 
 
 def test_dvc_repro_runs_what_a_parameter_touches_and_no_more(project: Project) -> None:

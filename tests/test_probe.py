@@ -126,7 +126,7 @@ def test_low_label_draws_hang_on_seed_shots_and_draw_alone():
     """All methods of one seed see the same labels: other features, same positions."""
 
     def drawn(seed: int, shots: int, number: int) -> list[int]:
-        return draw_per_class(TRAIN.labels, shots, np.random.default_rng([seed, shots, number])).tolist()
+        return draw_per_class(TRAIN.labels, shots, np.random.default_rng([seed, shots, number]), setting="low").tolist()
 
     assert drawn(0, 5, 0) == drawn(0, 5, 0)
     assert len({tuple(drawn(seed, 5, number)) for seed in range(3) for number in range(3)}) == 9
@@ -138,7 +138,7 @@ def test_low_label_probe_equals_probes_on_its_draws():
     results = low_label_probe(TRAIN, VALIDATION, TEST, GRID, shots=5, draws=3, seed=4)
     assert len(results) == 3
     for number, result in enumerate(results):
-        chosen = draw_per_class(TRAIN.labels, 5, np.random.default_rng([4, 5, number]))
+        chosen = draw_per_class(TRAIN.labels, 5, np.random.default_rng([4, 5, number]), setting="low")
         few = Labelled(TRAIN.features[chosen], TRAIN.labels[chosen])
         expected = linear_probe(few, VALIDATION, TEST, GRID, 4)
         np.testing.assert_array_equal(result.correct, expected.correct)
@@ -148,8 +148,8 @@ def test_low_label_probe_equals_probes_on_its_draws():
 
 
 def test_more_labels_than_there_are_is_one_line():
-    with pytest.raises(UserError, match="900 labels per class asked for, class 0 has 50"):
-        draw_per_class(TRAIN.labels, 900, np.random.default_rng(0))
+    with pytest.raises(UserError, match=r"^low: 900 labels per class asked for, class 0 has 50"):
+        draw_per_class(TRAIN.labels, 900, np.random.default_rng(0), setting="low")
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 10), (3, 10), (10, 10), (812, 1000)])
@@ -230,7 +230,7 @@ def test_a_clip_of_several_segments_is_judged_by_their_vote():
 
 def test_labels_of_sound_are_counted_by_clip():
     train = sound(60, 0)
-    few = draw(train, 3, np.random.default_rng(1))
+    few = draw(train, 3, np.random.default_rng(1), setting="low")
     rows = {tuple(row): clip for row, clip in zip(train.features, train.clip, strict=True)}
     chosen = [rows[tuple(row)] for row in few.features]
     for clip in set(chosen):

@@ -1,4 +1,4 @@
-"""The one attack inside adversarial training: l_inf sign steps on any loss, every image through every step.
+"""The attack inside adversarial pre-training and TRADES: l_inf sign steps on any loss, every image through every step.
 
 Madry et al. 2018 (arXiv 1706.06083), section 2.1; what it climbs is the method's own (specification of SwARo, 1.3).
 """

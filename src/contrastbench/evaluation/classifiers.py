@@ -127,7 +127,7 @@ def robust_linear(
 
     for images, labels in _epochs([weight, bias], training, index, params, generator):
         put_back()
-        adversarial = _training_attack(model, images, labels, params, eps, generator)
+        adversarial = _pgd_attack(model, images, labels, params, eps, generator)
         with torch.no_grad():
             scaled = (model.encoder(adversarial) - mean) / scale
         F.cross_entropy(F.linear(scaled, weight, bias), labels).backward()
@@ -154,7 +154,7 @@ def fine_tuned(
             model.train()
             loss = trades_loss(model(images), model(adversarial), labels, beta=params.beta)
         else:
-            adversarial = _training_attack(model, images, labels, params, eps, generator)
+            adversarial = _pgd_attack(model, images, labels, params, eps, generator)
             model.train()
             loss = F.cross_entropy(model(adversarial), labels)
         loss.backward()
@@ -179,7 +179,7 @@ def _epochs(
         optimizer.step()
 
 
-def _training_attack(
+def _pgd_attack(
     model: nn.Module, images: Tensor, labels: Tensor, params: TuningParams, eps: float, generator: Generator
 ) -> Tensor:
     return pgd(

@@ -36,25 +36,25 @@ def verdicts(classifier: Any, split: Labelled) -> np.ndarray:
     return classifier.classes_[voted.numpy()] == clips.labels
 
 
-def draw(train: Labelled, shots: int, rng: np.random.Generator) -> Labelled:
-    """All rows of ``shots`` examples of every class. Raises UserError when a class has fewer."""
+def draw(train: Labelled, shots: int, rng: np.random.Generator, *, setting: str) -> Labelled:
+    """All rows of ``shots`` examples of every class; see :func:`draw_per_class`."""
     if train.clip is None:
-        rows = draw_per_class(train.labels, shots, rng)
+        rows = draw_per_class(train.labels, shots, rng, setting=setting)
     else:
         first = np.unique(train.clip, return_index=True)[1]
-        rows = np.flatnonzero(np.isin(train.clip, draw_per_class(train.labels[first], shots, rng)))
+        rows = np.flatnonzero(np.isin(train.clip, draw_per_class(train.labels[first], shots, rng, setting=setting)))
     return Labelled(train.features[rows], train.labels[rows])
 
 
-def draw_per_class(labels: np.ndarray, shots: int, rng: np.random.Generator) -> np.ndarray:
+def draw_per_class(labels: np.ndarray, shots: int, rng: np.random.Generator, *, setting: str) -> np.ndarray:
     """Sorted positions of ``shots`` examples of every class, without repetition.
 
-    Raises UserError when a class has fewer than ``shots`` examples.
+    Raises UserError when a class has fewer, which names the parameter ``setting`` that asked for them.
     """
     chosen = []
     for label in np.unique(labels):
         positions = np.flatnonzero(labels == label)
         if len(positions) < shots:
-            raise UserError(f"{shots} labels per class asked for, class {label} has {len(positions)}")
+            raise UserError(f"{setting}: {shots} labels per class asked for, class {label} has {len(positions)}")
         chosen.append(rng.choice(positions, shots, replace=False))
     return np.sort(np.concatenate(chosen))

@@ -67,6 +67,6 @@ def low_label_probe(
     """
     results = []
     for number in range(draws):
-        few = draw(train, shots, np.random.default_rng([seed, shots, number]))
+        few = draw(train, shots, np.random.default_rng([seed, shots, number]), setting="probe.low_label_shots")
         results.append(linear_probe(few, validation, test, strengths, seed))
     return results

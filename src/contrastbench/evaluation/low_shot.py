@@ -23,7 +23,7 @@ def low_shot(train: Clips, test: Clips, *, shots: int, strength: float, rng: np.
 
     ``strength`` is scikit-learn's C; MAE-CT's penalty of 0.00025 / N on the mean loss is C = 4000.
     """
-    chosen = train.take(draw_per_class(train.labels, shots, rng))
+    chosen = train.take(draw_per_class(train.labels, shots, rng, setting="low_shot.shots"))
     mean = train.segment_rows()[0].mean(axis=0)
     x, y = chosen.segment_rows()
     model = LogisticRegression(C=strength, fit_intercept=False, max_iter=MOST_STEPS, tol=1e-3)

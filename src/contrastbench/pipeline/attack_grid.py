@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from contrastbench.params.base import params_hash
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.pipeline.job_grid import JobGrid, rule_name
 from contrastbench.pipeline.layout import Job
@@ -85,11 +84,9 @@ class AttackGrid(JobGrid):
         return [row for job in jobs for row in self.row_files("transfer_attack", job, protocols)]
 
     def transfer_attack_state(self, track: str, dataset: str, seed: int) -> str:
-        """What makes a transfer matrix stale besides its inputs: the suite, and the code for every method."""
-        jobs = self.attacked_jobs(track, dataset, seed)
-        codes = [self.code("transfer_attack", job) for job in jobs]
-        params = self.robustness(track)
-        return "-".join([*dict.fromkeys(codes), *([params_hash(params)] if params else [])])
+        """What makes a transfer matrix stale besides its inputs: the suite, and how every classifier came about."""
+        jobs, suite = self.attacked_jobs(track, dataset, seed), self.robustness(track)
+        return "-".join(self.row_state("transfer_attack", job, suite) for job in jobs)
 
     def attack_targets(self, track: str) -> list[Path]:
         """Every row of the robustness suite of a track; none for a track without one."""

@@ -49,7 +49,7 @@ def _file(module: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-def _modules(names: tuple[str, ...]) -> list[str]:
+def _modules(names: list[str]) -> list[str]:
     """The modules of this package among imported names, and the packages that they lie in."""
     ours = [name for name in names if name.startswith("contrastbench")]
     parents = {".".join(name.split(".")[:depth]) for name in ours for depth in range(1, name.count(".") + 2)}

@@ -45,18 +45,14 @@ class Grid(FigureGrid, AudioGrid):
         """The page that shows everything."""
         return Path("results") / ("report.html" if self.preset == DEFAULT else f"report-{self.preset}.html")
 
-    def shown(self) -> list[Path]:
-        """What the report is drawn from; tables stand for their rows."""
-        made = [(*self.tables(track), *self.figure_files(track)) for track in self.params.tracks]
-        return [path for files in made for path in files]
-
     def report_state(self) -> str:
         """What makes the report stale besides tables and still images: the code that draws it."""
         return fingerprint("report")
 
     def targets(self) -> list[Path]:
         """Every track's rows, tables and still images. A finished table alone would hide that rows are missing."""
-        return [row for track in self.params.tracks for row in self.rows(track)] + self.shown()
+        made = [(*self.rows(track), *self.tables(track), *self.figure_files(track)) for track in self.params.tracks]
+        return [path for files in made for path in files]
 
     def ablation_rows(self, track: str) -> list[Path]:
         """Every row of a track's ablation."""

@@ -86,6 +86,14 @@ class JobGrid:
         """What makes a stage's output stale: its code for this job and the sections that it reads."""
         return "-".join([self.code(stage, job), *(params_hash(section) for section in sections if section)])
 
+    def row_state(self, stage: str, job: Job, *sections: Section | None) -> str:
+        """Like :meth:`state` for a stage that writes rows, which also name how the encoder came about.
+
+        Its weights or features alone do not tell: they may be equal where parameters or code are not.
+        """
+        before = [*self.training_code(job), self.code("features", job)]
+        return "-".join([*before, self.state(stage, job, self.pretrain_params(job), *sections)])
+
     def data_state(self, dataset: str) -> str:
         """What makes prepared data stale: the code that reads this data set, and the split parameters."""
         return f"{fingerprint('prepare', dataset_module(dataset))}-{params_hash(self.params.data)}"

@@ -1,11 +1,14 @@
 """What a source file imports and means, remembered between processes.
 
 Every job of a run asks for the fingerprint of its code; to parse a hundred files takes longer than many a job's work.
+What is remembered hangs on a file's content, on this file's (which says what counts as meaning) and on the Python that
+prints it, so that it cannot be outdated.
 """
 
 import ast
 import atexit
 import contextlib
+import hashlib
 import json
 import sys
 from dataclasses import asdict, dataclass
@@ -15,8 +18,8 @@ from pathlib import Path
 from contrastbench.errors import UserError
 from contrastbench.files import write_text
 
-# In the project folder, beside the runs; a lost or outdated entry is read anew.
-MEMORY = Path("runs/sources.json")
+MEMORY = Path("runs/sources.json")  # in the project folder, beside the runs
+MOST_ENTRIES = 1000  # several versions of every file; a fuller memory starts anew
 _news: dict[str, dict] = {}
 
 
@@ -24,54 +27,55 @@ _news: dict[str, dict] = {}
 class Source:
     """One file.
 
-    stamp    changes with the file's content, and with the Python that prints its meaning
     imports  every name that it imports, with ``from``'s module and name joined
     meaning  its code without comments, docstrings and layout
     """
 
-    stamp: str
-    imports: tuple[str, ...]
+    imports: list[str]
     meaning: str
 
 
 @cache
 def read_source(path: Path) -> Source:
-    """Read a Python file, or recall it where neither its time nor its size has changed."""
-    stat = path.stat()
-    stamp = f"{sys.implementation.cache_tag} {stat.st_mtime_ns} {stat.st_size}"
-    known = _memory().get(str(path))
-    if known and known["stamp"] == stamp:
-        return Source(stamp, tuple(known["imports"]), known["meaning"])
-    source = Source(stamp, *_parse(path.read_text(encoding="utf-8")))
-    if not _news:
-        atexit.register(_remember)
-    _news[str(path)] = asdict(source)
-    return source
+    """Read a Python file; its content is parsed once and then recalled."""
+    content = path.read_bytes()
+    key = hashlib.sha256(_salt() + content).hexdigest()
+    with contextlib.suppress(KeyError, TypeError):  # not known, or a damaged entry
+        return Source(**_memory()[key])
+    return _parse(key, content)
 
 
-def _parse(text: str) -> tuple[tuple[str, ...], str]:
-    tree = ast.parse(text)
-    names: list[str] = []
+def _parse(key: str, content: bytes) -> Source:
+    tree = ast.parse(content)
+    names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.append(node.module)
-            names += [f"{node.module}.{alias.name}" for alias in node.names]
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
             first = node.body[0]
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
                 node.body = node.body[1:] or [ast.Pass()]
-    return tuple(sorted(set(names))), ast.unparse(tree)
+    source = Source(sorted(names), ast.unparse(tree))
+    if not _news:
+        atexit.register(_remember)
+    _news[key] = asdict(source)
+    return source
+
+
+@cache
+def _salt() -> bytes:
+    return sys.version.encode() + Path(__file__).read_bytes()
 
 
 @cache
 def _memory() -> dict[str, dict]:
     try:
         known = json.loads(MEMORY.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return known if isinstance(known, dict) else {}
+    return known if isinstance(known, dict) and len(known) < MOST_ENTRIES else {}
 
 
 def _remember() -> None:

@@ -81,7 +81,7 @@ def _prepare(grid: Grid) -> Step:
 
 
 def _report(grid: Grid, before: list[Step]) -> Step:
-    shown = [step for step in before if step.name.startswith(("tables-", "figures-"))]
+    shown = [step for step in before if not step.name.startswith(("prepare", "spectrograms-", "features-"))]
     return Step(
         "report",
         rules=("report",),
@@ -162,8 +162,8 @@ class _TrackSteps:
                 f"{stage}-{self.track}",
                 rules=tuple(pair.rule for pair in pairs),
                 files=tuple(rows),
-                inputs=(self._code(stage), *data, *self.trained, *self.features),
-                keys=self._keys(stage),
+                inputs=(*self._codes(stage), *data, *self.trained, *self.features),
+                keys=self._row_keys(stage),
                 tracked=_method_folders(rows),
             )
             found.append(step)
@@ -184,8 +184,8 @@ class _TrackSteps:
             f"probe-{self.track}",
             rules=(f"probe_{self.track}",),
             files=tuple(row for job in self.jobs for row in self.grid.rows_of(job)),
-            inputs=(self._code("probe"), *self.data, *self.features),
-            keys=self._keys("probe"),
+            inputs=(*self._codes("probe"), *self.data, *self.features),
+            keys=self._row_keys("probe"),
             tracked=self._folders(self.layout.rows_of("probe", self.track)),
         )
 
@@ -197,8 +197,8 @@ class _TrackSteps:
             f"transfer_probe-{self.track}",
             rules=tuple(f"transfer_probe_{self.track}_{pair.train}_{pair.probe}" for pair in pairs),
             files=tuple(rows),
-            inputs=(self._code("transfer_probe"), *prepared, *self.trained),
-            keys=self._keys("probe", "transfer"),
+            inputs=(*self._codes("transfer_probe"), *prepared, *self.trained),
+            keys=self._row_keys("probe", "transfer"),
             tracked=_method_folders(rows),
         )
 
@@ -209,8 +209,8 @@ class _TrackSteps:
             f"attack-{self.track}",
             rules=tuple(dict.fromkeys(self.grid.attack_rule(job) for job in jobs)),
             files=tuple(rows),
-            inputs=(self._code("attack"), *self.data, *self.trained, *self.features),
-            keys=self._keys("robustness"),
+            inputs=(*self._codes("attack"), *self.data, *self.trained, *self.features),
+            keys=self._row_keys("robustness"),
             folders=self._attacked(),
             tracked=_method_folders(rows),
         )
@@ -227,8 +227,8 @@ class _TrackSteps:
             f"transfer_attack-{self.track}",
             rules=tuple(self.grid.transfer_attack_rule(self.track, dataset) for dataset in section.datasets),
             files=tuple(rows),
-            inputs=(self._code("transfer_attack"), *self.data, *self.trained, *self._attacked()),
-            keys=self._keys("robustness"),
+            inputs=(*self._codes("transfer_attack"), *self.data, *self.trained, *self._attacked()),
+            keys=self._row_keys("robustness"),
             tracked=_method_folders(rows),
         )
 
@@ -264,6 +264,16 @@ class _TrackSteps:
 
     def _code(self, stage: str) -> Path:
         return self.layout.fingerprint(f"{stage}-{self.track}")
+
+    def _codes(self, stage: str) -> tuple[Path, ...]:
+        """The code that a row of ``stage`` names. Training's is not seen in its outputs alone: they may be equal."""
+        before = ["pretrain", *(["tune"] if self._trained_by("tune") else []), "features"]
+        return tuple(self._code(name) for name in (stage, *before))
+
+    def _row_keys(self, *sections: str) -> tuple[str, ...]:
+        """The parameters that a row names: of training, and the sections that its stage reads."""
+        keys = [*training_keys(self.grid, self.track), *(f"{self.track}.{name}" for name in sections)]
+        return tuple(dict.fromkeys(keys))
 
     def _keys(self, *sections: str) -> tuple[str, ...]:
         return tuple(f"{self.track}.{key}" for key in (*GRID_KEYS, *sections))
