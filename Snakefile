@@ -30,6 +30,27 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+# Training and attacks have a job a seed. To judge an encoder takes less time than to start Python: one job of the other
+# stages takes a method's encoders of all seeds.
+def first_seed(track, dataset, method):
+    return GRID.over_seeds(track, dataset, method)[0]
+
+
+def all_seeds(track):
+    return " ".join(str(seed) for seed in GRID.track(track).seeds)
+
+
+def weights_of(track, dataset, method):
+    jobs = GRID.over_seeds(track, dataset, method)
+    return [path for job in jobs for path in GRID.weights(job)]
+
+
+def features_of(track, dataset):
+    """Pattern of the features of a method's encoders."""
+    folder = f"runs/{PRESET}/features/{track}/{dataset}/{{method}}"
+    return [f"{folder}/{seed}/features.npz" for seed in GRID.track(track).seeds]
+
+
 def job_of(wildcards):
     return Job(
         wildcards.track, wildcards.dataset, wildcards.method, int(wildcards.seed)
@@ -41,10 +62,14 @@ def run(stage):
     return f"runs/{PRESET}/{stage}/{{track}}/{{dataset}}/{{method}}/{{seed}}"
 
 
-def rows(stage, protocols):
-    """Patterns of the rows that a stage writes for one job."""
-    folder = f"results/rows/{PRESET}/{stage}/{{track}}/{{dataset}}/{{method}}"
-    return [f"{folder}/{protocol}/{{seed}}.json" for protocol in protocols]
+def rows(stage, track, dataset, protocols):
+    """Pattern of the rows that a stage writes for a method's encoders."""
+    folder = f"results/rows/{PRESET}/{stage}/{track}/{dataset}/{{method}}"
+    return [
+        f"{folder}/{protocol}/{seed}.json"
+        for protocol in protocols
+        for seed in GRID.track(track).seeds
+    ]
 
 
 def log_of(stage):

@@ -50,21 +50,16 @@ for TRACK in GRID.params.tracks:
                 PAIR.rule
             input:
                 [folder / "meta.json" for folder in GRID.judged_data(PAIR)],
-                f"runs/{PRESET}/features/{TRACK}/{PAIR.trained}/{{method}}/{{seed}}/features.npz",
-                lambda wildcards, pair=PAIR: GRID.weights(
-                    Job(
-                        pair.track, pair.trained, wildcards.method, int(wildcards.seed)
-                    )
+                features_of(TRACK, PAIR.trained),
+                lambda wildcards, pair=PAIR: weights_of(
+                    pair.track, pair.trained, wildcards.method
                 ),
             output:
-                [
-                    f"results/rows/{PRESET}/{PAIR.stage}/{TRACK}/{PAIR.label}/{{method}}/{protocol}/{{seed}}.json"
-                    for protocol in PAIR.protocols
-                ],
+                rows(PAIR.stage, TRACK, PAIR.label, PAIR.protocols),
             log:
-                f"runs/{PRESET}/logs/{PAIR.stage}/{TRACK}-{PAIR.label}-{{method}}-{{seed}}.log",
+                f"runs/{PRESET}/logs/{PAIR.stage}/{TRACK}-{PAIR.label}-{{method}}.log",
             benchmark:
-                f"runs/{PRESET}/benchmarks/{PAIR.stage}/{TRACK}-{PAIR.label}-{{method}}-{{seed}}.tsv"
+                f"runs/{PRESET}/benchmarks/{PAIR.stage}/{TRACK}-{PAIR.label}-{{method}}.tsv"
             threads: 1
             resources:
                 mem_mb=2500,
@@ -73,13 +68,12 @@ for TRACK in GRID.params.tracks:
                 # Not in `shell`, whose text is formatted when the job runs: by then the loop is over.
                 command=PAIR.stage.replace("_", "-"),
                 target=f"{PAIR.trained} {PAIR.judged}",
+                seeds=all_seeds(TRACK),
                 state=lambda wildcards, pair=PAIR: GRID.row_state(
                     pair.stage,
-                    Job(
-                        pair.track, pair.trained, wildcards.method, int(wildcards.seed)
-                    ),
+                    first_seed(pair.track, pair.trained, wildcards.method),
                     getattr(GRID.track(pair.track), pair.stage),
                 ),
             shell:
-                "contrastbench {params.command} {params.target} {wildcards.method} {wildcards.seed}"
+                "contrastbench {params.command} {params.target} {wildcards.method} {params.seeds}"
                 f" --preset {PRESET} --device {DEVICE} > {{log}} 2>&1"

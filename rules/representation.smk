@@ -25,52 +25,68 @@ rule pretrain:
         f" --preset {PRESET} --device {DEVICE} > {{log}} 2>&1"
 
 
-rule features:
-    input:
-        lambda wildcards: GRID.data_folder(job_of(wildcards)) / "meta.json",
-        lambda wildcards: GRID.weights(job_of(wildcards)),
-    output:
-        f"{run('features')}/features.npz",
-    log:
-        log_of("features"),
-    benchmark:
-        benchmark_of("features")
-    threads: 1
-    resources:
-        mem_mb=2500,
-        gpu=1 if DEVICE == "cuda" else 0,
-    params:
-        state=lambda wildcards: GRID.state("features", job_of(wildcards)),
-    shell:
-        "contrastbench features {wildcards.track} {wildcards.dataset} {wildcards.method} {wildcards.seed}"
-        f" --preset {PRESET} --device {DEVICE} > {{log}} 2>&1"
-
-
 for TRACK in GRID.params.tracks:
+
+    rule:
+        name:
+            f"features_{TRACK}"
+        input:
+            lambda wildcards, track=TRACK: GRID.data_folder(
+                first_seed(track, wildcards.dataset, wildcards.method)
+            )
+            / "meta.json",
+            lambda wildcards, track=TRACK: weights_of(
+                track, wildcards.dataset, wildcards.method
+            ),
+        output:
+            features_of(TRACK, "{dataset}"),
+        log:
+            f"runs/{PRESET}/logs/features/{TRACK}-{{dataset}}-{{method}}.log",
+        benchmark:
+            f"runs/{PRESET}/benchmarks/features/{TRACK}-{{dataset}}-{{method}}.tsv"
+        threads: 1
+        resources:
+            mem_mb=2500,
+            gpu=1 if DEVICE == "cuda" else 0,
+        params:
+            # Not in `shell`, whose text is formatted when the job runs: by then the loop is over.
+            track=TRACK,
+            seeds=all_seeds(TRACK),
+            state=lambda wildcards, track=TRACK: GRID.state(
+                "features", first_seed(track, wildcards.dataset, wildcards.method)
+            ),
+        shell:
+            "contrastbench features {params.track} {wildcards.dataset} {wildcards.method} {params.seeds}"
+            f" --preset {PRESET} --device {DEVICE} > {{log}} 2>&1"
 
     rule:
         name:
             f"probe_{TRACK}"
         input:
-            lambda wildcards: GRID.data_folder(job_of(wildcards)) / "meta.json",
-            f"{run('features')}/features.npz",
+            lambda wildcards, track=TRACK: GRID.data_folder(
+                first_seed(track, wildcards.dataset, wildcards.method)
+            )
+            / "meta.json",
+            features_of(TRACK, "{dataset}"),
         output:
-            rows("probe", GRID.probe_protocols(TRACK)),
+            rows("probe", TRACK, "{dataset}", GRID.probe_protocols(TRACK)),
         log:
-            log_of("probe"),
+            f"runs/{PRESET}/logs/probe/{TRACK}-{{dataset}}-{{method}}.log",
         benchmark:
-            benchmark_of("probe")
-        wildcard_constraints:
-            track=TRACK,
+            f"runs/{PRESET}/benchmarks/probe/{TRACK}-{{dataset}}-{{method}}.tsv"
         threads: 1
         resources:
             mem_mb=2500,
         params:
-            state=lambda wildcards: GRID.row_state(
-                "probe", job_of(wildcards), GRID.track(wildcards.track).probe
+            track=TRACK,
+            seeds=all_seeds(TRACK),
+            state=lambda wildcards, track=TRACK: GRID.row_state(
+                "probe",
+                first_seed(track, wildcards.dataset, wildcards.method),
+                GRID.track(track).probe,
             ),
         shell:
-            "contrastbench probe {wildcards.track} {wildcards.dataset} {wildcards.method} {wildcards.seed}"
+            "contrastbench probe {params.track} {wildcards.dataset} {wildcards.method} {params.seeds}"
             f" --preset {PRESET} > {{log}} 2>&1"
 
 
@@ -83,28 +99,27 @@ for TRACK in GRID.params.tracks:
             input:
                 f"data/prepared/{PAIR.train}/meta.json",
                 f"data/prepared/{PAIR.probe}/meta.json",
-                f"runs/{PRESET}/pretrain/{TRACK}/{PAIR.train}/{{method}}/{{seed}}/model.safetensors",
+                lambda wildcards, track=TRACK, pair=PAIR: weights_of(
+                    track, pair.train, wildcards.method
+                ),
             output:
-                [
-                    f"results/rows/{PRESET}/transfer_probe/{TRACK}/{PAIR.label}/{{method}}/{protocol}/{{seed}}.json"
-                    for protocol in GRID.probe_protocols(TRACK)
-                ],
+                rows("transfer_probe", TRACK, PAIR.label, GRID.probe_protocols(TRACK)),
             log:
-                f"runs/{PRESET}/logs/transfer_probe/{TRACK}-{PAIR.label}-{{method}}-{{seed}}.log",
+                f"runs/{PRESET}/logs/transfer_probe/{TRACK}-{PAIR.label}-{{method}}.log",
             benchmark:
-                f"runs/{PRESET}/benchmarks/transfer_probe/{TRACK}-{PAIR.label}-{{method}}-{{seed}}.tsv"
+                f"runs/{PRESET}/benchmarks/transfer_probe/{TRACK}-{PAIR.label}-{{method}}.tsv"
             threads: 1
             resources:
                 mem_mb=2500,
                 gpu=1 if DEVICE == "cuda" else 0,
             params:
-                # Not in `shell`, whose text is formatted when the job runs: by then the loop is over.
                 target=f"{TRACK} {PAIR.train} {PAIR.probe}",
+                seeds=all_seeds(TRACK),
                 state=lambda wildcards, track=TRACK, pair=PAIR: GRID.row_state(
                     "transfer_probe",
-                    Job(track, pair.train, wildcards.method, int(wildcards.seed)),
+                    first_seed(track, pair.train, wildcards.method),
                     GRID.track(track).probe,
                 ),
             shell:
-                "contrastbench transfer-probe {params.target} {wildcards.method} {wildcards.seed}"
+                "contrastbench transfer-probe {params.target} {wildcards.method} {params.seeds}"
                 f" --preset {PRESET} --device {DEVICE} > {{log}} 2>&1"

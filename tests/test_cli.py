@@ -1,5 +1,6 @@
 """The command line: help that reads, and for every mistake one line on stderr and exit code 2."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -151,3 +152,15 @@ def test_a_real_process_behaves_alike(project, repository):
     )  # fmt: skip
     expected = "contrastbench: unknown data set 'cifar01'; did you mean 'cifar10'?\n"
     assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", expected)
+
+
+def test_several_seeds_are_judged_at_once_as_each_alone(project, run):
+    job = ("unremix", "digits", "pixels")
+    assert run("prepare", "digits")[0] == 0
+    assert run("features", *job, "3", "5")[0] == 0 and run("probe", *job, "3", "5")[0] == 0
+    rows = {path: json.loads(path.read_text()) for path in (project / "results").rglob("*.json")}
+    assert sorted({path.stem for path in rows}) == ["3", "5"] and {row["seed"] for row in rows.values()} == {3, 5}
+    assert run("probe", *job, "5")[0] == 0
+    for path, row in rows.items():
+        alone = json.loads(path.read_text())
+        assert {**row, "wall_s": 0, "peak_mb": 0} == {**alone, "wall_s": 0, "peak_mb": 0}

@@ -133,7 +133,8 @@ def test_snakemake_runs_what_is_missing_and_sees_other_pictures(finished):
     assert "pretrain" in finished.run("contrastbench", "plan", "--preset", PRESET)
     mine = ("--config", f"preset={PRESET}")
     stale = finished.stale_jobs(*mine)
-    assert stale["prepare"] == 0 and stale["pretrain"] == 2 and stale["features"] == 3 and stale["probe_unremix"] == 3
+    assert (stale["prepare"], stale["pretrain"]) == (0, 2)
+    assert stale["features_unremix"] == stale["probe_unremix"] == 3
     Image.new("RGB", (32, 32)).save(finished.folder / "data" / "raw" / DATASET / "train" / "cat" / "00.png")
     finished.run("contrastbench", "prepare", DATASET)
     assert finished.stale_jobs(*mine)["pretrain"] == 3

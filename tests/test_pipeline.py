@@ -98,13 +98,13 @@ def test_results_do_not_depend_on_the_number_of_cores(recorded: Project, tmp_pat
         (
             "      beta: 1.0\n      distance",
             "      beta: 2.0\n      distance",
-            {"pretrain": 1, "features": 1, "probe_unremix": 1},
+            {"pretrain": 1, "features_unremix": 1, "probe_unremix": 1},
             {"pretrain-unremix", "probe-unremix"},
         ),
         (
             "    epochs: 1",
             "    epochs: 2",
-            {"pretrain": 2, "features": 2, "probe_unremix": 2},
+            {"pretrain": 2, "features_unremix": 2, "probe_unremix": 2},
             {"pretrain-unremix", "probe-unremix"},
         ),
     ],
@@ -164,7 +164,7 @@ def test_only_a_change_of_meaning_in_the_code_makes_a_step_stale(project: Projec
     assert "Running stage 'pretrain" not in project.run("dvc", "repro", "--dry")
     project.edit("src/contrastbench/methods/simclr.py", "first.detach()", "second.detach()")
     stale = project.stale_jobs()
-    assert (stale["pretrain"], stale["features"], stale["probe_unremix"]) == (1, 1, 1), "SimCLR's jobs alone"
+    assert (stale["pretrain"], stale["features_unremix"], stale["probe_unremix"]) == (1, 1, 1), "SimCLR's jobs alone"
     project.run("contrastbench", "fingerprint")
     assert project.stale_steps() >= {"pretrain-unremix"}
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from contrastbench.cli.options import Dataset, Device, MethodName, Preset, Seed, resolve_device
+from contrastbench.cli.options import Dataset, Device, MethodName, Preset, Seeds, resolve_device
 from contrastbench.pipeline.grid import Grid
 from contrastbench.registry import dataset_module
 
@@ -42,51 +42,54 @@ def few_shot_command(
     dataset: Dataset,
     judged: Judged,
     method: MethodName,
-    seed: Seed,
+    seeds: Seeds,
     preset: Preset = "default",
     device: Device = "auto",
 ) -> None:
     """Judge an encoder on N-way K-shot episodes; writes result rows."""
     grid = Grid(preset)
-    job = grid.job(TRACK, dataset, method, seed)
+    jobs = [grid.job(TRACK, dataset, method, seed) for seed in seeds]
     params = _track(grid).few_shot
     dataset_module(judged)
     from contrastbench.stages.few_shot import few_shot
 
-    few_shot(grid, job, judged, params, resolve_device(device))
+    for job in jobs:
+        few_shot(grid, job, judged, params, resolve_device(device))
 
 
 def low_shot_command(
     dataset: Dataset,
     judged: Judged,
     method: MethodName,
-    seed: Seed,
+    seeds: Seeds,
     preset: Preset = "default",
     device: Device = "auto",
 ) -> None:
     """Judge an encoder with a few labels per class; writes result rows."""
     grid = Grid(preset)
-    job = grid.job(TRACK, dataset, method, seed)
+    jobs = [grid.job(TRACK, dataset, method, seed) for seed in seeds]
     params = _track(grid).low_shot
     dataset_module(judged)
     from contrastbench.stages.low_shot import low_shot
 
-    low_shot(grid, job, judged, params, resolve_device(device))
+    for job in jobs:
+        low_shot(grid, job, judged, params, resolve_device(device))
 
 
 def audio_attack_command(
     dataset: Dataset,
     judged: Judged,
     method: MethodName,
-    seed: Seed,
+    seeds: Seeds,
     preset: Preset = "default",
     device: Device = "auto",
 ) -> None:
     """Attack a linear classifier of sound, on its spectrograms and on the waveform; writes result rows."""
     grid = Grid(preset)
-    job = grid.job(TRACK, dataset, method, seed)
+    jobs = [grid.job(TRACK, dataset, method, seed) for seed in seeds]
     params = _track(grid)
     dataset_module(judged)
     from contrastbench.stages.audio_attack import audio_attack
 
-    audio_attack(grid, job, judged, params.audio_attack, params.front_end, resolve_device(device))
+    for job in jobs:
+        audio_attack(grid, job, judged, params.audio_attack, params.front_end, resolve_device(device))

@@ -10,6 +10,7 @@ Track = Annotated[str, typer.Argument(help="unremix, swaro or uamix.")]
 Dataset = Annotated[str, typer.Argument(help="A data set; see `contrastbench list`.")]
 MethodName = Annotated[str, typer.Argument(metavar="METHOD", help="A method, or a variant from params.yaml.")]
 Seed = Annotated[int, typer.Argument(help="The seed: 0, 1, 2, ...")]
+Seeds = Annotated[list[int], typer.Argument(metavar="SEED...", help="One seed or several, judged one after another.")]
 Preset = Annotated[str, typer.Option(help="default (params.yaml alone) or the name of a file in presets/.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")]
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from contrastbench.cli.options import Dataset, Device, MethodName, Preset, Seed, Track, resolve_device
+from contrastbench.cli.options import Dataset, Device, MethodName, Preset, Seed, Seeds, Track, resolve_device
 from contrastbench.errors import UserError
 from contrastbench.pipeline.grid import Grid
 
@@ -40,31 +40,33 @@ def features_command(
     track: Track,
     dataset: Dataset,
     method: MethodName,
-    seed: Seed,
+    seeds: Seeds,
     preset: Preset = "default",
     device: Device = "auto",
 ) -> None:
-    """Extract the frozen features of one trained encoder, for every split."""
+    """Extract the frozen features of trained encoders, for every split."""
     grid = Grid(preset)
-    job = grid.job(track, dataset, method, seed)
+    jobs = [grid.job(track, dataset, method, seed) for seed in seeds]
     from contrastbench.stages.features import features
 
-    features(grid, job, device=resolve_device(device))
+    for job in jobs:
+        features(grid, job, device=resolve_device(device))
 
 
 def probe_command(
     track: Track,
     dataset: Dataset,
     method: MethodName,
-    seed: Seed,
+    seeds: Seeds,
     preset: Preset = "default",
 ) -> None:
     """Judge cached features: linear probe, low-label probe and kNN; writes result rows."""
     grid = Grid(preset)
-    job = grid.job(track, dataset, method, seed)
+    jobs = [grid.job(track, dataset, method, seed) for seed in seeds]
     from contrastbench.stages.probe import probe
 
-    probe(grid, job)
+    for job in jobs:
+        probe(grid, job)
 
 
 def transfer_probe_command(
@@ -72,13 +74,15 @@ def transfer_probe_command(
     dataset: Dataset,
     probed: Annotated[str, typer.Argument(help="The data set to probe on.")],
     method: MethodName,
-    seed: Seed,
+    seeds: Seeds,
     preset: Preset = "default",
     device: Device = "auto",
 ) -> None:
     """Judge an encoder on another data set than it was trained on; writes result rows."""
     grid = Grid(preset)
-    job = grid.job(track, dataset, method, seed)
+    jobs = [grid.job(track, dataset, method, seed) for seed in seeds]
     from contrastbench.stages.transfer_probe import transfer_probe
 
-    transfer_probe(grid, job, grid.transfer(track, dataset, probed), resolve_device(device))
+    transfer = grid.transfer(track, dataset, probed)
+    for job in jobs:
+        transfer_probe(grid, job, transfer, resolve_device(device))

@@ -28,7 +28,7 @@ class TrackParams(Section):
     """A track. Subclasses add ``settings`` (one Section per method) and what training reads.
 
     methods         what the default target runs: methods or labels of variants
-    ablation        labels of the variants (or methods) that the ablation target runs, with ``ablation_seeds``
+    ablation        labels of the variants (or methods) that the ablation target runs
     """
 
     datasets: tuple[str, ...] = Field(min_length=1)
@@ -36,10 +36,9 @@ class TrackParams(Section):
     seeds: tuple[Seed, ...] = Field(min_length=1)
     variants: dict[str, Variant]
     ablation: tuple[str, ...]
-    ablation_seeds: tuple[Seed, ...]
     probe: ProbeParams
 
-    @field_validator("datasets", "methods", "seeds", "ablation", "ablation_seeds")
+    @field_validator("datasets", "methods", "seeds", "ablation")
     @classmethod
     def _none_stands_twice(cls, values: tuple) -> tuple:
         return without_repeats(values)

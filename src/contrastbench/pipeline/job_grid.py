@@ -54,8 +54,12 @@ class JobGrid:
             Job(track, dataset, variant, seed)
             for dataset in section.datasets
             for variant in section.ablation
-            for seed in section.ablation_seeds
+            for seed in section.seeds
         ]
+
+    def over_seeds(self, track: str, dataset: str, method: str) -> list[Job]:
+        """The jobs of one method on one data set, by seed: what one job of a judging stage takes at once."""
+        return [Job(track, dataset, method, seed) for seed in self.track(track).seeds]
 
     def job(self, track: str, dataset: str, method: str, seed: int) -> Job:
         """The job of these wildcards; a data set or method that the track does not know is a UserError."""

@@ -19,6 +19,7 @@ from contrastbench.reporting.runs import TRAINING_STAGES, benchmarks
 
 ORDER = ("prepare", "spectrograms", *TRAINING_STAGES, "features", "probe", "transfer_probe")
 BY_DATASET = "transfer_attack"  # the one stage whose jobs take all methods at once
+ALL_SEEDS = ("features", "probe", "transfer_probe", *JUDGING_STAGES)  # whose jobs take all seeds at once
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,18 @@ def _job_tasks(grid: Grid, job: Job, root: Path) -> Iterator[Task]:
         limit = params.phases()[0].max_examples
         seen = None if count is None else epochs * (count if limit is None else min(count, limit))
         yield Task(grid.training_stage(job), name, job.track, job.dataset, job.method, encoder, seen, epochs)
-    for stage in ("features", "probe", *JUDGING_STAGES):
-        yield Task(stage, name, job.track, job.dataset, job.method, encoder, count)
+    label = f"{job.track}-{job.dataset}-{job.method}"
+    for stage in ("features", "probe"):
+        yield Task(stage, label, job.track, job.dataset, job.method, encoder, count)
+    for judged in grid.all_judged_pairs(job.track):
+        if judged.trained == job.dataset:
+            label = f"{job.track}-{judged.label}-{job.method}"
+            yield Task(judged.stage, label, job.track, judged.label, job.method, encoder, count)
     attacks = f"{encoder}-{_hash(grid.robustness(job.track))}"
     yield Task("attack", name, job.track, job.dataset, job.method, attacks, count)
     for pair in grid.transfers(job.track):
         if pair.train == job.dataset:
-            label = f"{job.track}-{pair.label}-{job.method}-{job.seed}"
+            label = f"{job.track}-{pair.label}-{job.method}"
             yield Task("transfer_probe", label, job.track, pair.label, job.method, encoder, None)
 
 
@@ -151,8 +157,9 @@ def _job_of(path: Path, rule: str) -> tuple[str, str]:
         return parts[1].removesuffix("d") if parts[1] == "prepared" else parts[1], parts[-2]
     else:
         return rule.partition("_")[0], rule
-    names = (track, dataset, seed) if stage == BY_DATASET else (track, dataset, method, seed)
-    return stage, "-".join(names)
+    if stage == BY_DATASET:
+        return stage, f"{track}-{dataset}-{seed}"
+    return stage, f"{track}-{dataset}-{method}" + ("" if stage in ALL_SEEDS else f"-{seed}")
 
 
 def _size(task: Task, root: Path) -> int | None:

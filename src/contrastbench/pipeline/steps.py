@@ -22,7 +22,6 @@ EVALUATION_KEYS = (
     "low_shot",
     "audio_attack",
     "ablation",
-    "ablation_seeds",
 )
 # Sections from which only what the grid's methods use counts: one entry per method or variant.
 PER_METHOD_KEYS = ("settings", "variants")
@@ -172,7 +171,7 @@ class _TrackSteps:
     def extract_features(self) -> Step:
         return Step(
             f"features-{self.track}",
-            rules=("features",),
+            rules=(f"features_{self.track}",),
             files=tuple(self.layout.run("features", job) / "features.npz" for job in self.jobs),
             inputs=(self._code("features"), *self.data, *self.trained),
             keys=self._keys(),
