@@ -16,7 +16,11 @@ for TRACK in GRID.params.tracks:
             input:
                 GRID.data_folder(JOB) / "meta.json",
                 lambda wildcards, job=JOB: GRID.weights(of_seed(job, wildcards)),
-                f"runs/{PRESET}/features/{TRACK}/{JOB.dataset}/{JOB.method}/{{seed}}/features.npz",
+                # Written for all seeds at once: a seed more must not attack the old ones again. What features depend
+                # on is among the other inputs and in the state.
+                ancient(
+                    f"runs/{PRESET}/features/{TRACK}/{JOB.dataset}/{JOB.method}/{{seed}}/features.npz"
+                ),
             output:
                 [
                     f"{file.parents[1]}/{{seed}}/{file.name}"

@@ -192,6 +192,15 @@ def test_restore_brings_back_an_older_commit(project: Project) -> None:
     assert project.stale_jobs() == Counter() and project.stale_steps() == set()
 
 
+def test_a_clone_without_snakemakes_records_sees_changes_after_restoring(project: Project) -> None:
+    shutil.rmtree(project.folder / ".snakemake")
+    project.run("contrastbench", "restore")
+    assert project.stale_jobs() == Counter()
+    project.edit("params.yaml", "    epochs: 1", "    epochs: 2")
+    stale = project.stale_jobs()
+    assert (stale["pretrain"], stale["features_unremix"], stale["probe_unremix"]) == (2, 2, 2)
+
+
 def test_nothing_is_recorded_while_there_is_work_to_do(project: Project) -> None:
     project.edit("params.yaml", "    epochs: 1", "    epochs: 2")
     answer = project.run("contrastbench", "record", code=2)

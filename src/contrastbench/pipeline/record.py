@@ -72,6 +72,8 @@ def restore(grid: Grid) -> None:
     changed = json.loads(dvc("status", "--json"))
     if changed:
         raise UserError(f"not restored: DVC sees changes in {', '.join(sorted(changed))}; run `dvc repro`")
-    answer = call("snakemake", "--touch", "--cores", "1", quiet=True)
+    # All jobs, not only those that want to run: in a fresh clone the others would have no record of the code and the
+    # parameters that made them, and a later change of those would go unseen.
+    answer = call("snakemake", "--touch", "--forceall", "--cores", "1", quiet=True)
     if answer.returncode != 0:
         raise UserError("not restored: snakemake --touch failed; some outputs were never recorded")
