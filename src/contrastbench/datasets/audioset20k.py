@@ -8,6 +8,7 @@ without them.
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -45,7 +46,7 @@ def clip_table(raw: Path) -> tuple[pd.DataFrame, list[str]]:
     return table, listing["id"][[not here for here in at_hand]].tolist()
 
 
-def _names(row) -> list[str]:  # type: ignore[no-untyped-def]
+def _names(row: Any) -> list[str]:
     names = [row.id, f"Y{row.id}"]
     for scale in (1, 1000):
         start, end = round(row.start * scale), round(row.end * scale)

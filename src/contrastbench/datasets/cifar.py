@@ -1,6 +1,7 @@
 """What CIFAR-10 and CIFAR-100 share: torchvision reads them and checks the official md5 of every file first."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ def read_cifar(raw: Path, archive: Archive, reader_name: str) -> dict[str, Split
         return _read_folder(folder, reader)
 
 
-def _read_folder(root: Path, reader) -> dict[str, Split]:  # type: ignore[no-untyped-def]
+def _read_folder(root: Path, reader: Any) -> dict[str, Split]:
     splits = {}
     for split, is_train in (("train", True), ("test", False)):
         try:
