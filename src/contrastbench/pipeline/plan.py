@@ -86,19 +86,21 @@ def _job_tasks(grid: Grid, job: Job, root: Path) -> Iterator[Task]:
         limit = params.phases()[0].max_examples
         seen = None if count is None else epochs * (count if limit is None else min(count, limit))
         yield Task(grid.training_stage(job), name, job.track, job.dataset, job.method, encoder, seen, epochs)
+    seeds = len(grid.track(job.track).seeds)
+    judged_work = None if count is None else count * seeds
     label = f"{job.track}-{job.dataset}-{job.method}"
     for stage in ("features", "probe"):
-        yield Task(stage, label, job.track, job.dataset, job.method, encoder, count)
+        yield Task(stage, label, job.track, job.dataset, job.method, encoder, judged_work, seeds)
     for judged in grid.all_judged_pairs(job.track):
         if judged.trained == job.dataset:
             label = f"{job.track}-{judged.label}-{job.method}"
-            yield Task(judged.stage, label, job.track, judged.label, job.method, encoder, count)
+            yield Task(judged.stage, label, job.track, judged.label, job.method, encoder, judged_work, seeds)
     attacks = f"{encoder}-{_hash(grid.robustness(job.track))}"
     yield Task("attack", name, job.track, job.dataset, job.method, attacks, count)
     for pair in grid.transfers(job.track):
         if pair.train == job.dataset:
             label = f"{job.track}-{pair.label}-{job.method}"
-            yield Task("transfer_probe", label, job.track, pair.label, job.method, encoder, None)
+            yield Task("transfer_probe", label, job.track, pair.label, job.method, encoder, None, seeds)
 
 
 def _hash(section: object) -> str:
@@ -164,7 +166,8 @@ def _job_of(path: Path, rule: str) -> tuple[str, str]:
 
 def _size(task: Task, root: Path) -> int | None:
     """Bytes that the same stage of the same track left for some job of any preset, the largest of them."""
-    folders = (root / "runs").glob(f"*/{task.stage}/{task.track}/*/*/*") if task.track else ()
+    job = "*/*" if task.stage in ALL_SEEDS else "*/*/*"
+    folders = (root / "runs").glob(f"*/{task.stage}/{task.track}/{job}") if task.track else ()
     sizes = [sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) for folder in folders]
     return max(sizes, default=None)
 

@@ -14,8 +14,8 @@ class Task:
 
     stage, name  the stage, and the name that the job's benchmark file has
     setting      identity of what makes one example dear or cheap: encoder, attacks
-    work         examples x epochs of training, examples elsewhere; None where the data are not prepared yet
-    epochs       epochs of training, 1 elsewhere
+    work         examples x epochs of training, examples x seeds elsewhere; None where the data are not prepared yet
+    epochs       epochs of training, elsewhere how many seeds the job takes
     """
 
     stage: str
