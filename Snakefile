@@ -30,8 +30,8 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-# Training and attacks on images have a job a seed. To judge an encoder takes less time than to start Python: one job of the other
-# stages takes a method's encoders of all seeds.
+# Training and attacks on images have a job a seed. To judge an encoder takes less time than to start Python: one job
+# of the other stages takes a method's encoders of all seeds.
 def first_seed(track, dataset, method):
     return GRID.over_seeds(track, dataset, method)[0]
 

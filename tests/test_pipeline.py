@@ -94,18 +94,18 @@ def test_results_do_not_depend_on_the_number_of_cores(recorded: Project, tmp_pat
 @pytest.mark.parametrize(
     ("old", "new", "jobs", "first_steps"),
     [
-        ("    low_label_draws: 2", "    low_label_draws: 3", {"probe_unremix": 3}, {"probe-unremix"}),
+        ("    low_label_draws: 2", "    low_label_draws: 3", {"probe_unremix": 3}, {"probe-unremix", "report"}),
         (
             "      beta: 1.0\n      distance",
             "      beta: 2.0\n      distance",
             {"pretrain": 1, "features_unremix": 1, "probe_unremix": 1},
-            {"pretrain-unremix", "probe-unremix"},
+            {"pretrain-unremix", "probe-unremix", "report"},
         ),
         (
             "    epochs: 1",
             "    epochs: 2",
             {"pretrain": 2, "features_unremix": 2, "probe_unremix": 2},
-            {"pretrain-unremix", "probe-unremix"},
+            {"pretrain-unremix", "probe-unremix", "report"},
         ),
     ],
 )
@@ -190,6 +190,28 @@ def test_restore_brings_back_an_older_commit(project: Project) -> None:
     project.run("contrastbench", "restore")
     assert json.loads(record.read_text())["steps"] == longer // 2
     assert project.stale_jobs() == Counter() and project.stale_steps() == set()
+
+
+def test_another_seed_attacks_and_trains_no_old_seed(tmp_path: Path) -> None:
+    """On empty files that Snakemake takes for a finished run: what it would run is decided by names and hashes."""
+    project, content = Project(tmp_path), small_parameters()
+    content["tracks"] = ["swaro"]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    for line in project.run("snakemake", "--summary").splitlines():
+        path = tmp_path / line.partition("\t")[0]
+        if path.suffix in (".json", ".npz", ".safetensors", ".csv", ".md", ".tex", ".png", ".html"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    project.run("snakemake", "--touch", "--forceall", "--cores", "1")
+    assert project.stale_jobs() == Counter()
+    methods = len([method for method in content["swaro"]["methods"] if method != "pixels"])
+    content["swaro"]["seeds"] = [0, 1]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    stale = project.stale_jobs()
+    assert (stale["pretrain"], stale["transfer_attack_swaro_digits"]) == (methods, 1)
+    assert {rule: count for rule, count in stale.items() if rule.startswith("attack_")} == {
+        f"attack_swaro_digits_{method.replace('-', '_')}": 1 for method in content["swaro"]["methods"]
+    }
 
 
 def test_a_clone_without_snakemakes_records_sees_changes_after_restoring(project: Project) -> None:

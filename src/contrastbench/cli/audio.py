@@ -46,7 +46,7 @@ def few_shot_command(
     preset: Preset = "default",
     device: Device = "auto",
 ) -> None:
-    """Judge an encoder on N-way K-shot episodes; writes result rows."""
+    """Judge encoders on N-way K-shot episodes; writes result rows."""
     grid = Grid(preset)
     jobs = [grid.job(TRACK, dataset, method, seed) for seed in seeds]
     params = _track(grid).few_shot
@@ -65,7 +65,7 @@ def low_shot_command(
     preset: Preset = "default",
     device: Device = "auto",
 ) -> None:
-    """Judge an encoder with a few labels per class; writes result rows."""
+    """Judge encoders with a few labels per class; writes result rows."""
     grid = Grid(preset)
     jobs = [grid.job(TRACK, dataset, method, seed) for seed in seeds]
     params = _track(grid).low_shot

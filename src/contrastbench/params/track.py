@@ -28,7 +28,7 @@ class TrackParams(Section):
     """A track. Subclasses add ``settings`` (one Section per method) and what training reads.
 
     methods         what the default target runs: methods or labels of variants
-    ablation        labels of the variants (or methods) that the ablation target runs
+    ablation        labels of the variants (or methods) that the ablation target runs, with the track's seeds
     """
 
     datasets: tuple[str, ...] = Field(min_length=1)

@@ -5,6 +5,7 @@ Snakefile, DVC's stages and the command line all read it, so that they cannot di
 
 from pathlib import Path
 
+from contrastbench.params.base import params_hash
 from contrastbench.params.root import DEFAULT
 from contrastbench.pipeline.audio_grid import AudioGrid
 from contrastbench.pipeline.figure_grid import FigureGrid
@@ -46,8 +47,8 @@ class Grid(FigureGrid, AudioGrid):
         return Path("results") / ("report.html" if self.preset == DEFAULT else f"report-{self.preset}.html")
 
     def report_state(self) -> str:
-        """What makes the report stale besides tables and still images: the code that draws it."""
-        return fingerprint("report")
+        """What makes the report stale besides what it shows: the code that draws it, the parameters that it names."""
+        return f"{fingerprint('report')}-{params_hash(self.params)}"
 
     def targets(self) -> list[Path]:
         """Every track's rows, tables and still images. A finished table alone would hide that rows are missing."""

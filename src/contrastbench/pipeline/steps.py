@@ -89,7 +89,7 @@ def _report(grid: Grid, before: list[Step]) -> Step:
             grid.layout.fingerprint("report"),
             *(path for step in shown for path in (*step.folders, *step.tracked, *step.metrics)),
         ),
-        keys=("tracks",),
+        keys=tuple(type(grid.params).model_fields),
         folders=(grid.report(),),
     )
 

@@ -24,7 +24,8 @@ def transfer_probe(grid: Grid, job: Job, transfer: Transfer, device: str) -> Non
     ``TRAIN-to-PROBE`` and the probed data's hash.
     """
     params = grid.pretrain_params(job)
-    assert params is not None
+    if params is None:
+        raise UserError(f"{job.method}: a reference row without an encoder; there is nothing to transfer")
     trained_on = open_prepared(grid.layout.prepared(transfer.train))
     probed = open_prepared(grid.layout.prepared(transfer.probe))
     if trained_on.meta.modality != "image" or probed.meta.modality != "image":
