@@ -22,6 +22,7 @@ from contrastbench.stages.features import features
 from contrastbench.stages.few_shot import few_shot, novel_and_base
 from contrastbench.stages.judged import features_on
 from contrastbench.stages.low_shot import folds, low_shot
+from contrastbench.stages.probe import probe
 
 JOB = Job("uamix", "trained", "pixels", 3)
 FEW = FewShotParams(
@@ -112,6 +113,15 @@ def test_all_methods_meet_the_same_episodes(grid: Grid) -> None:
     few_shot(grid, JOB, "trained", FEW.model_copy(update={"classifiers": ("linear", "centroid")}))
     second = rows("few_shot", "trained")
     assert all(first[name].value == second[name].value for name in first)
+
+
+def test_the_probe_judges_clips(grid: Grid) -> None:
+    job = Job("uamix", "other", "pixels", 3)
+    features(grid, job)
+    probe(grid, job)
+    found = rows("probe", "other")
+    clips = 6 * CLASSES  # of three segments each
+    assert {name: row.n for name, row in found.items()} == {"linear": clips, "knn": clips, "low-label-5": 5 * clips}
 
 
 def test_low_shot_rows(grid: Grid) -> None:

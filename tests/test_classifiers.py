@@ -15,6 +15,7 @@ from contrastbench.errors import UserError
 from contrastbench.evaluation.classifiers import (
     Classifier,
     Training,
+    _trades_attack,
     centre_and_scale,
     check_logits,
     fine_tuned,
@@ -24,6 +25,7 @@ from contrastbench.evaluation.classifiers import (
 )
 from contrastbench.evaluation.features import extract_features
 from contrastbench.evaluation.labelled import Labelled
+from contrastbench.objectives.classification import kl_divergence
 from contrastbench.params.robustness import FineTuningParams, TuningParams
 
 CPU = torch.device("cpu")
@@ -127,6 +129,36 @@ def test_fine_tuning_changes_everything_and_gains_more(start: Classifier, digits
     (_, robust_before), (clean, robust_after) = accuracies(start, digits), accuracies(model, digits)
     assert robust_after > robust_before + 0.1 and clean > 0.7
     assert not model.training and not any(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("loss", "forward_passes"), [("trades", 2), ("pgd-at", 1)])
+def test_only_the_loss_of_fine_tuning_moves_batchnorm(
+    start: Classifier, digits: tuple, loss: str, forward_passes: int
+) -> None:
+    """The attack and the predictions that it starts from see BatchNorm in eval mode."""
+    params = FineTuningParams(**COMMON, loss=loss, beta=6.0)
+    counter = "encoder.1.num_batches_tracked"
+    before = int(start.state_dict()[counter])
+    model = fine_tuned(start, training(digits), params, eps=EPS, generator=torch.Generator().manual_seed(0))
+    assert params.max_examples is not None
+    steps = params.epochs * (params.max_examples // params.batch_size)
+    assert int(model.state_dict()[counter]) == before + forward_passes * steps
+
+
+def test_the_attack_of_trades_makes_predictions_diverge(start: Classifier, digits: tuple) -> None:
+    images = to_tensor(torch.tensor(digits[0][1200:1300]))
+    params = FineTuningParams(**COMMON, loss="trades", beta=6.0)
+    adversarial = _trades_attack(start, images, params, EPS, torch.Generator().manual_seed(0))
+    noisy = (images + EPS * torch.empty_like(images).uniform_(-1, 1, generator=torch.Generator().manual_seed(1))).clamp(
+        0, 1
+    )
+    assert (adversarial - images).abs().max() <= EPS + 1e-6 and 0 <= adversarial.min() <= adversarial.max() <= 1
+    with torch.no_grad():
+        clean = start(images)
+        attacked, by_noise = (
+            kl_divergence(clean, start(x)).mean() for x in (adversarial, (images + noise).clamp(0, 1))
+        )
+    assert attacked > 5 * by_noise
 
 
 def test_probabilities_and_broken_outputs_are_refused(start: Classifier, digits: tuple) -> None:

@@ -141,6 +141,12 @@ def test_equal_weights_do_not_hide_new_parameters_from_dvc(project: Project) -> 
     assert project.stale_jobs() == Counter() and project.stale_steps() == set()
 
 
+def test_the_report_is_stale_with_any_parameter_because_it_names_their_hash(project: Project) -> None:
+    project.edit("params.yaml", "      hardest: ", "      hardest: 1")
+    assert project.stale_jobs() == Counter({"report": 1})
+    assert project.stale_steps() == {"report"}
+
+
 def test_dvc_repro_runs_what_a_parameter_touches_and_no_more(project: Project) -> None:
     features = project.folder / "runs/default/features/unremix/digits/simclr/0/features.npz"
     before = features.stat().st_mtime_ns

@@ -111,6 +111,17 @@ def test_files_of_one_job_are_one_job_and_done_only_together(project, monkeypatc
     assert plan.downloads == []
 
 
+def test_a_job_of_all_seeds_is_planned_by_how_many_they_are(project, monkeypatch):
+    """Measured with one seed (smoke): 2 seconds of start and 3 of work."""
+    time(project, "probe", "unremix-digits-simclr", START_S + 3, 300)
+    (project / "presets/seeds.yaml").write_text(
+        (project / "presets/smoke.yaml").read_text().replace("  seeds: [0]", "  seeds: [0, 1, 2, 3]", 1)
+    )
+    answered(monkeypatch, ["results/rows/seeds/probe/unremix/digits/simclr/knn/0.json\t-\tprobe\t-\t-\tupdate pending"])
+    ((job,)) = make_plan("seeds").jobs
+    assert job.cost is not None and job.cost.seconds == pytest.approx(START_S + 4 * 3)
+
+
 def test_what_must_be_downloaded_is_named_with_its_size(project, monkeypatch):
     answered(monkeypatch, [])
     assert make_plan("cifar").downloads == [("cifar-10-python.tar.gz", 170_498_071)]

@@ -228,6 +228,21 @@ def test_a_clip_of_several_segments_is_judged_by_their_vote():
     assert verdicts(knn, test).tolist() == voted(knn, test)
 
 
+def test_a_tie_of_segments_goes_to_the_sum_of_their_probabilities():
+    """Not of another function of them: the softmax of these probabilities would decide otherwise."""
+
+    class Fixed:
+        classes_ = np.array([4, 7, 9])
+
+        def predict_proba(self, features):
+            return np.array([[0.50, 0.01, 0.49], [0.26, 0.73, 0.01]])
+
+    split = Labelled(np.zeros((2, 1)), np.array([4, 4]), np.array([0, 0]))
+    softmax = np.exp(Fixed().predict_proba(None))
+    assert (softmax / softmax.sum(axis=1, keepdims=True)).sum(axis=0).argmax() == 1
+    assert verdicts(Fixed(), split).tolist() == [True]
+
+
 def test_labels_of_sound_are_counted_by_clip():
     train = sound(60, 0)
     few = draw(train, 3, np.random.default_rng(1), setting="low")

@@ -25,6 +25,9 @@ from contrastbench.stages.runs import load_method
 from contrastbench.training import loop
 from contrastbench.training.loop import Examples, train
 from contrastbench.training.optimizers import learning_rate_factor
+from contrastbench.training.order import ExampleOrder
+from contrastbench.training.progress import TrainingProgress
+from contrastbench.training.record import TrainingLog
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = 4
@@ -221,6 +224,54 @@ def test_max_examples_is_a_fixed_subset_and_max_steps_an_early_end(tmp_path):
     log = spied(tmp_path, spy, epochs=4, max_examples=40, max_steps=3)
     assert log.steps == 3 and spy.steps[0].total == 3
     assert len({index for batch in spy.batches for index in batch.index.tolist()}) <= 40
+
+
+def test_max_examples_are_drawn_by_the_seed_and_stay_the_same_in_every_epoch():
+    params = params_of("simclr", batch_size=20, epochs=3, max_examples=40).training
+    seen = []
+    for seed in range(3):
+        order = ExampleOrder(100, params, seed)
+        epochs = [{i for step in (2 * epoch, 2 * epoch + 1) for i in order.batch(step).tolist()} for epoch in range(3)]
+        assert epochs[0] == epochs[1] == epochs[2] and len(epochs[0]) == 40
+        seen.append(epochs[0])
+    assert seen[0] != seen[1] != seen[2] and all(max(chosen) > 60 for chosen in seen)  # not simply the first 40
+
+
+def test_gradients_are_handed_over_between_backward_and_step_and_weights_after_it(tmp_path):
+    """A method that takes its gradients away in ``after_backward`` does not move; ``after_step`` has the last word."""
+
+    class Frozen(Spy):
+        def after_backward(self, step):
+            assert self.encoder.weight.grad is not None
+            if step.number < 2:
+                self.encoder.weight.grad = None
+
+        def after_step(self, step):
+            self.seen = [*getattr(self, "seen", []), self.encoder.weight.item()]
+
+    method = Frozen()
+    before = method.encoder.weight.item()
+    spied(tmp_path, method, epochs=1, learning_rate=0.1, optimizer="adam")
+    assert method.seen[:2] == [before, before] and method.seen[2] != before
+
+
+def test_the_last_fifty_losses_are_remembered(tmp_path):
+    class Advising(Spy):
+        def advice(self, recent_losses):
+            return f"{len(recent_losses)} losses, the last {recent_losses[-1]:.3f}"
+
+    log = spied(tmp_path, Advising(), epochs=20, learning_rate=0.01)
+    assert log.warnings == [f"50 losses, the last {log.history[-1]['loss']:.3f}"]
+
+
+def test_progress_starts_where_a_resumed_run_stands():
+    log = TrainingLog(steps=30, seconds=10.0)
+    with TrainingProgress("SimCLR", 40, log, batch_size=8, show=False) as progress:
+        (task,) = progress._progress.tasks
+        assert (task.completed, task.total) == (30, 40)
+        log.steps, log.seconds = 34, 12.0
+        progress.show(0.5)
+        assert task.completed == 34 and task.fields["status"] == "loss 0.5000  16 examples/s"
 
 
 @pytest.mark.parametrize("factor", [math.nan, math.inf])
