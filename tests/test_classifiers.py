@@ -149,15 +149,12 @@ def test_the_attack_of_trades_makes_predictions_diverge(start: Classifier, digit
     images = to_tensor(torch.tensor(digits[0][1200:1300]))
     params = FineTuningParams(**COMMON, loss="trades", beta=6.0)
     adversarial = _trades_attack(start, images, params, EPS, torch.Generator().manual_seed(0))
-    noisy = (images + EPS * torch.empty_like(images).uniform_(-1, 1, generator=torch.Generator().manual_seed(1))).clamp(
-        0, 1
-    )
+    noise = torch.empty_like(images).uniform_(-EPS, EPS, generator=torch.Generator().manual_seed(1))
+    noisy = (images + noise).clamp(0, 1)
     assert (adversarial - images).abs().max() <= EPS + 1e-6 and 0 <= adversarial.min() <= adversarial.max() <= 1
     with torch.no_grad():
         clean = start(images)
-        attacked, by_noise = (
-            kl_divergence(clean, start(x)).mean() for x in (adversarial, (images + noise).clamp(0, 1))
-        )
+        attacked, by_noise = (kl_divergence(clean, start(x)).mean() for x in (adversarial, noisy))
     assert attacked > 5 * by_noise
 
 
