@@ -2,13 +2,21 @@
 # Another preset:   snakemake --cores all --config preset=smoke
 # On a GPU machine: snakemake --cores all --config device=cuda --resources gpu=1
 import os
+import sys
 
+from contrastbench.errors import UserError
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 
 PRESET = config.get("preset", "default")
 DEVICE = config.get("device", "auto")
 GRID = Grid(PRESET)
+try:
+    GRID.params
+except (
+    UserError
+) as error:  # one line, where Snakemake would show where in our code it was raised
+    sys.exit(f"contrastbench: {error}")
 
 # Inputs and parameters decide what is stale; the state below holds a hash of each step's code and parameters.
 os.environ["DVC_NO_ANALYTICS"] = "1"

@@ -198,6 +198,16 @@ def test_restore_brings_back_an_older_commit(project: Project) -> None:
     assert project.stale_jobs() == Counter() and project.stale_steps() == set()
 
 
+def test_a_mistake_in_the_parameters_is_one_line_of_snakemake(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.edit("params.yaml", "      tau_plus: 0.1", "      tau_plus: 1.7")
+    answer = project.run("snakemake", "--dry-run", code=1)
+    line = "contrastbench: params.yaml: unremix.settings.dcl.tau_plus = 1.7: input should be less than 1"
+    assert answer.strip().splitlines()[-1] == line and "File " not in answer
+    answer = project.run("snakemake", "--dry-run", "--config", "preset=smokee", code=1)
+    assert answer.strip().splitlines()[-1] == "contrastbench: unknown preset 'smokee'; did you mean 'smoke'?"
+
+
 def test_another_seed_attacks_and_trains_no_old_seed(tmp_path: Path) -> None:
     """On empty files that Snakemake takes for a finished run: what it would run is decided by names and hashes."""
     project, content = Project(tmp_path), small_parameters()
