@@ -11,11 +11,10 @@ from contrastbench.pipeline.layout import Job
 PRESET = config.get("preset", "default")
 DEVICE = config.get("device", "auto")
 GRID = Grid(PRESET)
+# A mistake of the user's is one line; left alone, Snakemake would show where in our code it was raised.
 try:
     GRID.params
-except (
-    UserError
-) as error:  # one line, where Snakemake would show where in our code it was raised
+except UserError as error:
     sys.exit(f"contrastbench: {error}")
 
 # Inputs and parameters decide what is stale; the state below holds a hash of each step's code and parameters.
