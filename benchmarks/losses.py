@@ -133,7 +133,7 @@ def unremix_alone(batch: int, seconds: float) -> None:
 
 def training_steps(seconds: float) -> None:
     """Whole steps (augmentation, encoder, loss, backward, Adam) of the preset ``cifar`` on noise."""
-    track = load("cifar", ROOT).track("unremix")
+    track = load("cifar", ROOT).unremix
     batch = track.training.batch_size
     images = torch.rand(batch, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 

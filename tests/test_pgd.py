@@ -96,6 +96,34 @@ def test_every_image_is_judged_as_it_is_returned(
     assert float(result.images.min()) >= 0 and float(result.images.max()) <= 1
 
 
+@pytest.mark.parametrize("random_start", [False, True])
+def test_known_mistakes_are_settled_without_a_pass_and_change_no_verdict(
+    model: nn.Module, held_out: tuple, random_start: bool
+) -> None:
+    images, labels = held_out
+    wrong = model(images).argmax(1) != labels
+    passes, fooled = [], []
+    for known in (None, wrong):
+        with ImagePasses(model) as counted:
+            result = pgd(
+                model,
+                images,
+                labels,
+                eps=0.1,
+                steps=4,
+                random_start=random_start,
+                misclassified=known,
+                batch_size=77,
+                generator=generator(),
+            )
+        passes.append(counted.images)
+        fooled.append(result.fooled)
+        assert torch.equal(result.fooled, model(result.images).argmax(1) != labels)
+        assert torch.equal(result.images[wrong], images[wrong])
+    assert wrong.any() and torch.equal(*fooled)
+    assert passes[0] - passes[1] == (len(images) if random_start else int(wrong.sum()))
+
+
 def test_without_the_active_set_the_loss_goes_on_rising(model: nn.Module, held_out: tuple) -> None:
     images, labels = held_out
     losses = []

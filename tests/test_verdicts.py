@@ -137,6 +137,16 @@ def test_verdicts_do_not_hang_on_the_batch_before(target: Target, tmp_path: Path
     assert np.array_equal(short["pgd-5-linf@0.1"].broken, long["pgd-5-linf@0.1"].broken[:32])
 
 
+def test_pgd_takes_from_the_clean_cell_which_images_are_wrong(target: Target, tmp_path: Path) -> None:
+    """Over several batches: the same verdicts, a pass over all images less."""
+    cells = [Cell("clean", "linf", None, 200), Cell("pgd", "linf", 0.05, 48, 5)]
+    name = cells[1].name
+    told, alone = (evaluate(target, some, PartialStore(tmp_path / str(len(some)), "m")) for some in (cells, cells[1:]))
+    assert not told["clean"].broken[:48].all() and told["clean"].broken[:48].any()
+    assert np.array_equal(told[name].broken, alone[name].broken) and not told[name].broken.all()
+    assert alone[name].passes - told[name].passes == 48
+
+
 def test_written_verdicts_are_read_back(target: Target, tmp_path: Path) -> None:
     verdicts = evaluate(target, CELLS[:3], PartialStore(tmp_path / "work", "m"))
     write_verdicts(tmp_path / "slf.npz", verdicts)

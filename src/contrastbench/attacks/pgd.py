@@ -2,7 +2,7 @@
 
 Untargeted; the loss is cross-entropy. The iterate kept for an image is a fooling one where there is one, else the
 one with the highest loss: the attack never ends weaker than it was on the way. An image that is misclassified
-without any perturbation is fooled at once and costs one pass. Oracle: Foolbox's PGD (tests/test_pgd.py).
+without any perturbation is fooled at once and costs one pass, or none where the caller knows it. Oracle: Foolbox's PGD (tests/test_pgd.py).
 Madry et al. 2018 (arXiv 1706.06083), section 2.1.
 """
 
@@ -46,6 +46,7 @@ def pgd(
     restarts: int = 1,
     random_start: bool = True,
     active_set: bool = True,
+    misclassified: Tensor | None = None,
     bounds: Bounds = (0.0, 1.0),
     batch_size: int = 256,
 ) -> Perturbed:
@@ -56,6 +57,8 @@ def pgd(
     generator   lives on the model's device; the only source of randomness
     active_set  False: every image takes every step and the one with the highest loss is kept. That is what
                 transfer needs; an image that barely fools its source rarely fools another model.
+    misclassified  (N,) which images the model puts into a wrong class as they are, where the caller knows it:
+                saves the pass that finds out
 
     Images may lie elsewhere than the model: one batch at a time goes to the generator's device.
     Raises UserError for images outside ``bounds``, a negative ``eps`` or a model without gradients.
@@ -75,7 +78,9 @@ def pgd(
             active_set=active_set,
             bounds=bounds,
         )
-        if random_start:  # otherwise the first iterate is the clean image
+        if misclassified is not None:
+            attack.fooled |= misclassified[part].to(attack.fooled.device)
+        elif random_start:  # otherwise the first iterate is the clean image
             attack.look_at_clean()
         for _ in range(restarts):
             attack.descend(steps, generator if random_start else None)

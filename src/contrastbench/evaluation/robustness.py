@@ -59,23 +59,27 @@ def evaluate(
     target: Target, cells: list[Cell], store: PartialStore, progress: Callable[[str], None] = lambda _: None
 ) -> dict[str, Verdict]:
     """The verdict of every cell, by its name; cells and batches that ``store`` knows are not run again."""
-    verdicts = {}
+    verdicts: dict[str, Verdict] = {}
     for cell in cells:
         count = min(cell.images, len(target.y))
-        run = _autoattack_cell if cell.kind in AUTOATTACK else _batched_cell
-        verdicts[cell.name] = run(target, cell, count, store)
+        if cell.kind in AUTOATTACK:
+            verdicts[cell.name] = _autoattack_cell(target, cell, count, store)
+        else:
+            verdicts[cell.name] = _batched_cell(target, cell, count, store, verdicts.get("clean"))
         progress(f"{cell.name}: {robust(verdicts[cell.name]).mean():.1%} stand")
     return verdicts
 
 
-def _batched_cell(target: Target, cell: Cell, count: int, store: PartialStore) -> Verdict:
+def _batched_cell(target: Target, cell: Cell, count: int, store: PartialStore, clean: Verdict | None) -> Verdict:
     verdict = from_arrays(store.load(cell.name))
     while len(verdict.broken) < count:
         start = len(verdict.broken)
-        images, labels = target.images(start, min(count, start + target.batch_size))
+        stop = min(count, start + target.batch_size)
+        images, labels = target.images(start, stop)
+        misclassified = None if clean is None else torch.from_numpy(clean.broken[start:stop])
         begun = time.perf_counter()
         with ImagePasses(target.model) as passes:
-            judged = _attack_batch(target, cell, images, labels, start)
+            judged = _attack_batch(target, cell, images, labels, start, misclassified)
         found = Verdict(
             judged.broken.cpu().numpy(),
             judged.valid.cpu().numpy(),
@@ -88,7 +92,9 @@ def _batched_cell(target: Target, cell: Cell, count: int, store: PartialStore) -
     return verdict
 
 
-def _attack_batch(target: Target, cell: Cell, images: Tensor, labels: Tensor, start: int) -> Recount:
+def _attack_batch(
+    target: Target, cell: Cell, images: Tensor, labels: Tensor, start: int, misclassified: Tensor | None
+) -> Recount:
     """One batch of any attack but AutoAttack, recounted. Its random stream hangs on seed, cell and position."""
     model, norm, stream = target.model, _norm(cell), ("attack", target.seed, cell.name, start)
     if cell.kind in FOOLBOX or cell.kind == "foolbox-pgd":
@@ -103,7 +109,16 @@ def _attack_batch(target: Target, cell: Cell, images: Tensor, labels: Tensor, st
         adversarial = (images + random_perturbation(images, cell.eps, norm, generator)).clamp(0, 1)
     else:
         assert cell.kind == "pgd" and cell.eps is not None, cell
-        adversarial = pgd(model, images, labels, eps=cell.eps, steps=cell.steps, norm=norm, generator=generator).images
+        adversarial = pgd(
+            model,
+            images,
+            labels,
+            eps=cell.eps,
+            steps=cell.steps,
+            norm=norm,
+            misclassified=misclassified,
+            generator=generator,
+        ).images
     return recount(model, images, adversarial, labels, eps=cell.eps, norm=norm)
 
 
