@@ -47,6 +47,19 @@ def run(*arguments: str):
     return CliRunner().invoke(app, list(arguments))
 
 
+def test_rows_that_the_parameters_ask_for_no_more_are_left_out_and_told_of(project):
+    """Else rows of older parameters would stand beside new ones when a seed or a method is dropped."""
+    (project / "params.yaml").write_bytes((Path(__file__).parent.parent / "params.yaml").read_bytes())
+    asked = rows(protocol="linear")
+    write(project, [*asked, row("simclr", 7, correct=verdicts(0.9)), row("no-more", 0, correct=verdicts(0.9))])
+    result = run("tables", "--preset", "default", "--track", "unremix")
+    assert result.exit_code == 0, result.output
+    told = [line for line in result.output.splitlines() if "left out" in line]
+    assert len(told) == 1 and "and " in told[0] and "more: left out" in told[0]
+    table = (project / "results/tables/default/unremix.md").read_text()
+    assert "no-more" not in table and "90.0" not in table and "3 seeds" in table
+
+
 def test_true_tables_pass(project):
     result = run("check-results")
     assert result.exit_code == 0, result.output

@@ -2,7 +2,8 @@
 
 Untargeted; the loss is cross-entropy. The iterate kept for an image is a fooling one where there is one, else the
 one with the highest loss: the attack never ends weaker than it was on the way. An image that is misclassified
-without any perturbation is fooled at once and costs one pass, or none where the caller knows it. Oracle: Foolbox's PGD (tests/test_pgd.py).
+without any perturbation is fooled at once and costs one pass, or none where the caller knows it. Oracle: Foolbox's
+PGD (tests/test_pgd.py).
 Madry et al. 2018 (arXiv 1706.06083), section 2.1.
 """
 

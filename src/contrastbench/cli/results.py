@@ -10,6 +10,7 @@ import typer
 from contrastbench.cli.options import Preset
 from contrastbench.errors import UserError
 from contrastbench.files import write_text
+from contrastbench.params.root import presets as known_presets
 from contrastbench.pipeline.grid import Grid
 
 if TYPE_CHECKING:  # pandas and scipy are loaded by the commands that need them: every pipeline step starts this program
@@ -28,10 +29,16 @@ def register(app: typer.Typer) -> None:
 
 
 def load_rows() -> Loaded:
-    """Rows of the working tree; one line on stderr for each that cannot be read."""
+    """Rows of the working tree that the parameters ask for; one line on stderr for what is left out.
+
+    Where there are no parameters, or a preset is no more, all rows stay.
+    """
     from contrastbench.reporting.load import rows_in
 
     loaded = rows_in()
+    known = known_presets() if Path("params.yaml").is_file() else []
+    for preset in (name for name in loaded.presets() if name in known):
+        loaded = loaded.asked_for(preset, {row.as_posix() for row in Grid(preset).every_row()})
     tell(loaded.problems)
     return loaded
 

@@ -60,6 +60,10 @@ class Grid(FigureGrid, AudioGrid):
         jobs = self.ablation_jobs(track)
         return [row for job in jobs for row in (*self.rows_of(job), *self.judging_rows(job), *self.attack_rows(job))]
 
+    def every_row(self) -> list[Path]:
+        """Every row that any target asks for."""
+        return [row for track in self.params.tracks for row in (*self.rows(track), *self.ablation_rows(track))]
+
     def ablation_tables(self, track: str) -> list[Path]:
         """The rendered tables of a track's ablation; none where the preset does not run the track."""
         if track not in self.params.tracks:

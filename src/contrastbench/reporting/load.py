@@ -33,6 +33,22 @@ class Loaded:
         """The rows of one preset, with all problems."""
         return Loaded([stored for stored in self.rows if stored.row.preset == preset], self.problems)
 
+    def asked_for(self, preset: str, wanted: set[str]) -> "Loaded":
+        """Without the rows of ``preset`` that lie elsewhere than at the paths ``wanted``; one line tells of them.
+
+        A seed, method or data set that the parameters name no more leaves rows of older parameters behind.
+        """
+        left = [stored for stored in self.rows if stored.row.preset == preset and stored.path not in wanted]
+        if not left:
+            return self
+        paths = {stored.path for stored in left}
+        rows = [stored for stored in self.rows if stored.path not in paths]
+        line = (
+            f"{left[0].path}{f' and {len(left) - 1} more' if len(left) > 1 else ''}: left out, as the parameters of "
+            f"preset {preset} do not ask for it (any more); delete it, or name its method, data set and seed there"
+        )
+        return Loaded(rows, [*self.problems, line])
+
     def presets(self) -> list[str]:
         """Presets that have rows, the default first."""
         return sorted({stored.row.preset for stored in self.rows}, key=lambda name: (name != "default", name))
