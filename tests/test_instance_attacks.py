@@ -4,25 +4,25 @@ import copy
 
 import pytest
 import torch
+from conftest import REPOSITORY
 from torch import Tensor
 from torch.nn import functional
 from training_cases import make_method, step_of, train_on, views_of
 
-from contrastbench.attacks.training import frozen, training_attack
+from contrastbench.attacks.training import training_attack
 from contrastbench.methods import Batch, Method
 from contrastbench.models.batchnorm import branch
+from contrastbench.params.root import load
 
 IMAGES = 32
-# RoCL in both of its equivalent forms; a second weight where the method has one.
 CASES = [
     ("rocl", {}),
-    ("rocl", {"reforward_target": False}),
-    ("rocl", {"regularization": 0.5}),
+    ("rocl", {"reforward_target": False, "regularization": 0.5}),  # the same attack, computed otherwise
     ("acl", {}),
     ("clae", {}),
     ("clae", {"weight": 0.25}),
 ]
-every_case = pytest.mark.parametrize(("name", "settings"), CASES, ids=[f"{name}{changes or ''}" for name, changes in CASES])
+every_case = pytest.mark.parametrize(("name", "settings"), CASES)
 
 
 def contrast(*views: Tensor, temperature: float, one_sided: bool = False) -> Tensor:
@@ -39,7 +39,8 @@ def trained(name: str, **settings: object) -> Method:
     """After five steps, so that the BatchNorm branches of ACL and CLAE differ."""
     method = make_method(name, **settings)
     train_on(method, steps=5)
-    return method.zero_grad() or method
+    method.zero_grad()
+    return method
 
 
 def project(method: Method, images: Tensor, stream: str) -> Tensor:
@@ -65,61 +66,63 @@ def step_and_its_attack(method: Method, batch: Batch) -> tuple[dict[str, Tensor]
     return output, adversarial
 
 
-def attacked_loss(method: Method, batch: Batch, x: Tensor) -> Tensor:
-    """What the attack of a method in eval mode maximises; ``x`` holds view 1 perturbed, for ACL both views."""
+def attacked_images(name: str, batch: Batch) -> Tensor:
+    """What a method perturbs: view 1, in ACL both views at once."""
+    return torch.cat(batch.views) if name == "acl" else batch.views[0]
+
+
+def attacked_loss(name: str, method: Method, batch: Batch, x: Tensor) -> Tensor:
+    """What the attack of a method maximises over perturbed images ``x``, through the adversarial BatchNorm."""
     first, second = batch.views
     temperature = method.settings.temperature
     z = project(method, x, "adversarial")
-    if method.__class__.__name__ == "RoCL":  # the perturbed view 1 against view 2
+    if name == "rocl":  # the perturbed view 1 against view 2
         return contrast(z, project(method, second, "adversarial"), temperature=temperature, one_sided=True)
-    if method.__class__.__name__ == "ACL":  # both perturbed views against each other
+    if name == "acl":  # the two perturbed views against each other
         return contrast(*z.split(IMAGES), temperature=temperature)
     anchor = project(method, first, "adversarial").detach()  # CLAE: the perturbed view 1 against itself
     return contrast(anchor, z, temperature=temperature)
 
 
-def attacked_images(name: str, batch: Batch) -> Tensor:
-    """The images that a method perturbs: view 1, for ACL both views at once."""
-    return torch.cat(batch.views) if name == "acl" else batch.views[0]
-
-
 @every_case
 def test_attack_raises_the_methods_own_loss_by_more_than_noise_of_the_same_radius_does(name, settings):
+    """By more than twice as much as the worst of five random corners of the ball; 8 to 21 times measured."""
     method = trained(name, **settings)
     twin, batch = copy.deepcopy(method).eval(), views_of(method, IMAGES)
     images, eps = attacked_images(name, batch), method.settings.eps
     adversarial = torch.cat(step_and_its_attack(method, batch)[1])
     assert adversarial.shape == images.shape and (adversarial - images).abs().max() <= eps + 1e-6
     generator = torch.Generator().manual_seed(0)
-    noise = [eps * torch.randn(images.shape, generator=generator).sign() for _ in range(5)]  # corners of the ball
+    corners = [eps * torch.randn(images.shape, generator=generator).sign() for _ in range(5)]
     with torch.no_grad():
-        clean = attacked_loss(twin, batch, images)
-        noisy = max(attacked_loss(twin, batch, (images + delta).clamp(0, 1)) for delta in noise)
-        print(name, settings, clean.item(), noisy.item(), attacked_loss(twin, batch, adversarial).item())
-        assert attacked_loss(twin, batch, adversarial) - clean > 2 * max(noisy - clean, 0) + 0.01
+        clean, attacked, *noisy = (
+            attacked_loss(name, twin, batch, x).item()
+            for x in (images, adversarial, *((images + noise).clamp(0, 1) for noise in corners))
+        )
+    assert attacked - clean > 2 * max(0, max(noisy) - clean) + 0.01
 
 
 @every_case
-def test_attack_takes_the_methods_steps_on_its_own_loss(name, settings):
-    """The same attack on a twin with the loss from its definition; CLAE's is FGSM: one step of eps from the image."""
+def test_attack_climbs_the_loss_of_the_definition_in_the_steps_of_the_settings(name, settings):
+    """The same attack on a twin network; CLAE's is FGSM: one step of length eps from the image."""
     method = trained(name, **settings)
     twin, batch = copy.deepcopy(method), views_of(method, IMAGES)
     adversarial = torch.cat(step_and_its_attack(method, batch)[1])
     known = twin.settings
-    how = {"step_size": known.eps, "steps": 1, "start": "image"}
-    if name != "clae":
+    if name == "clae":
+        how = {"step_size": known.eps, "steps": 1, "start": "image"}
+    else:
         how = {"step_size": known.step_size, "steps": known.steps, "start": "uniform"}
     expected = training_attack(
-        twin, attacked_images(name, batch), lambda x: attacked_loss(twin, batch, x), eps=known.eps,
+        twin, attacked_images(name, batch), lambda x: attacked_loss(name, twin, batch, x), eps=known.eps,
         generator=step_of(0).generator, **how,
     )  # fmt: skip
-    # Rounding may turn the sign of a gradient that is nearly zero.
-    print(((adversarial - expected).abs() > 1e-5).float().mean())
+    # Another rounding may turn the sign of a gradient that is nearly zero.
     assert ((adversarial - expected).abs() > 1e-5).float().mean() < 0.01
 
 
 def rocl_loss(twin: Method, batch: Batch, adversarial: list[Tensor]) -> Tensor:
-    """NT-Xent over (view 1, view 2, adversarial) + 1/256 NT-Xent(adversarial, view 2), each group in one pass."""
+    """NT-Xent over (view 1, view 2, adversarial) + weight * NT-Xent(adversarial, view 2), each group in one pass."""
     temperature, (first, second), (attacked,) = twin.settings.temperature, batch.views, adversarial
     three = project(twin, torch.cat([first, second, attacked]), "clean").split(IMAGES)
     pair = project(twin, torch.cat([attacked, second]), "clean").split(IMAGES)
@@ -157,7 +160,9 @@ def test_loss_of_a_step_and_its_gradients_equal_the_formula(name, settings):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5)
 
 
-def test_weights_are_the_published_ones():
+@pytest.mark.parametrize("preset", ["default", "paper"])
+def test_weights_are_the_published_ones(preset):
     """RoCL's regulariser counts 1/256, CLAE's adversarial term as much as the clean one."""
-    assert make_method("rocl").settings.regularization == 1 / 256
-    assert make_method("clae").settings.weight == 1
+    settings = load(preset, REPOSITORY).swaro.settings
+    assert settings.rocl.regularization == 1 / 256
+    assert settings.clae.weight == 1

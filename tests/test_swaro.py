@@ -9,6 +9,7 @@ from conftest import REPOSITORY
 from torch.nn import functional
 from training_cases import make_method, step_of, train_on, views_of
 
+from contrastbench.attacks.training import training_attack
 from contrastbench.errors import UserError
 from contrastbench.objectives.swaro import attack_targets
 from contrastbench.objectives.swav import assignment_loss, sinkhorn_codes
@@ -175,6 +176,77 @@ def test_queue_fills_from_its_epoch_counts_once_full_and_balances_the_codes():
         torch.testing.assert_close(codes, expected)
         alone = sinkhorn_codes(scores, epsilon=method.settings.sinkhorn_epsilon, iterations=3)
         assert (codes - alone).abs().max() > 1e-3
+
+
+def filled_queue_method(loss: str):
+    """A SwARo whose three queues are full, each crowded around a prototype of its own; and what they hold."""
+    method = make_method("swaro", loss=loss, prototypes=10, queue_length=48, queue_start_epoch=0.0)
+    generator = torch.Generator().manual_seed(0)
+    for view in range(3):
+        rows = method.prototypes.weight[view].detach() + 0.2 * torch.randn(48, 16, generator=generator)
+        method.queue.push(view, functional.normalize(rows, dim=1))
+    return method, method.queue.embeddings.clone()
+
+
+@pytest.mark.parametrize(
+    ("loss", "trained_on", "assigning"),
+    [("replace", (1, 2), (1, 2)), ("add", (0, 1, 2), (0, 1, 2)), ("clean-codes", (0, 1, 2), (0, 1))],
+)
+def test_a_step_puts_the_training_embeddings_of_assigning_views_into_their_queues_and_the_attack_none(
+    loss, trained_on, assigning
+):
+    """Section 1.2: one queue per assigning view. Views: 0 and 1 are clean, 2 is the adversarial one."""
+    (method, old), (twin, _) = filled_queue_method(loss), filled_queue_method(loss)
+    first, second = views_of(method, 32).views
+    adversarial, _ = twin.attack(first, second, step_of(0))
+    assert torch.equal(twin.queue.embeddings, old) and twin.queue.pushed.tolist() == [48] * 3
+    method.training_step(views_of(method, 32), step_of(0))
+    # Train mode, in which BatchNorm tells these embeddings from those of the attack's passes.
+    together = torch.cat([(first, second, adversarial)[view] for view in trained_on])
+    new = functional.normalize(twin.projector(twin.encoder(together)).output, dim=1).chunk(len(trained_on))
+    for view in range(3):
+        # The newest rows come first, the oldest have left.
+        expected = torch.cat([new[trained_on.index(view)], old[view]])[:48] if view in assigning else old[view]
+        torch.testing.assert_close(method.queue.embeddings[view], expected, rtol=0, atol=1e-5)
+    assert method.queue.pushed.tolist() == [48 + 32 * (view in assigning) for view in range(3)]
+
+
+def test_the_attack_aims_at_codes_of_the_second_view_balanced_with_the_second_views_queue():
+    """Section 1.3 by hand: the codes, the permutation, the cluster test, and the attack on a twin network."""
+    (method, queues), (twin, _) = filled_queue_method("add"), filled_queue_method("add")
+    first, second = views_of(method, 32).views
+    adversarial, failed = method.attack(first, second, step_of(0))
+    twin.eval()
+
+    def scores(x: torch.Tensor) -> torch.Tensor:
+        return functional.normalize(twin.projector(twin.encoder(x)).output, dim=1) @ twin.prototypes.weight.T
+
+    with torch.no_grad():
+        own = scores(second)
+        first_queue, second_queue, alone = (
+            sinkhorn_codes(torch.cat([*rows, own]), epsilon=twin.settings.sinkhorn_epsilon, iterations=3)[-32:]
+            for rows in ([queues[0] @ twin.prototypes.weight.T], [queues[1] @ twin.prototypes.weight.T], [])
+        )
+    for other in (first_queue, alone):  # the queue matters, and which one
+        assert (other.argmax(1) != second_queue.argmax(1)).float().mean() > 0.1
+    generator = step_of(0).generator
+    sigma = torch.randperm(32, generator=generator)
+    same = second_queue[sigma].argmax(1) == second_queue.argmax(1)
+    assert torch.equal(failed, same) and 0 < same.sum() < 32
+    codes = torch.where(same.unsqueeze(1), second_queue, second_queue[sigma])
+    sign = torch.where(same, 1.0, -1.0)  # away from the own code, or down to the other image's
+    settings = twin.settings
+    expected = training_attack(
+        twin,
+        first,
+        lambda x: -sign * (codes * (scores(x) / settings.temperature).log_softmax(1)).sum(1),
+        eps=settings.eps,
+        step_size=settings.step_size,
+        steps=settings.steps,
+        generator=generator,
+    )
+    # Another rounding may turn the sign of a gradient that is nearly zero.
+    assert ((adversarial - expected).abs() > 1e-5).float().mean() < 0.01
 
 
 def test_prototypes_are_frozen_for_a_while_and_stay_on_the_sphere():
