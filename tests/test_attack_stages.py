@@ -44,13 +44,22 @@ TUNING = {
     "max_examples": 256,
 }
 SUITE = {
-    "budgets": {"digits": {"linf": [0.05, "3/20"], "main": "3/20", "large": 0.9, "l2": [0.8], "l1": [4.0]}},
+    "budgets": {
+        "digits": {
+            "linf": [0.05, "3/20"],
+            "main": "3/20",
+            "large": 0.9,
+            "l2": [0.8],
+            "l1": [4.0],
+            "carlini_wagner_step": 0.1,
+        }
+    },
     "heads": ["slf", "alf", "aff"],
     "images": {
         "gradient": 40,
         "foolbox": 16,
         "minimal": 8,
-        "decision": 4,
+        "decision": 7,
         "autoattack": 8,
         "autoattack_tuned": 4,
         "square": 12,
@@ -315,6 +324,7 @@ def test_bad_requests_are_refused_in_one_line(project: Grid, repository: Path, m
         ({"heads": ["alf"]}, "slf is missing"),
         ({"steps": {"pgd_long": 10}}, "pgd_long 10 must exceed pgd 10"),
         ({"images": {"gradients": 3}}, "did you mean 'gradient'"),
+        ({"images": {"decision": 6}}, r"images\.decision = 6: .*0 or at least 7"),
     ],
 )
 def test_bad_parameters_are_refused_in_one_line(change: dict, message: str) -> None:

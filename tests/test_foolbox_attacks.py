@@ -1,14 +1,21 @@
 """Foolbox's attacks as the suite runs them, and the recount that keeps them honest."""
 
+from pathlib import Path
+
 import foolbox
 import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
+from contrastbench.attacks.autoattack import Settings, autoattack
 from contrastbench.attacks.foolbox_attacks import ATTACKS, run_foolbox
+from contrastbench.attacks.pgd import pgd
 from contrastbench.attacks.recount import recount
 from contrastbench.errors import UserError
+from contrastbench.params.root import load
+
+REPOSITORY = Path(__file__).resolve().parent.parent
 
 EPS = {"linf": 0.15, "l2": 0.9, "l1": 6.0}
 
@@ -43,7 +50,8 @@ def run(name: str, model: nn.Module, images: torch.Tensor, labels: torch.Tensor,
     attack = ATTACKS[name]
     eps = None if attack.minimal else EPS[attack.norm]
     steps = {"hopskipjump": 4, "cw": 60}.get(name)
-    return run_foolbox(name, model, images, labels, seed=seed, eps=eps, steps=steps)
+    step_size = 0.1 if name == "cw" else None
+    return run_foolbox(name, model, images, labels, seed=seed, eps=eps, steps=steps, step_size=step_size)
 
 
 @pytest.mark.parametrize("name", list(ATTACKS))
@@ -75,6 +83,37 @@ def test_minimal_distances_against_the_exact_distance_of_a_linear_model(
         assert bool((distance[right] >= exact[right] - 1e-4).all()), name
         assert float((distance[right] / exact[right]).median()) < factor, name
         assert bool((distance[~right] == 0).all())
+
+
+@pytest.mark.parametrize(("preset", "dataset"), [("default", "mnist5k"), ("cifar", "cifar10"), ("paper", "cifar10")])
+def test_the_presets_searches_reach_small_distances_too(preset: str, dataset: str) -> None:
+    """On a photograph-like image (pixels away from 0 and 1), 0.05 from the boundary: 30 steps of DDN, which shrink its
+    radius of 1 by 5 % each, or C&W with a step of 0.1 would report several times that."""
+    suite = load(preset, REPOSITORY).swaro.robustness
+    budget = suite.budget(dataset)
+    generator = torch.Generator().manual_seed(0)
+    images = 0.3 + 0.4 * torch.rand(8, 1, 16, 16, generator=generator)
+    linear = nn.Linear(256, 2)
+    with torch.no_grad():
+        linear.weight.copy_(torch.randn(2, 256, generator=generator))
+        slope = torch.linalg.vector_norm(linear.weight[0] - linear.weight[1])
+
+    class Near(nn.Module):
+        """Class 0 for each image, 0.05 away from class 1."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            moved = (x - images[: len(x)]).flatten(1) @ (linear.weight[1] - linear.weight[0])
+            return torch.stack([torch.zeros_like(moved), moved - 0.05 * slope], 1)
+
+    labels = torch.zeros(8, dtype=torch.long)
+    for name in ("deepfool", "ddn", "cw"):
+        if name == "cw" and dataset == "mnist5k":
+            continue  # its step is for digits, whose pixels lie at 0 and 1
+        steps, step_size = getattr(suite.steps, name), budget.carlini_wagner_step
+        distance = run_foolbox(name, Near().eval(), images, labels, seed=0, steps=steps, step_size=step_size)[
+            1
+        ].distance
+        assert 0.0499 < float(distance.median()) < 0.06, (name, distance)
 
 
 def test_newtonfool_of_nan_is_not_a_success(labels: torch.Tensor, images: torch.Tensor) -> None:
@@ -132,8 +171,24 @@ def test_gradient_attacks_refuse_a_model_without_gradients(images: torch.Tensor,
 def test_hopskipjump_on_a_model_of_one_class_breaks_nothing(images: torch.Tensor) -> None:
     constant = nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).eval().requires_grad_(False)
     constant[1].weight.zero_()
-    constant[1].bias.copy_(torch.tensor([1.0, 0.0]))
+    constant[1].bias.copy_(torch.tensor([9.0, 0.0]))
     labels = torch.zeros(len(images), dtype=torch.long)
     adversarial, verdict = run_foolbox("hopskipjump", constant, images, labels, seed=0)
     assert torch.equal(adversarial, images) and bool(verdict.valid.all())
     assert not bool(verdict.broken.any()) and bool(torch.isinf(verdict.distance).all())
+
+
+def test_probabilities_are_refused_by_every_way_to_attack(model: nn.Module, images, labels) -> None:
+    probabilities = nn.Sequential(model, nn.Softmax(1)).eval()
+    ways = {
+        "pgd": lambda: pgd(probabilities, images, labels, eps=0.1, steps=1, generator=torch.Generator()),
+        "pgd from the image": lambda: pgd(
+            probabilities, images, labels, eps=0.1, steps=1, random_start=False, generator=torch.Generator()
+        ),
+        "AutoAttack": lambda: autoattack(
+            probabilities, images, labels, Settings(eps=0.1), seed=0, device=torch.device("cpu")
+        ),
+    } | {name: lambda name=name: run(name, probabilities, images, labels) for name in ATTACKS}
+    for way in ways.values():
+        with pytest.raises(UserError, match="returns probabilities"):
+            way()

@@ -10,6 +10,7 @@ from contrastbench.attacks.autoattack import ROBUST, Settings, autoattack
 from contrastbench.attacks.foolbox_attacks import run_foolbox
 from contrastbench.attacks.pgd import pgd
 from contrastbench.evaluation import sanity
+from contrastbench.params.robustness import ENOUGH_FOR_A_CHECK
 
 EPS = 0.2
 
@@ -43,6 +44,18 @@ def test_white_box_against_black_box_on_their_common_images() -> None:
     assert sanity.white_box_is_strongest(share(30), share(40), "Square") is None
     failing = sanity.white_box_is_strongest(share(60), share(20, 40), "Square") or ""
     assert "Square is stronger than white-box PGD (50.0% against 100.0% stand)" in failing
+
+
+def test_seven_images_are_enough_for_a_check_to_fail() -> None:
+    assert sanity.clearly_more(share(7, 7), share(0, 7)) and not sanity.clearly_more(share(6, 6), share(0, 6))
+    assert ENOUGH_FOR_A_CHECK == 7
+
+
+def test_our_pgd_against_foolboxs_on_their_common_images() -> None:
+    assert sanity.own_attack_is_as_strong(share(40), share(41)) is None
+    assert sanity.own_attack_is_as_strong(share(42), share(41)) is None, "within noise"
+    failing = sanity.own_attack_is_as_strong(share(60), share(20, 40)) or ""
+    assert "Foolbox's PGD is stronger than ours (50.0% against 100.0% stand)" in failing
 
 
 def test_noise() -> None:

@@ -147,6 +147,13 @@ def test_pgd_takes_from_the_clean_cell_which_images_are_wrong(target: Target, tm
     assert alone[name].passes - told[name].passes == 48
 
 
+def test_foolboxs_pgd_starts_where_ours_does(target: Target, tmp_path: Path) -> None:
+    """So the two differ only where ours stops early or keeps a better iterate: never in the defender's favour."""
+    cells = [Cell("pgd", "linf", 0.08, 48, 5), Cell("foolbox-pgd", "linf", 0.08, 20, 5)]
+    ours, theirs = evaluate(target, cells, PartialStore(tmp_path, "m")).values()
+    assert (ours.broken[:20] | ~theirs.broken).all() and not theirs.broken.all() and theirs.broken.any()
+
+
 def test_written_verdicts_are_read_back(target: Target, tmp_path: Path) -> None:
     verdicts = evaluate(target, CELLS[:3], PartialStore(tmp_path / "work", "m"))
     write_verdicts(tmp_path / "slf.npz", verdicts)
@@ -199,7 +206,7 @@ def test_distances_of_attacks_that_found_nothing_are_the_diameter() -> None:
 
 def test_transfer_matrix(tmp_path: Path) -> None:
     models = {"a": target_of(0), "b": target_of(1)}
-    matrix = transfer_matrix(models, eps=0.15, steps=10, count=48)
+    matrix = transfer_matrix(models, PartialStore(tmp_path / "transfer", "m"), eps=0.15, steps=10, count=48)
     for source in models:
         for name, judge in models.items():
             stands = matrix.stands[source][name]
@@ -210,3 +217,24 @@ def test_transfer_matrix(tmp_path: Path) -> None:
     assert matrix.failed_checks("b", "a") == matrix.failed_checks("a", "a") == []
     matrix.stands["a"]["a"][:] = True
     assert "transfer from b is stronger" in matrix.failed_checks("b", "a")[0]
+    assert all(valid.all() and valid.shape == (48,) for valid in matrix.valid.values())
+    matrix.valid["b"][3] = False
+    assert "transfer from b: 1 of 48 images left the ball" in matrix.failed_checks("b", "b")[0]
+
+
+def test_a_killed_transfer_matrix_continues_and_ends_the_same(tmp_path: Path) -> None:
+    models = {"a": target_of(0), "b": target_of(1)}
+    settings = {"eps": 0.15, "steps": 3, "count": 40}
+    whole = transfer_matrix(models, PartialStore(tmp_path / "whole", "m"), **settings)
+    deaths = 0
+    while True:
+        try:
+            resumed = transfer_matrix(models, DyingStore(tmp_path / "killed", "m", alive=2), **settings)
+            break
+        except Killed:
+            deaths += 1
+    assert deaths > 1
+    for source in models:
+        assert np.array_equal(whole.valid[source], resumed.valid[source])
+        for name in models:
+            assert np.array_equal(whole.stands[source][name], resumed.stands[source][name])

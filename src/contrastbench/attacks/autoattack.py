@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from contrastbench.attacks.geometry import Bounds, Norm, check_inputs, global_seed, require_gradients
+from contrastbench.attacks.logits import refuse_probabilities
 from contrastbench.attacks.recount import recount
 from contrastbench.errors import UserError
 
@@ -128,9 +129,10 @@ def autoattack(
     state = state or State()
     with global_seed(seed), torch.no_grad():
         if state.broken_by is None or state.refused is None:
-            predicted = [model(part.to(device)).argmax(1).cpu() for part in images.split(settings.batch_size)]
+            logits = torch.cat([model(part.to(device)).cpu() for part in images.split(settings.batch_size)])
+            refuse_probabilities(logits)
             state.refused = torch.zeros(len(images), dtype=torch.bool)
-            state.broken_by = torch.where(torch.cat(predicted) == labels.cpu(), ROBUST, CLEAN)
+            state.broken_by = torch.where(logits.argmax(1) == labels.cpu(), ROBUST, CLEAN)
         classes = model(images[:1].to(device)).shape[1]
         if classes < FEWEST_CLASSES and "apgd-t" in settings.attacks:
             raise UserError(f"AutoAttack needs at least {FEWEST_CLASSES} classes; the model has {classes}")

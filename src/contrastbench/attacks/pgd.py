@@ -23,6 +23,7 @@ from contrastbench.attacks.geometry import (
     random_perturbation,
     steepest_ascent,
 )
+from contrastbench.attacks.logits import refuse_probabilities
 from contrastbench.errors import UserError
 
 
@@ -62,7 +63,8 @@ def pgd(
                 saves the pass that finds out
 
     Images may lie elsewhere than the model: one batch at a time goes to the generator's device.
-    Raises UserError for images outside ``bounds``, a negative ``eps`` or a model without gradients.
+    Raises UserError for images outside ``bounds``, a negative ``eps``, and a model without gradients or whose
+    outputs are probabilities.
     """
     check_inputs(images, bounds, eps)
     step_size = eps / 10 if step_size is None else step_size
@@ -116,6 +118,7 @@ class _Batch:
         """Settle the images that are misclassified without any perturbation."""
         with torch.no_grad():
             logits = self.model(self.clean)
+        refuse_probabilities(logits)
         loss = F.cross_entropy(logits, self.labels, reduction="none")
         self._record(torch.arange(len(loss), device=loss.device), self.clean, logits, loss)
 
@@ -137,6 +140,8 @@ class _Batch:
             x = x.detach().requires_grad_(not last)
             with torch.set_grad_enabled(not last):
                 logits = self.model(x)
+                if number == 0:
+                    refuse_probabilities(logits)
                 loss = F.cross_entropy(logits, self.labels[active], reduction="none")
             stays = self._record(active, x.detach(), logits.detach(), loss.detach())
             if last:

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 from torch import Generator, Tensor, nn
 
+from contrastbench.attacks.logits import refuse_probabilities
 from contrastbench.attacks.pgd import pgd
 from contrastbench.attacks.training import training_attack
 from contrastbench.errors import UserError
@@ -216,15 +217,8 @@ def _rows(x: np.ndarray, index: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def check_logits(model: nn.Module, images: Tensor) -> None:
-    """Refuse a model whose outputs on ``images`` (B, C, H, W) are probabilities, or not finite.
-
-    Cross-entropy of probabilities has almost no gradient: attacks would fail and the model look robust.
-    """
+    """Refuse a model whose outputs on ``images`` (B, C, H, W) are probabilities, or not finite."""
     output = model(images)
     if not torch.isfinite(output).all():
         raise UserError("the classifier returns values that are not finite; its training has diverged")
-    if bool((output >= 0).all()) and bool(((output.sum(1) - 1).abs() < 1e-3).all()):
-        raise UserError(
-            "the classifier returns probabilities (rows of numbers from 0 to 1 that sum to 1); "
-            "attacks need logits: remove its softmax"
-        )
+    refuse_probabilities(output)

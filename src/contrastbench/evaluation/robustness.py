@@ -96,11 +96,21 @@ def _attack_batch(
     target: Target, cell: Cell, images: Tensor, labels: Tensor, start: int, misclassified: Tensor | None
 ) -> Recount:
     """One batch of any attack but AutoAttack, recounted. Its random stream hangs on seed, cell and position."""
-    model, norm, stream = target.model, _norm(cell), ("attack", target.seed, cell.name, start)
+    # Foolbox's PGD starts where ours does, so that one can be held against the other.
+    name = cell.name.removeprefix("foolbox-")
+    model, norm, stream = target.model, _norm(cell), ("attack", target.seed, name, start)
     if cell.kind in FOOLBOX or cell.kind == "foolbox-pgd":
-        name = cell.kind if cell.kind in FOOLBOX else f"pgd-{cell.norm}"
-        steps = cell.steps or None
-        return run_foolbox(name, model, images, labels, seed=seed_for(*stream), eps=cell.eps, steps=steps)[1]
+        _, judged = run_foolbox(
+            cell.kind if cell.kind in FOOLBOX else f"pgd-{cell.norm}",
+            model,
+            images,
+            labels,
+            seed=seed_for(*stream),
+            eps=cell.eps,
+            steps=cell.steps or None,
+            step_size=cell.step_size,
+        )
+        return judged
     generator = generator_for(target.device, *stream)
     if cell.kind == "clean":
         adversarial = images
@@ -224,6 +234,9 @@ def failed_checks(
             sanity.more_steps_never_help_the_defender(white, longer),
             sanity.noise_is_weaker(stands[f"noise@{main}"], stands[f"fgsm@{main}"]),
         ]
+    foolboxs = f"foolbox-pgd-{steps.pgd}-linf@{main}"
+    if foolboxs in stands:
+        general.append(sanity.own_attack_is_as_strong(white, stands[foolboxs]))
     if f"square@{main}" in stands:
         general.append(sanity.white_box_is_strongest(white, stands[f"square@{main}"], "Square"))
     nearest = [verdicts[name].distance for name in (f"{kind}-l2" for kind in MINIMAL) if name in verdicts]

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from scipy.stats import binomtest
 from torch import Tensor, nn
 
+from contrastbench.attacks.geometry import require_gradients
+
 SIGNIFICANCE = 0.01
 
 
@@ -46,6 +48,17 @@ def white_box_is_strongest(white: np.ndarray, black: np.ndarray, name: str) -> s
     return (
         f"{name} is stronger than white-box PGD ({black[:count].mean():.1%} against {white[:count].mean():.1%} stand): "
         "gradients are masked"
+    )
+
+
+def own_attack_is_as_strong(ours: np.ndarray, foolboxs: np.ndarray) -> str | None:
+    """Our PGD breaks at least what Foolbox's breaks from the same start at the same settings, beyond chance."""
+    count = min(len(ours), len(foolboxs))
+    if not clearly_more(ours[:count], foolboxs[:count]):
+        return None
+    return (
+        f"Foolbox's PGD is stronger than ours ({foolboxs[:count].mean():.1%} against {ours[:count].mean():.1%} stand): "
+        "ours is at fault"
     )
 
 
@@ -87,6 +100,7 @@ def gradients_are_useful(gradients: Tensor) -> str | None:
 
 def input_gradients(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Gradient (N, C, H, W) of the cross-entropy at each image of one batch."""
+    require_gradients(model, images[:1], "the check of input gradients")
     with torch.enable_grad():
         x = images.detach().clone().requires_grad_()
         (gradient,) = torch.autograd.grad(F.cross_entropy(model(x), labels, reduction="sum"), x)

@@ -2,7 +2,6 @@
 
 import json
 import re
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from contrastbench.errors import UserError
@@ -100,16 +99,13 @@ def _region(name: str, loaded: Loaded, where: str, root: Path) -> str:
     if len(parts) not in (2, 3):
         raise UserError(f"{where}: table {table!r}: must be PRESET/TRACK or PRESET/TRACK/DATASET")
     preset, track = parts[0], parts[1].removesuffix("-ablation")
-    rows = [
-        row
-        for row in by_track(loaded, preset).get(track, [])
-        if len(parts) == 2 or row.dataset == parts[2]
-        if not patterns or any(fnmatchcase(row.protocol, pattern) for pattern in patterns)
-    ]
+    rows = by_track(loaded, preset).get(track, [])
     if parts[1].endswith("-ablation"):
         tables = ablation_tables(rows, also=ablation_methods(preset, track, root))
     else:
         tables = tables_of(rows)
+    tables = [table.only(patterns or ("*",)) for table in tables if len(parts) == 2 or table.dataset == parts[2]]
+    tables = [table for table in tables if table.columns]
     if not tables:
         return f"\nNo rows yet for {name}.\n\n"
     grids = [f"**{table.title}** ({table.seeds})\n\n{markdown_grid(table)}" for table in tables]

@@ -1,7 +1,8 @@
 """Tables of one track: method x (data set, protocol, metric), and which differences in them are significant."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from itertools import combinations
 
 from contrastbench.reporting.cells import (
@@ -57,6 +58,13 @@ class Table:
         """Test examples behind each value of a column."""
         numbers = sorted({cell.n for (_, where), cell in self.cells.items() if where == column}, key=natural)
         return " or ".join(numbers)
+
+    def only(self, patterns: Iterable[str]) -> "Table":
+        """The columns whose protocol matches one of ``patterns``; what is significant stays that of the whole table."""
+        columns = tuple(c for c in self.columns if any(fnmatchcase(c.protocol, pattern) for pattern in patterns))
+        cells = {place: cell for place, cell in self.cells.items() if place[1] in columns}
+        methods = tuple(method for method in self.methods if any(place[0] == method for place in cells))
+        return replace(self, methods=methods, columns=columns, cells=cells)
 
     def failures(self) -> dict[str, list[str]]:
         """For each sanity check that failed: the methods and protocols concerned."""
