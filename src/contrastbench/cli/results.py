@@ -9,7 +9,7 @@ import typer
 
 from contrastbench.cli.options import Preset
 from contrastbench.errors import UserError
-from contrastbench.files import write_text
+from contrastbench.files import behind_link, write_text
 from contrastbench.params.root import presets as known_presets
 from contrastbench.pipeline.grid import Grid
 
@@ -130,15 +130,16 @@ def export_command(
     loaded = load_rows()
     presets = presets_of(loaded, preset)
     if form == "parquet":
-        output = output or Path("results/rows.parquet")
+        output = behind_link(output or Path("results/rows.parquet"))
         write_parquet(output, loaded if preset is None else loaded.only(preset))
     else:
         text = tables_text(loaded, presets, form)
         if output is None:
             typer.echo(text, nl=False)
             return
+        output = behind_link(output)
         write_text(output, text)
-    typer.echo(f"written: {output}")
+    _tell_written(output)
 
 
 def check_results_command(
@@ -185,6 +186,11 @@ def report_command(
     from contrastbench.stages.report import report
 
     page = report(load_rows(), preset)
-    output = output or Grid(preset).report()
+    output = behind_link(output) if output else Grid(preset).report()
     write_text(output, page)
-    typer.echo(f"written: {output} ({len(page.encode()) / 1e6:.1f} MB)")
+    _tell_written(output, f" ({len(page.encode()) / 1e6:.1f} MB)")
+
+
+def _tell_written(output: Path, size: str = "") -> None:
+    """Say what was written; beside a stream, which may be stdout itself, on stderr."""
+    typer.echo(f"written: {output}{size}", err=not output.is_file())
