@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from contrastbench.datasets.store import Prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.classifiers import Classifier, Training, fine_tuned, robust_linear, standard_linear
-from contrastbench.files import replacing
+from contrastbench.files import write_bytes
 from contrastbench.methods import Method
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.pipeline.grid import Grid
@@ -62,8 +62,7 @@ def own_classifier(method: Method) -> Classifier:
 def save_classifier(path: Path, classifier: Classifier) -> None:
     """Write the weights of encoder and head."""
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in classifier.state_dict().items()}
-    with replacing(path) as temporary:
-        save_file(state, temporary)
+    write_bytes(path, save(state))  # save_file would hide a full disk in an error of its own
 
 
 def load_classifier(path: Path, method: Method) -> Classifier:
