@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -232,6 +233,13 @@ def test_the_command_writes_the_report_of_a_preset(project, tmp_path, repository
     result = CliRunner().invoke(app, ["report", "--output", str(tmp_path / "page.html")])
     assert result.exit_code == 0, result.output
     assert "probe-unremix" in (tmp_path / "page.html").read_text()
+
+
+def test_damaged_features_of_the_map_are_one_line(project, tmp_path):
+    root = shutil.copytree(project, tmp_path / "copy")
+    next(root.glob("runs/**/features.npz")).write_bytes(b"")
+    with pytest.raises(UserError, match=r"features.npz: not a readable file of features .*; delete it and run"):
+        build_report(rows_in(root), "default", {}, root)
 
 
 def test_a_report_onto_a_stream_or_through_a_link(project, tmp_path, repository, monkeypatch):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import nn
 
 from contrastbench.augment.images import augment_images, to_float
@@ -21,11 +21,11 @@ from contrastbench.params.data import DataParams
 from contrastbench.params.evaluation import PretrainParams
 from contrastbench.params.root import load
 from contrastbench.pipeline.layout import Job, Layout
-from contrastbench.stages.classify import save_classifier
+from contrastbench.stages.classify import load_classifier, save_classifier
 from contrastbench.stages.examples import Joined
 from contrastbench.stages.prepare import prepare
 from contrastbench.stages.pretrain import pretrain
-from contrastbench.stages.runs import load_method, write_run
+from contrastbench.stages.runs import build_method, load_method, write_run
 from contrastbench.training import loop
 from contrastbench.training.checkpoint import save_checkpoint
 from contrastbench.training.loop import Examples, train
@@ -408,6 +408,34 @@ WRITERS = {
     "classifier": lambda path, module: save_classifier(path, module),
     "encoder": lambda path, module: export_encoder(module, path),
 }
+
+
+@pytest.mark.parametrize("content", [["a", "list"], 5])
+def test_a_checkpoint_of_something_else_is_one_line(tmp_path, content):
+    torch.save(content, tmp_path / "c.pt")
+    with pytest.raises(UserError, match=r"c.pt: not a readable checkpoint .*; delete it to start anew"):
+        run("simclr", tmp_path / "c.pt", epochs=1)
+
+
+def test_damaged_weights_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    prepare("digits", tmp_path / "raw", tmp_path / "digits", DataParams(validation_fraction=0.1))
+    data = open_prepared(tmp_path / "digits")
+    params = params_of("simclr")
+    path = tmp_path / "model.safetensors"
+    whole = save(build_method(params, data, 0).state_dict())
+    other = save(build_method(params_of("mochi"), data, 0).state_dict() | {"more": torch.zeros(1)})
+    path.write_bytes(whole)
+    load_method(tmp_path, params, data, 0)
+    for content in (whole[:-100], b"", b"text", other):
+        path.write_bytes(content)
+        with pytest.raises(UserError) as caught:
+            load_method(tmp_path, params, data, 0)
+        told = str(caught.value)
+        assert told.startswith(f"{path}: not a readable file of this method's weights (") and "\n" not in told
+        assert told.endswith("; delete it and run the training again")
+        with pytest.raises(UserError, match=r"not a readable classifier of this method .*; delete it and run"):
+            load_classifier(path, nn.Module())
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all: temporary name, flush to disk, rename."""
+"""Files are written whole or not at all (temporary name, flush to disk, rename); a damaged one is told in a line."""
 
 import hashlib
 import os
@@ -82,6 +82,22 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write a whole binary file or nothing."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+@contextmanager
+def reading(path: Path, what: str, remedy: str) -> Iterator[None]:
+    """Whatever goes wrong while the block reads ``path`` becomes a one-line UserError that ends in ``remedy``.
+
+    Any exception counts: what a damaged file makes its reader raise differs from library to library.
+    """
+    try:
+        yield
+    except (UserError, PermissionError):
+        raise
+    except Exception as error:
+        reason = (getattr(error, "strerror", None) or str(error)).partition("\n")[0]
+        kind = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+        raise UserError(f"{path}: not a readable {what} ({kind}); {remedy}") from None
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:

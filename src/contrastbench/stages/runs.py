@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save
 
 from contrastbench.datasets.store import Prepared
 from contrastbench.errors import UserError
-from contrastbench.files import write_bytes, write_text
+from contrastbench.files import reading, write_bytes, write_text
 from contrastbench.methods import Method, method_class
 from contrastbench.params.base import params_hash
 from contrastbench.params.evaluation import PretrainParams
@@ -30,7 +30,8 @@ def load_method(folder: Path, params: PretrainParams, data: Prepared, seed: int)
     weights = folder / "model.safetensors"
     if not weights.is_file():
         raise UserError(f"{weights}: no such file; run the stage pretrain first")
-    method.load_state_dict(load_file(weights))
+    with reading(weights, "file of this method's weights", "delete it and run the training again"):
+        method.load_state_dict(load_file(weights))
     return method.eval()
 
 

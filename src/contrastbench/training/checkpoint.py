@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from contrastbench.errors import UserError
-from contrastbench.files import write_bytes
+from contrastbench.files import reading, write_bytes
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -27,10 +26,6 @@ def load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
     """
     if not path.is_file():
         return None
-    try:
+    with reading(path, "checkpoint", "delete it to start anew"):
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(
-            f"{path}: not a readable checkpoint ({type(error).__name__}); delete it to start anew"
-        ) from None
-    return state if state.get("identity") == identity else None
+        return state if state.get("identity") == identity else None
