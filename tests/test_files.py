@@ -11,7 +11,9 @@ import pytest
 
 from contrastbench import files
 from contrastbench.errors import UserError
-from contrastbench.files import behind_link, file_hash, replacing, write_bytes, write_text
+from contrastbench.files import behind_link, entries_under, file_hash, replacing, write_bytes, write_text
+from contrastbench.reporting.load import rows_in
+from contrastbench.reporting.revisions import WORKTREE, files_at
 
 
 def test_text_is_written_whole_into_folders_that_are_made(tmp_path):
@@ -130,3 +132,39 @@ def test_a_link_of_the_pipeline_is_replaced_and_its_file_stays(tmp_path):
     write_text(tmp_path / "output", "new")
     assert (tmp_path / "cached").read_text() == "old" and (tmp_path / "output").read_text() == "new"
     assert not (tmp_path / "output").is_symlink()
+
+
+def test_entries_are_everything_but_what_is_hidden(tmp_path):
+    (tmp_path / "a" / "x.json").mkdir(parents=True)
+    (tmp_path / "a" / "x.json" / "y").write_text("")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "back").symlink_to(tmp_path)
+    with replacing(tmp_path / "a" / "z.json") as temporary:
+        temporary.write_text("half")
+        assert [path.relative_to(tmp_path).as_posix() for path in entries_under(tmp_path)] == [
+            "a", "a/x.json", "a/x.json/y", "back", "loop",
+        ]  # fmt: skip
+    assert entries_under(tmp_path / "absent") == []
+
+
+def locked(monkeypatch, folder: Path) -> None:
+    """Make ``folder`` unreadable, for root too, whom no permission keeps out."""
+    scandir = os.scandir
+
+    def refuses(path):
+        if Path(path) == folder:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuses)
+
+
+@pytest.mark.parametrize("inner", ["", "default", "default/probe"])
+def test_a_folder_that_cannot_be_listed_is_one_line(tmp_path, monkeypatch, inner):
+    folder = tmp_path / "results/rows" / inner
+    (tmp_path / "results/rows/default/probe").mkdir(parents=True)
+    locked(monkeypatch, folder)
+    for read in (rows_in, lambda root: files_at(WORKTREE, "results/rows", root)):
+        with pytest.raises(UserError) as caught:
+            read(tmp_path)
+        assert str(caught.value) == f"{folder}: cannot be read: Permission denied"

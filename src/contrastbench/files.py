@@ -100,6 +100,24 @@ def reading(path: Path, what: str, remedy: str) -> Iterator[None]:
         raise UserError(f"{path}: not a readable {what} ({kind}); {remedy}") from None
 
 
+def entries_under(folder: Path) -> list[Path]:
+    """Everything below ``folder`` at any depth, folders too; nothing where there is no such folder.
+
+    A folder that cannot be listed is a UserError: Path.glob passes over it as if it were empty. Left out is what a
+    name with a dot hides, such as a file that :func:`replacing` is at. Links to folders are not followed.
+    """
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise UserError(f"{error.filename}: cannot be read: {error.strerror}")
+
+    found = []
+    for inside, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(inside, name) for name in (*folders, *names) if not name.startswith(".")]
+    return sorted(found)
+
+
 def file_hash(path: Path, algorithm: str = "sha256") -> str:
     """Hexadecimal digest of a file's bytes."""
     with open(path, "rb") as file:
