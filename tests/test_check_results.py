@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from reporting_rows import row, verdicts, write
 from typer.testing import CliRunner
 
 from contrastbench.cli import app
+from contrastbench.errors import UserError
 from contrastbench.reporting.cells import cells_of
 from contrastbench.reporting.check import reproduction_of, stale_files, tolerance
 from contrastbench.reporting.load import ROWS, Loaded, Stored, rows_in
@@ -119,6 +121,39 @@ def test_rows_that_git_ignores_need_no_tables(project):
     assert run("check-results").exit_code == 0
     write(project, [row(preset="cifar")])
     assert "results/tables/cifar/unremix.md: missing" in run("check-results").output
+
+
+@pytest.mark.parametrize("reproduced", [[], ["--reproduced"]])
+def test_a_row_that_cannot_be_read_fails_though_the_tables_are_true_to_the_rest(project, reproduced):
+    (project / ROWS / "default/probe/unremix/mnist5k/simclr/linear/1.json").write_text("")
+    assert run("tables").exit_code == 0
+    result = run("check-results", *reproduced)
+    assert result.exit_code == 1 and "1.json: not a result row" in result.stderr
+    assert "result rows that cannot be read: 1" in result.stderr and result.stdout == ""
+
+
+def test_rows_that_are_left_out_are_no_error(project):
+    (project / "params.yaml").write_bytes((Path(__file__).parent.parent / "params.yaml").read_bytes())
+    write(project, [*rows(protocol="linear"), row("simclr", 7, correct=verdicts(0.9))])
+    assert run("tables").exit_code == 0
+    result = run("check-results")
+    assert result.exit_code == 0 and "left out" in result.stderr, result.output
+
+
+@pytest.mark.parametrize("command", [["check-results"], ["tables"], ["export", "--format", "csv"], ["report"]])
+def test_a_folder_without_rows_is_one_line_and_no_success(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    result = run(*command)
+    assert isinstance(result.exception, UserError) and result.output == ""
+    assert str(result.exception) == "results/rows: no result rows here; `snakemake --cores all` makes them"
+
+
+def test_a_run_that_measured_nothing_reproduces_nothing(project):
+    shutil.rmtree(project / ROWS)
+    result = run("check-results", "--reproduced")
+    assert isinstance(result.exception, UserError) and "none of 3 committed cells is measured here" in str(
+        result.exception
+    )
 
 
 def test_an_identical_run_is_reproduced_exactly(project):

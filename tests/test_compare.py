@@ -1,5 +1,7 @@
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from reporting_rows import row, verdicts, write
 from typer.testing import CliRunner
 
-from contrastbench.cli import app, main
+from contrastbench.cli import CLOSED_PIPE, UNEXPECTED, app, main
 from contrastbench.errors import UserError
 from contrastbench.reporting.compare import BETTER, GONE, NEW, NOT_COMPARABLE, SAME, WORSE, compare_revisions
 from contrastbench.reporting.compare_render import as_html, as_json, as_markdown, summary
@@ -194,6 +196,44 @@ def test_mistakes_are_one_line_and_exit_code_two(history, monkeypatch, capsys, a
         main()
     assert stop.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [TypeError("bug"), EOFError(), RecursionError(), OSError(5, "Input/output error")])
+def test_a_fault_never_ends_with_the_code_that_says_worse(history, monkeypatch, capsys, error):
+    def fails(*_):
+        raise error
+
+    monkeypatch.chdir(history)
+    monkeypatch.setattr("contrastbench.reporting.compare.compare_revisions", fails)
+    monkeypatch.setattr("sys.argv", ["contrastbench", "compare", "first", "second"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == UNEXPECTED
+    assert type(error).__name__ in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [[], ["--json"]])
+def test_a_closed_pipe_does_not_say_worse(history, repository, option):
+    environment = os.environ | {"PYTHONPATH": str(repository / "src")}
+    script = "from contrastbench.cli import main; main()"
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(
+        [sys.executable, "-c", script, "compare", "first", "first", "--all", *option],
+        cwd=history, env=environment, stdout=writer, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (CLOSED_PIPE, "")
+
+
+def test_a_row_of_the_wrong_type_is_told_and_not_compared(history, tmp_path):
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", str(history), str(clone))
+    for seed, detail in enumerate(({"failed_checks": 5}, {"draws": 7})):
+        path = clone / ROWS / f"default/probe/unremix/mnist5k/unremix/linear/{seed}.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"detail": detail}))
+    comparison = compare_revisions("third", "WORKTREE", "default", clone)
+    assert len(comparison.problems) == 2 and all("Input should be a valid list" in line for line in comparison.problems)
 
 
 def test_outside_a_repository_is_one_line(tmp_path):

@@ -2,12 +2,18 @@
 
 import errno
 import hashlib
+import os
+import socket
+import stat
+from pathlib import Path
 
 import pytest
 
 from contrastbench import files
 from contrastbench.errors import UserError
-from contrastbench.files import file_hash, replacing, write_text
+from contrastbench.files import behind_link, entries_under, file_hash, replacing, write_bytes, write_text
+from contrastbench.reporting.load import rows_in
+from contrastbench.reporting.revisions import WORKTREE, files_at
 
 
 def test_text_is_written_whole_into_folders_that_are_made(tmp_path):
@@ -65,3 +71,100 @@ def test_file_hash_equals_hashlib(tmp_path):
     (tmp_path / "x").write_bytes(content)
     assert file_hash(tmp_path / "x") == hashlib.sha256(content).hexdigest()
     assert file_hash(tmp_path / "x", "md5") == hashlib.md5(content).hexdigest()
+
+
+def test_bytes_are_written_whole(tmp_path):
+    write_bytes(tmp_path / "a" / "x", memoryview(b"\0\1"))
+    assert (tmp_path / "a" / "x").read_bytes() == b"\0\1"
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_text(pipe, "text")
+        assert os.read(reader, 100) == b"text"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
+
+
+def test_a_device_is_written_to_and_its_error_is_one_line(tmp_path):
+    """A device like /dev/full, made here: never a real one in a test that might break it."""
+    device = tmp_path / "full"
+    try:
+        os.mknod(device, stat.S_IFCHR | 0o666, os.makedev(1, 7))
+        device.open("rb").close()
+    except OSError:
+        pytest.skip("needs the right to make devices")
+    with pytest.raises(UserError, match=r"full: cannot be written: No space left on device"):
+        write_text(device, "text")
+    assert device.is_char_device() and list(tmp_path.iterdir()) == [device]
+
+
+def test_a_socket_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a socket's path must be short
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+        with pytest.raises(UserError, match=r"^socket: cannot be written: neither a file nor a stream$"):
+            write_text(Path("socket"), "text")
+    assert Path("socket").is_socket() and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_link_that_a_user_names_stays_and_leads_to_the_new_file(tmp_path):
+    (tmp_path / "real").mkdir()
+    for name in ("there", "absent"):
+        (tmp_path / name).symlink_to(tmp_path / "real" / name)
+    (tmp_path / "real/there").write_text("old")
+    for name in ("there", "absent"):
+        write_text(behind_link(tmp_path / name), "new")
+        assert (tmp_path / name).is_symlink() and (tmp_path / "real" / name).read_text() == "new"
+    (tmp_path / "folder").symlink_to(tmp_path / "real")
+    for path in (tmp_path / "folder", tmp_path / "real/there", tmp_path / "nothing"):
+        assert behind_link(path) == path
+
+
+def test_a_link_of_the_pipeline_is_replaced_and_its_file_stays(tmp_path):
+    """DVC's cache may hold the file that an output links to, under the hash of its content."""
+    (tmp_path / "cached").write_text("old")
+    (tmp_path / "output").symlink_to(tmp_path / "cached")
+    write_text(tmp_path / "output", "new")
+    assert (tmp_path / "cached").read_text() == "old" and (tmp_path / "output").read_text() == "new"
+    assert not (tmp_path / "output").is_symlink()
+
+
+def test_entries_are_everything_but_what_is_hidden(tmp_path):
+    (tmp_path / "a" / "x.json").mkdir(parents=True)
+    (tmp_path / "a" / "x.json" / "y").write_text("")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "back").symlink_to(tmp_path)
+    with replacing(tmp_path / "a" / "z.json") as temporary:
+        temporary.write_text("half")
+        assert [path.relative_to(tmp_path).as_posix() for path in entries_under(tmp_path)] == [
+            "a", "a/x.json", "a/x.json/y", "back", "loop",
+        ]  # fmt: skip
+    assert entries_under(tmp_path / "absent") == []
+
+
+def locked(monkeypatch, folder: Path) -> None:
+    """Make ``folder`` unreadable, for root too, whom no permission keeps out."""
+    scandir = os.scandir
+
+    def refuses(path):
+        if Path(path) == folder:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuses)
+
+
+@pytest.mark.parametrize("inner", ["", "default", "default/probe"])
+def test_a_folder_that_cannot_be_listed_is_one_line(tmp_path, monkeypatch, inner):
+    folder = tmp_path / "results/rows" / inner
+    (tmp_path / "results/rows/default/probe").mkdir(parents=True)
+    locked(monkeypatch, folder)
+    for read in (rows_in, lambda root: files_at(WORKTREE, "results/rows", root)):
+        with pytest.raises(UserError) as caught:
+            read(tmp_path)
+        assert str(caught.value) == f"{folder}: cannot be read: Permission denied"

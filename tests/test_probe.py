@@ -21,7 +21,7 @@ from contrastbench.params.data import DataParams
 from contrastbench.params.evaluation import ProbeParams
 from contrastbench.pipeline.layout import Job, Layout
 from contrastbench.reporting.rows import parse_row, unpack_correct
-from contrastbench.stages.cache import read_features, write_features
+from contrastbench.stages.cache import read_features, run_record, write_features
 from contrastbench.stages.context import RowWriter
 from contrastbench.stages.prepare import prepare
 from contrastbench.stages.probe import examples, judge, labelled
@@ -270,7 +270,40 @@ def test_features_that_are_no_numbers_are_never_judged(project):
         write_features(project, {"train": np.zeros((2, 2)), "test": np.array([[0, np.nan]])})
     assert list(project.iterdir()) == []
     with pytest.raises(UserError, match=r"features.npz: no such file; run the stage features first"):
-        read_features(project)
+        read_features(project, ("train", "test"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda content: content[: len(content) // 2], "BadZipFile"),
+        (lambda content: b"", "EOFError"),
+        (lambda content: b"text", "ValueError"),
+        (lambda content: content.replace(b"test.npy", b"tset.npy"), "without the split test"),
+    ],
+)
+def test_damaged_features_are_one_line(project, spoil, said):
+    write_features(project, {split: np.ones((9, 9), np.float32) for split in ("train", "validation", "test")})
+    wanted = ("train", "validation", "test", "unlabeled")
+    assert set(read_features(project, wanted)) == set(wanted) - {"unlabeled"}
+    path = project / "features.npz"
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(UserError) as caught:
+        read_features(project, wanted)
+    told = str(caught.value)
+    assert told.startswith(f"{path}: not a readable file of features (") and said in told and "\n" not in told
+    assert told.endswith("; delete it and run the stage features again")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "{}", "[]", '{"device": 1, "warnings": []}', '{"device": "cpu", "warnings": 1}']
+)
+def test_a_damaged_record_of_a_training_run_is_one_line(project, text):
+    with pytest.raises(UserError, match=r"run.json: no such file; run the training first$"):
+        run_record(project)
+    (project / "run.json").write_text(text)
+    with pytest.raises(UserError, match=r"run.json: not a readable record .*; delete it and run the training again$"):
+        run_record(project)
 
 
 def test_a_row_is_json_that_reads_back(project):

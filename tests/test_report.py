@@ -1,7 +1,9 @@
 import json
 import os
 import re
+import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -231,6 +233,30 @@ def test_the_command_writes_the_report_of_a_preset(project, tmp_path, repository
     result = CliRunner().invoke(app, ["report", "--output", str(tmp_path / "page.html")])
     assert result.exit_code == 0, result.output
     assert "probe-unremix" in (tmp_path / "page.html").read_text()
+
+
+def test_damaged_features_of_the_map_are_one_line(project, tmp_path):
+    root = shutil.copytree(project, tmp_path / "copy")
+    next(root.glob("runs/**/features.npz")).write_bytes(b"")
+    with pytest.raises(UserError, match=r"features.npz: not a readable file of features .*; delete it and run"):
+        build_report(rows_in(root), "default", {}, root)
+
+
+def test_a_report_onto_a_stream_or_through_a_link(project, tmp_path, repository, monkeypatch):
+    """`--output /dev/stdout` writes to the device, as root too; what is said besides does not mix with the page."""
+    monkeypatch.chdir(project)
+    (project / "params.yaml").write_bytes((repository / "params.yaml").read_bytes())
+    (tmp_path / "link.html").symlink_to(tmp_path / "page.html")
+    assert CliRunner().invoke(app, ["report", "--output", str(tmp_path / "link.html")]).exit_code == 0
+    assert (tmp_path / "link.html").is_symlink()
+    page = (tmp_path / "page.html").read_bytes()
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit((tmp_path / "pipe").read_bytes)
+        result = CliRunner().invoke(app, ["report", "--output", str(tmp_path / "pipe")])
+        assert read.result() == page
+    assert result.exit_code == 0 and result.stdout == "" and "written: " in result.stderr
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def wait_until_drawn(browser: Browser) -> int:

@@ -160,6 +160,34 @@ def test_unreadable_rows_give_one_line_each_and_the_rest_is_shown(tmp_path):
     assert any("not a result row of this place" in line for line in loaded.problems)
 
 
+def nested(depth: int) -> list:
+    found: list = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"schema": ' + "1" * 5000 + "}"])
+def test_json_that_python_refuses_is_one_line(text):
+    path = f"{ROWS}/default/probe/unremix/mnist5k/simclr/linear/0.json"
+    (line,) = parse_all({path: text.encode()}).problems
+    assert line.startswith(f"{path}: not a result row: ")
+
+
+def test_what_is_no_file_is_one_line_and_the_rest_is_shown(tmp_path):
+    write(tmp_path, [row()])
+    folder = tmp_path / ROWS / "default/probe/unremix/mnist5k/simclr/linear"
+    (folder / "1.json").mkdir()
+    (folder / "2.json").symlink_to(folder / "2.json")
+    (folder / "3.json").symlink_to(folder)
+    loaded = rows_in(tmp_path)
+    assert len(loaded.rows) == 1
+    assert loaded.problems == [
+        f"{(folder / name).relative_to(tmp_path)}: not a result row: not a file"
+        for name in ("1.json", "2.json", "3.json")
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -169,6 +197,20 @@ def test_unreadable_rows_give_one_line_each_and_the_rest_is_shown(tmp_path):
         ({"correct": "%%", "value": 0.0}, "not one bit"),
         ({"value": 0.25}, "disagrees with its verdicts"),
         ({"seed": "zero"}, "seed"),
+        ({"correct": None, "value": 1.7}, "value 1.7: a share must lie between 0 and 1"),
+        ({"correct": None, "value": -0.1}, "value -0.1: a share must lie between 0 and 1"),
+        ({"interval": [5, 1]}, "interval 5 to 1 does not hold the value"),
+        ({"interval": [float("nan"), 1]}, "interval nan to 1"),
+        ({"interval": [0.7, 0.9]}, "interval 0.7 to 0.9"),
+        ({"schema": True}, "row schema True, this version reads 1"),
+        ({"detail": 5}, "detail: Input should be a valid dictionary"),
+        ({"detail": {"failed_checks": 5}}, "detail.failed_checks: Input should be a valid list"),
+        ({"detail": {"failed_checks": [5]}}, "detail.failed_checks.0: Input should be a valid string"),
+        ({"detail": {"draws": 7}}, "detail.draws: Input should be a valid list"),
+        ({"detail": {"draws": []}}, "detail.draws: List should have at least 1 item"),
+        ({"detail": {"draws": None}}, "detail.draws: Input should be a valid list"),
+        ({"detail": {"more": "\ud800"}}, "surrogates not allowed"),
+        ({"detail": {"more": nested(300)}}, "depth exceeded"),
     ],
 )
 def test_rows_that_contradict_themselves_are_refused(change, said):

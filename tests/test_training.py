@@ -2,27 +2,32 @@
 
 import csv
 import math
+import resource
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save, save_file
 from torch import nn
 
 from contrastbench.augment.images import augment_images, to_float
 from contrastbench.datasets.store import open_prepared
 from contrastbench.errors import UserError
 from contrastbench.methods import Batch, Method, Step, method_class
+from contrastbench.models.vit_checkpoint import export_encoder
 from contrastbench.params.data import DataParams
 from contrastbench.params.evaluation import PretrainParams
 from contrastbench.params.root import load
 from contrastbench.pipeline.layout import Job, Layout
+from contrastbench.stages.classify import load_classifier, save_classifier
 from contrastbench.stages.examples import Joined
 from contrastbench.stages.prepare import prepare
 from contrastbench.stages.pretrain import pretrain
-from contrastbench.stages.runs import load_method
+from contrastbench.stages.runs import build_method, load_method, write_run
 from contrastbench.training import loop
+from contrastbench.training.checkpoint import save_checkpoint
 from contrastbench.training.loop import Examples, train
 from contrastbench.training.optimizers import learning_rate_factor
 from contrastbench.training.order import ExampleOrder
@@ -395,3 +400,59 @@ def test_nothing_but_the_global_seed_reaches_libraries(tmp_path):
     spied(tmp_path, Drawing(), epochs=1, checkpoint_every_steps=2)  # resumes after step 2
     assert drawn == whole[2:]
     assert loop.seed_for("global", 0, 2) != loop.seed_for("global", 0, 1)
+
+
+WRITERS = {
+    "checkpoint": lambda path, module: save_checkpoint(path, module.state_dict()),
+    "model.safetensors": lambda path, module: write_run(path.parent, module, None, None, "", "", "cpu", None),
+    "classifier": lambda path, module: save_classifier(path, module),
+    "encoder": lambda path, module: export_encoder(module, path),
+}
+
+
+@pytest.mark.parametrize("content", [["a", "list"], 5])
+def test_a_checkpoint_of_something_else_is_one_line(tmp_path, content):
+    torch.save(content, tmp_path / "c.pt")
+    with pytest.raises(UserError, match=r"c.pt: not a readable checkpoint .*; delete it to start anew"):
+        run("simclr", tmp_path / "c.pt", epochs=1)
+
+
+def test_damaged_weights_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    prepare("digits", tmp_path / "raw", tmp_path / "digits", DataParams(validation_fraction=0.1))
+    data = open_prepared(tmp_path / "digits")
+    params = params_of("simclr")
+    path = tmp_path / "model.safetensors"
+    whole = save(build_method(params, data, 0).state_dict())
+    other = save(build_method(params_of("mochi"), data, 0).state_dict() | {"more": torch.zeros(1)})
+    path.write_bytes(whole)
+    load_method(tmp_path, params, data, 0)
+    for content in (whole[:-100], b"", b"text", other):
+        path.write_bytes(content)
+        with pytest.raises(UserError) as caught:
+            load_method(tmp_path, params, data, 0)
+        told = str(caught.value)
+        assert told.startswith(f"{path}: not a readable file of this method's weights (") and "\n" not in told
+        assert told.endswith("; delete it and run the training again")
+        with pytest.raises(UserError, match=r"not a readable classifier of this method .*; delete it and run"):
+            load_classifier(path, nn.Module())
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_weights_that_find_no_room_are_one_line_and_leave_nothing(tmp_path, name):
+    """A limit on the size of files stands for the full disk: it too ends a write that has begun."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=rf"{name}: cannot be written: File too large$"):
+            WRITERS[name](tmp_path / name, nn.Linear(200, 200))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_are_written_as_safetensors_itself_writes_files(tmp_path):
+    module = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3)).to(memory_format=torch.channels_last).half()
+    save_classifier(tmp_path / "ours", module)
+    save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, tmp_path / "theirs")
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()

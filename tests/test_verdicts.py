@@ -162,6 +162,20 @@ def test_written_verdicts_are_read_back(target: Target, tmp_path: Path) -> None:
         read_verdicts(tmp_path / "absent.npz")
 
 
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half", b"text"])
+def test_damaged_verdicts_are_one_line(tmp_path: Path, content: bytes) -> None:
+    store = PartialStore(tmp_path / "store", "identity")
+    for path in (tmp_path / "slf.npz", store.folder / "fgsm.npz"):
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"slf.npz: not a readable file of verdicts .*; delete it and run"):
+        read_verdicts(tmp_path / "slf.npz")
+    with pytest.raises(UserError, match=r"fgsm.npz: not a readable file .*; delete .*store to start anew$"):
+        store.load("fgsm")
+    np.savez(tmp_path / "slf.npz", **{"fgsm/broken": np.zeros(2, bool)})
+    with pytest.raises(UserError, match=r"slf.npz: not a readable file of verdicts \(KeyError: 'valid'\)"):
+        read_verdicts(tmp_path / "slf.npz")
+
+
 def verdict(*broken: int) -> Verdict:
     flags = np.asarray(broken, bool)
     return Verdict(flags, np.ones(len(flags), bool), np.zeros(len(flags), np.float32))

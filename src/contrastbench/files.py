@@ -1,8 +1,9 @@
-"""Files are written whole or not at all: temporary name, flush to disk, rename."""
+"""Files are written whole or not at all (temporary name, flush to disk, rename); a damaged one is told in a line."""
 
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,17 +17,24 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it takes ``path``'s place, on failure it goes.
 
     The block writes a file (or makes a folder) at the yielded path. A full disk or an unwritable folder
-    becomes a one-line UserError.
+    becomes a one-line UserError, where the block writes with Python's own files: libraries that open files
+    themselves tell of a full disk in errors of their own. A device or a pipe is written to, never replaced.
     """
     path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        stream = _is_stream(path)
+        if not stream:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=None if stream else path.parent, prefix=f".{path.name}."))
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
     temporary = folder / path.name
     try:
         yield temporary
+        if stream:
+            with temporary.open("rb") as source, path.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+            return
         _flush(temporary)
         if path.is_dir() and temporary.is_dir():
             os.replace(path, folder / f"{path.name}.old")  # a folder cannot be replaced; this goes with the temporary
@@ -35,6 +43,26 @@ def replacing(path: Path) -> Iterator[Path]:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether ``path`` is a device or a pipe (/dev/stdout); a disk or a socket is a UserError."""
+    if not path.exists() or path.is_file() or path.is_dir():
+        return False
+    mode = path.stat().st_mode
+    if stat.S_ISCHR(mode) or stat.S_ISFIFO(mode):
+        return True
+    raise UserError(f"{path}: cannot be written: neither a file nor a stream")
+
+
+def behind_link(path: Path) -> Path:
+    """The file that a link at ``path`` leads to, so that the link stays when the file is replaced; else ``path``.
+
+    For paths that a user names. An output of the pipeline may be a link into DVC's cache, whose files must stay
+    as they are: there the link is what has to be replaced.
+    """
+    leads_to_a_file = path.is_symlink() and (path.is_file() or not path.exists())
+    return Path(os.path.realpath(path)) if leads_to_a_file else path
 
 
 def _flush(path: Path) -> None:
@@ -48,6 +76,46 @@ def write_text(path: Path, text: str) -> None:
     """Write a whole UTF-8 text file or nothing."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write a whole binary file or nothing."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def reading(path: Path, what: str, remedy: str) -> Iterator[None]:
+    """Whatever goes wrong while the block reads ``path`` becomes a one-line UserError that ends in ``remedy``.
+
+    Any exception counts: what a damaged file makes its reader raise differs from library to library.
+    """
+    try:
+        yield
+    except (UserError, PermissionError):
+        raise
+    except Exception as error:
+        reason = (getattr(error, "strerror", None) or str(error)).partition("\n")[0]
+        kind = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+        raise UserError(f"{path}: not a readable {what} ({kind}); {remedy}") from None
+
+
+def entries_under(folder: Path) -> list[Path]:
+    """Everything below ``folder`` at any depth, folders too; nothing where there is no such folder.
+
+    A folder that cannot be listed is a UserError: Path.glob passes over it as if it were empty. Left out is what a
+    name with a dot hides, such as a file that :func:`replacing` is at. Links to folders are not followed.
+    """
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise UserError(f"{error.filename}: cannot be read: {error.strerror}")
+
+    found = []
+    for inside, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(inside, name) for name in (*folders, *names) if not name.startswith(".")]
+    return sorted(found)
 
 
 def file_hash(path: Path, algorithm: str = "sha256") -> str:

@@ -3,15 +3,37 @@
 import errno
 import os
 import sys
+import traceback
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from contrastbench import __version__
 from contrastbench.cli import audio, data, figures, pipeline, plan, results, robustness, train, tune
 from contrastbench.errors import UserError
 
+USERS_TO_MEND = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT)
+UNEXPECTED = 70  # exit code of a fault of this program, as in sysexits.h
+CLOSED_PIPE = 141  # as a program that SIGPIPE ends
+
+
+class _Commands(TyperGroup):
+    """Leaves exit code 1 to the commands, which say with it what the results are; Typer takes it for two mishaps."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EOFError as error:
+            raise RuntimeError("a file or a stream ended too early") from error
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+            raise typer.Exit(CLOSED_PIPE) from None
+
+
 app = typer.Typer(
     name="contrastbench",
+    cls=_Commands,
     help="Reproducible benchmarks of label-free representation learning. "
     "`snakemake --cores all` runs everything; these commands are its steps.",
     no_args_is_help=True,
@@ -38,15 +60,19 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line on stderr and exit code 2."""
+    """Run the command line; a user's mistake is one line on stderr and exit code 2.
+
+    A fault of the program is a traceback and exit code 70: code 1 of ``compare`` means that something got worse.
+    """
     try:
         app()
     except UserError as error:
         _refuse(str(error))
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT):
-            raise
-        _refuse(f"{error.filename or 'a file'}: {error.strerror}")
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in USERS_TO_MEND:
+            _refuse(f"{error.filename or 'a file'}: {error.strerror}")
+        traceback.print_exc()
+        sys.exit(UNEXPECTED)
 
 
 def _refuse(message: str) -> None:

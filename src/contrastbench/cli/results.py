@@ -9,7 +9,7 @@ import typer
 
 from contrastbench.cli.options import Preset
 from contrastbench.errors import UserError
-from contrastbench.files import write_text
+from contrastbench.files import behind_link, write_text
 from contrastbench.params.root import presets as known_presets
 from contrastbench.pipeline.grid import Grid
 
@@ -31,15 +31,17 @@ def register(app: typer.Typer) -> None:
 def load_rows() -> Loaded:
     """Rows of the working tree that the parameters ask for; one line on stderr for what is left out.
 
-    Where there are no parameters, or a preset is no more, all rows stay.
+    Where there are no parameters, or a preset is no more, all rows stay. No row at all is a UserError.
     """
-    from contrastbench.reporting.load import rows_in
+    from contrastbench.reporting.load import ROWS, rows_in
 
     loaded = rows_in()
     known = known_presets() if Path("params.yaml").is_file() else []
     for preset in (name for name in loaded.presets() if name in known):
         loaded = loaded.asked_for(preset, {row.as_posix() for row in Grid(preset).every_row()})
-    tell(loaded.problems)
+    tell([*loaded.problems, *loaded.left_out])
+    if not loaded.rows:
+        raise UserError(f"{ROWS}: no result rows here; `snakemake --cores all` makes them")
     return loaded
 
 
@@ -112,7 +114,9 @@ def compare_command(
         console = Console()
         if not console.is_terminal:
             console.width = 160  # nobody wraps a file or a pipe
-        console.print(compare_render.as_terminal(comparison, everything))
+        with console.capture() as text:  # rich itself would end with code 1 where a pipe closes
+            console.print(compare_render.as_terminal(comparison, everything))
+        typer.echo(text.get(), nl=False)
     if comparison.count(WORSE):
         raise typer.Exit(1)
 
@@ -130,15 +134,16 @@ def export_command(
     loaded = load_rows()
     presets = presets_of(loaded, preset)
     if form == "parquet":
-        output = output or Path("results/rows.parquet")
+        output = behind_link(output or Path("results/rows.parquet"))
         write_parquet(output, loaded if preset is None else loaded.only(preset))
     else:
         text = tables_text(loaded, presets, form)
         if output is None:
             typer.echo(text, nl=False)
             return
+        output = behind_link(output)
         write_text(output, text)
-    typer.echo(f"written: {output}")
+    _tell_written(output)
 
 
 def check_results_command(
@@ -146,7 +151,7 @@ def check_results_command(
         bool, typer.Option("--reproduced", help="Compare the rows of this run with those committed at HEAD.")
     ] = False,
 ) -> None:
-    """Fail with exit code 1 when a table in results, README or docs is stale against the rows."""
+    """Fail with exit code 1 when a table in results, README or docs is stale against the rows, or a row unreadable."""
     from contrastbench.reporting.check import stale_files
 
     if reproduced:
@@ -156,9 +161,17 @@ def check_results_command(
     stale = stale_files(loaded)
     for line in stale:
         typer.echo(f"contrastbench: {line}; run `contrastbench tables`", err=True)
+    _refuse_unreadable(loaded.problems)
     if stale:
         raise typer.Exit(1)
     typer.echo(f"results are true to {len(loaded.rows)} rows")
+
+
+def _refuse_unreadable(problems: list[str]) -> None:
+    """Fail where rows could not be read: tables may be true to the others and still lack a seed."""
+    if problems:
+        typer.echo(f"contrastbench: result rows that cannot be read: {len(problems)}; make them again", err=True)
+        raise typer.Exit(1)
 
 
 def _check_reproduction() -> None:
@@ -166,9 +179,14 @@ def _check_reproduction() -> None:
 
     found, problems = reproduction()
     tell(problems)
+    _refuse_unreadable(problems)
     if not found.total:
         typer.echo("reproduced: no results are committed at HEAD, so there is nothing to compare with")
         return
+    if len(found.missing) == found.total:
+        raise UserError(
+            f"none of {found.total} committed cells is measured here; `snakemake --cores all` measures them"
+        )
     typer.echo(found.summary())
     typer.echo(f"({TOLERANCE}; on the machine that made the committed results, all cells should be identical)")
     for line in found.outside:
@@ -185,6 +203,11 @@ def report_command(
     from contrastbench.stages.report import report
 
     page = report(load_rows(), preset)
-    output = output or Grid(preset).report()
+    output = behind_link(output) if output else Grid(preset).report()
     write_text(output, page)
-    typer.echo(f"written: {output} ({len(page.encode()) / 1e6:.1f} MB)")
+    _tell_written(output, f" ({len(page.encode()) / 1e6:.1f} MB)")
+
+
+def _tell_written(output: Path, size: str = "") -> None:
+    """Say what was written; beside a stream, which may be stdout itself, on stderr."""
+    typer.echo(f"written: {output}{size}", err=not output.is_file())

@@ -7,6 +7,7 @@ import typer
 
 from contrastbench.cli.options import Dataset, Device, MethodName, Preset, Seed, Track, resolve_device
 from contrastbench.errors import UserError
+from contrastbench.files import behind_link
 from contrastbench.pipeline.grid import Grid
 
 
@@ -56,5 +57,5 @@ def export_command(
     data = open_prepared(grid.data_folder(job))
     encoder = load_method(grid.trained(job), params, data, seed).encoder
     assert isinstance(encoder, AudioViT)
-    export_encoder(encoder, target)
+    export_encoder(encoder, behind_link(target))
     typer.echo(f"{target}: {encoder.features} features of {encoder.patch_embed.img_size} spectrograms")

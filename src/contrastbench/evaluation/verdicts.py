@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from contrastbench.errors import UserError
-from contrastbench.files import replacing, write_text
+from contrastbench.files import reading, replacing, write_text
 
 _FIELDS = ("broken", "valid", "distance", "passes", "seconds")
 
@@ -78,7 +78,7 @@ class PartialStore:
         path = self.folder / f"{name}.npz"
         if not path.is_file():
             return {}
-        with np.load(path) as archive:
+        with reading(path, "file of verdicts", f"delete {self.folder} to start anew"), np.load(path) as archive:
             return dict(archive)
 
     def clear(self) -> None:
@@ -117,13 +117,14 @@ def read_verdicts(path: Path) -> dict[str, Verdict]:
     """What :func:`write_verdicts` wrote."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; run the stage attack first")
-    with np.load(path) as archive:
-        arrays = dict(archive)
     parts: dict[str, dict[str, np.ndarray]] = {}
-    for key, array in arrays.items():
-        name, _, field = key.rpartition("/")
-        parts.setdefault(name, {})[field] = array
-    return {name: from_arrays(fields) for name, fields in parts.items()}
+    with reading(path, "file of verdicts", "delete it and run the stage attack again"):
+        with np.load(path) as archive:
+            arrays = dict(archive)
+        for key, array in arrays.items():
+            name, _, field = key.rpartition("/")
+            parts.setdefault(name, {})[field] = array
+        return {name: from_arrays(fields) for name, fields in parts.items()}
 
 
 def robust(verdict: Verdict) -> np.ndarray:

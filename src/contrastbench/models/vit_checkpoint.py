@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from contrastbench.errors import UserError
-from contrastbench.files import replacing
+from contrastbench.files import write_bytes
 from contrastbench.models.vit import AudioViT
 
 # Parts of a published checkpoint that are not the encoder: AudioMAE's decoder, classifiers of fine-tuned models.
@@ -36,8 +36,7 @@ def import_encoder(encoder: AudioViT, path: Path) -> None:
 def export_encoder(encoder: AudioViT, path: Path) -> None:
     """Write the encoder in timm's naming, whole or not at all: :func:`import_encoder` and timm's ViT read it."""
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in encoder.state_dict().items()}
-    with replacing(path) as temporary:
-        save_file(state, temporary)
+    write_bytes(path, save(state))  # save_file would hide a full disk in an error of its own
 
 
 def _read(path: Path) -> dict[str, Tensor]:

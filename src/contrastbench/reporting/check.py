@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from contrastbench.reporting.cells import Cell, Key, cells_of
-from contrastbench.reporting.load import ROWS, Loaded, parse_all, rows_of
+from contrastbench.reporting.load import ROWS, Loaded, rows_at, rows_in, rows_of
 from contrastbench.reporting.rendered import METRICS, TABLES, rendered_files
-from contrastbench.reporting.revisions import files_at, ignored
+from contrastbench.reporting.revisions import ignored
 from contrastbench.reporting.significance import ALPHA, compare_rows, holm
 
 TOLERANCE = (
@@ -78,8 +78,7 @@ class Reproduction:
 
 def reproduction(root: Path = Path()) -> tuple[Reproduction, list[str]]:
     """Compare the working tree's rows with those committed at HEAD; and a line for every unreadable row."""
-    committed = parse_all(files_at("HEAD", ROWS, root))
-    here = parse_all(files_at("WORKTREE", ROWS, root))
+    committed, here = rows_at("HEAD", ROWS, root), rows_in(root)
     return reproduction_of(committed, here), committed.problems + here.problems
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from contrastbench.errors import UserError
 from contrastbench.reporting.cells import Cell, Key, cells_of, key_of, order
-from contrastbench.reporting.load import ROWS, Loaded, parse_all, rows_of
+from contrastbench.reporting.load import ROWS, Loaded, rows_at, rows_of
 from contrastbench.reporting.metrics import METRICS
 from contrastbench.reporting.params_diff import changed_parameters
-from contrastbench.reporting.revisions import describe, files_at
+from contrastbench.reporting.revisions import describe
 from contrastbench.reporting.significance import ALPHA, compare_rows, holm
 
 BETTER, WORSE, SAME, NEW, GONE, NOT_COMPARABLE = "better", "worse", "same", "new", "gone", "not comparable"
@@ -84,7 +84,7 @@ def compare_revisions(before: str, after: str, preset: str, root: Path = Path())
 
 
 def _rows_at(revision: str, preset: str, root: Path, problems: list[str]) -> Loaded:
-    loaded = parse_all(files_at(revision, f"{ROWS}/{preset}", root))
+    loaded = rows_at(revision, f"{ROWS}/{preset}", root)
     problems += [f"{revision}: {problem}" for problem in loaded.problems]
     if not loaded.rows:
         problems.append(f"{describe(revision, root)}: no result rows of preset {preset!r}")

@@ -85,7 +85,7 @@ def build_report(
         facts=facts(chosen.rows, runs, preset, root),
         costs=costs(benchmarks(root, preset), chosen.rows),
         plan=plan,
-        problems=loaded.problems,
+        problems=[*loaded.problems, *loaded.left_out],
         plotly=Markup(get_plotlyjs()),
         metrics=METRICS,
         value_text=value_text,

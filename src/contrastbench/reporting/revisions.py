@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from contrastbench.errors import UserError
+from contrastbench.files import entries_under
 
 WORKTREE = "WORKTREE"
 
@@ -17,7 +18,7 @@ def files_at(revision: str, folder: str, root: Path = Path()) -> dict[str, bytes
     """
     if revision == WORKTREE:
         start = root / folder
-        paths = [start] if start.is_file() else sorted(path for path in start.glob("**/*") if path.is_file())
+        paths = [start] if start.is_file() else [path for path in entries_under(start) if path.is_file()]
         return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
     commit = commit_of(revision, root)
     listing = _git(root, "ls-tree", "-r", "-z", commit, "--", folder).decode("utf-8", "surrogateescape")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from contrastbench.errors import UserError
 from contrastbench.files import write_text
@@ -45,6 +46,17 @@ class Row(BaseModel):
     detail: dict[str, Any] = Field(default_factory=dict)
 
 
+class _Detail(BaseModel):
+    """What readers take from ``detail``; all else is free."""
+
+    failed_checks: list[str] = []
+    draws: list[float] = Field(default=[], min_length=1)
+
+
+class _Read(BaseModel):
+    detail: _Detail = _Detail()
+
+
 def pack_correct(correct: np.ndarray) -> str:
     """Pack a boolean vector (n,) into base64."""
     return base64.b64encode(np.packbits(np.asarray(correct, dtype=bool)).tobytes()).decode()
@@ -72,14 +84,19 @@ def parse_row(text: str, source: str) -> Row:
     """Read one row; a corrupt row or an unknown schema version is a one-line UserError naming ``source``."""
     try:
         content = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # too long a number is a plain ValueError
         raise UserError(f"{source}: not a result row: {error}") from None
     version = content.get("schema") if isinstance(content, dict) else None
-    if version != SCHEMA:
+    if type(version) is not int or version != SCHEMA:  # True == 1
         raise UserError(f"{source}: row schema {version!r}, this version reads {SCHEMA}")
     try:
-        return Row.model_validate(content)
+        row = Row.model_validate(content)
+        _Read.model_validate(content)
+        row.model_dump_json()  # halves of surrogate pairs and deep nesting are read well and fail whoever writes them
+        return row
     except ValidationError as error:
         mistake = error.errors()[0]
         where = ".".join(map(str, mistake["loc"]))
         raise UserError(f"{source}: not a result row: {where}: {mistake['msg']}") from None
+    except PydanticSerializationError as error:
+        raise UserError(f"{source}: not a result row: {error}") from None

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from contrastbench.files import reading
+
 # Stages that train, in the order of the pipeline.
 TRAINING_STAGES = ("pretrain", "tune")
 
@@ -74,7 +76,7 @@ def features_of_test(root: Path, preset: str, track: str, dataset: str, method: 
     path = root / "runs" / preset / "features" / track / dataset / method / str(seed) / "features.npz"
     if not path.is_file():
         return None
-    with np.load(path) as archive:
+    with reading(path, "file of features", "delete it and run the stage features again"), np.load(path) as archive:
         return np.asarray(archive["test"]) if "test" in archive else None
 
 
@@ -82,6 +84,7 @@ def labels_of_test(root: Path, preset: str, dataset: str) -> tuple[np.ndarray, l
     """Labels (N,) of the test split and the names of the classes; None where the data are not prepared."""
     for folder in (root / "data/prepared" / dataset, root / "data/spectrograms" / preset / dataset):
         if (folder / "test_y.npy").is_file() and (folder / "meta.json").is_file():
-            meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-            return np.load(folder / "test_y.npy"), [str(name) for name in meta["classes"]]
+            with reading(folder, "prepared data set", "delete it and prepare it again"):
+                meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+                return np.load(folder / "test_y.npy"), [str(name) for name in meta["classes"]]
     return None

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from contrastbench.datasets.store import Prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.classifiers import Classifier, Training, fine_tuned, robust_linear, standard_linear
-from contrastbench.files import replacing
+from contrastbench.files import reading, write_bytes
 from contrastbench.methods import Method
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.pipeline.grid import Grid
@@ -35,7 +35,7 @@ def fit_classifier(
     """The classifier called ``head`` on ``device``, and what was chosen for it on validation data."""
     if head == "own":
         return own_classifier(method).to(device), {}
-    cached = read_features(grid.layout.run("features", job))
+    cached = read_features(grid.layout.run("features", job), data.meta.splits)
     if head == "slf":
         train, validation = (labelled(cached, data, split) for split in ("train", "validation"))
         classifier, chosen = standard_linear(method.encoder, train, validation, params.l2_grid, job.seed)
@@ -62,18 +62,18 @@ def own_classifier(method: Method) -> Classifier:
 def save_classifier(path: Path, classifier: Classifier) -> None:
     """Write the weights of encoder and head."""
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in classifier.state_dict().items()}
-    with replacing(path) as temporary:
-        save_file(state, temporary)
+    write_bytes(path, save(state))  # save_file would hide a full disk in an error of its own
 
 
 def load_classifier(path: Path, method: Method) -> Classifier:
     """What :func:`save_classifier` wrote, ready to be attacked: eval mode, no parameter gradients."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; run the stage attack first")
-    state = load_file(path)
-    classes, features = state["head.weight"].shape
-    classifier = Classifier(method.encoder, nn.Linear(features, classes))
-    classifier.load_state_dict(state)
+    with reading(path, "classifier of this method", "delete it and run the stage attack again"):
+        state = load_file(path)
+        classes, features = state["head.weight"].shape
+        classifier = Classifier(method.encoder, nn.Linear(features, classes))
+        classifier.load_state_dict(state)
     return ready(classifier)
 
 

@@ -23,7 +23,7 @@ def features_on(grid: Grid, job: Job, judged: str, device: str) -> tuple[Feature
     """Features of every labelled split of ``judged``: cached ones of the job's own data set, else extracted now."""
     own = open_prepared(grid.data_folder(job))
     if judged == job.dataset:
-        return read_features(grid.layout.run("features", job)), own
+        return read_features(grid.layout.run("features", job), own.meta.splits), own
     data = open_prepared(grid.layout.spectrograms(judged))
     params = grid.pretrain_params(job)
     if job.method in WITHOUT_ENCODER or params is None:

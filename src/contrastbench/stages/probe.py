@@ -54,7 +54,7 @@ def probe(grid: Grid, job: Job) -> None:
     """Judge one method's cached features by every frozen-feature protocol and write a row for each."""
     params = grid.track(job.track).probe
     data = open_prepared(grid.data_folder(job))
-    cached = read_features(grid.layout.run("features", job))
+    cached = read_features(grid.layout.run("features", job), data.meta.splits)
     device, common = training_record(grid, job)
     sections = [section for section in (grid.pretrain_params(job), params) if section is not None]
     code = [*grid.training_code(job), *(grid.code(stage, job) for stage in ("features", "probe"))]

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from contrastbench.datasets.store import Prepared
 from contrastbench.errors import UserError
-from contrastbench.files import replacing, write_text
+from contrastbench.files import reading, write_bytes, write_text
 from contrastbench.methods import Method, method_class
 from contrastbench.params.base import params_hash
 from contrastbench.params.evaluation import PretrainParams
@@ -30,7 +30,8 @@ def load_method(folder: Path, params: PretrainParams, data: Prepared, seed: int)
     weights = folder / "model.safetensors"
     if not weights.is_file():
         raise UserError(f"{weights}: no such file; run the stage pretrain first")
-    method.load_state_dict(load_file(weights))
+    with reading(weights, "file of this method's weights", "delete it and run the training again"):
+        method.load_state_dict(load_file(weights))
     return method.eval()
 
 
@@ -46,8 +47,7 @@ def write_run(
 ) -> None:
     """Write weights, history and the record of one training run, each whole or not at all."""
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in method.state_dict().items()}
-    with replacing(folder / "model.safetensors") as temporary:
-        save_file(state, temporary)
+    write_bytes(folder / "model.safetensors", save(state))  # save_file would hide a full disk in an error of its own
     import pandas as pd  # a quarter of a second, which the stages that only read runs need not wait for
 
     write_text(folder / "history.csv", pd.DataFrame(log.history).to_csv(index=False))

@@ -1,18 +1,22 @@
 """Checkpoints: a killed run continues where it stood."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from contrastbench.errors import UserError
-from contrastbench.files import replacing
+from contrastbench.files import reading, write_bytes
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state`` (tensors, numbers, strings, lists, mappings) whole or not at all."""
-    with replacing(path) as temporary:
-        torch.save(state, temporary)
+    """Write ``state`` (tensors, numbers, strings, lists, mappings) whole or not at all.
+
+    By way of memory, as much again as the file is long: torch's own writer hides a full disk in a RuntimeError.
+    """
+    content = io.BytesIO()
+    torch.save(state, content)
+    write_bytes(path, content.getbuffer())
 
 
 def load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
@@ -22,10 +26,6 @@ def load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
     """
     if not path.is_file():
         return None
-    try:
+    with reading(path, "checkpoint", "delete it to start anew"):
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(
-            f"{path}: not a readable checkpoint ({type(error).__name__}); delete it to start anew"
-        ) from None
-    return state if state.get("identity") == identity else None
+        return state if state.get("identity") == identity else None
