@@ -1,5 +1,6 @@
 """The command line: help that reads, and for every mistake one line on stderr and exit code 2."""
 
+import errno
 import json
 import os
 import shutil
@@ -133,6 +134,15 @@ def test_an_unwritable_folder_is_one_line(project, run, blocked):
     (project / blocked).write_text("")
     code, _, err = run("prepare", "digits")
     assert code == 2 and "prepared/digits: cannot be written: " in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EMFILE])
+def test_what_the_system_refuses_is_one_line(run, monkeypatch, code):
+    def fails() -> None:
+        raise OSError(code, os.strerror(code), "data/some.npy")
+
+    monkeypatch.setattr(cli, "app", fails)
+    assert run() == (2, "", f"contrastbench: data/some.npy: {os.strerror(code)}\n")
 
 
 def test_prepare_says_what_it_wrote(project, run):

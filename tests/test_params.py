@@ -118,7 +118,21 @@ def test_words_that_look_a_little_like_numbers_stay_words(tmp_path):
         ("a: {b: 1, b: 2}\n", "'b' stands twice"),
         ("a: [1\n", "not valid YAML"),
         ("- 1\n", "the top level must be a mapping"),
+        ("foo: 2020-13-45\n", "no valid timestamp: month must be in 1..12"),
+        ("foo: !!int abc\n", "no valid int: invalid literal"),
+        ("foo: !!bool maybe\n", "no valid bool: 'maybe'"),
+        ("foo: !!timestamp now\n", "no valid timestamp"),
+        (f"foo: {'1' * 5000}\n", "no valid int: "),
+        ("foo: &a [*a]\n", "a section or list that holds itself"),
+        ("&a {foo: *a}\n", "a section or list that holds itself"),
+        (f"foo: {'[' * 3000}{']' * 3000}\n", "nested more than 100 levels deep"),
+        ("- " * 200_000, "nested more than 100 levels deep"),
+        ("? [a]\n: 1\n", "not valid YAML"),
+        ("foo: {1: 2}\n", "foo: the key 1 is no text; put it in quotes"),
+        ("foo: [{bar: 2024-01-01}]\n", "foo.0.bar = 2024-01-01: a YAML date, which no parameter is"),
+        ("foo: !!set {bar}\n", "foo = {'bar'}: a YAML set"),
     ],
+    ids=lambda value: value[:20],
 )
 def test_a_malformed_file_is_one_line(tmp_path, text, expected):
     file = tmp_path / "x.yaml"
@@ -139,7 +153,12 @@ def test_a_missing_file_and_one_that_is_not_text(tmp_path):
 
 def test_a_date_is_refused_and_not_a_traceback(project):
     (project / "params.yaml").write_text((project / "params.yaml").read_text() + "day: 2024-01-01\n")
-    assert "params.yaml" in message_of(project)
+    assert "params.yaml: day = 2024-01-01: a YAML date, which no parameter is" in message_of(project)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "nul\0", "../params", ""])
+def test_a_preset_whose_name_is_no_file_name_is_unknown(project, name):
+    assert message_of(project, name).startswith(f"unknown preset {name!r}; ")
 
 
 def test_the_message_names_the_file_that_sets_the_value(project):

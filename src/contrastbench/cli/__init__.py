@@ -1,6 +1,5 @@
 """The command line: ``contrastbench COMMAND``. Each command is a thin shell around one stage or report."""
 
-import errno
 import os
 import sys
 
@@ -44,9 +43,7 @@ def main() -> None:
     except UserError as error:
         _refuse(str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT):
-            raise
-        _refuse(f"{error.filename or 'a file'}: {error.strerror}")
+        _refuse(f"{error.filename or 'a file'}: {error.strerror or error}")
 
 
 def _refuse(message: str) -> None:
