@@ -51,7 +51,8 @@ class _Loader(_SafeLoader):
         # What int(), date() and PyYAML's own tables raise for a value that is not of its type.
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             kind = node.tag.rpartition(":")[2]
-            raise yaml.constructor.ConstructorError(problem=f"no valid {kind}: {error}", problem_mark=node.start_mark)
+            mark = node.start_mark
+            raise yaml.constructor.ConstructorError(problem=f"no valid {kind}: {error}", problem_mark=mark) from None
 
 
 _Loader.add_implicit_resolver(

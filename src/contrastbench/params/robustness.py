@@ -4,10 +4,12 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from contrastbench.errors import UserError
-from contrastbench.params.base import Section
+from contrastbench.params.base import Section, without_repeats
+from contrastbench.params.dataset_names import ImageDataset
+from contrastbench.params.evaluation import Strengths
 
 HeadName = Literal["slf", "alf", "aff"]
 
@@ -38,6 +40,12 @@ Epsilon = Annotated[float, BeforeValidator(_fraction), Field(ge=0, le=1)]  # l_i
 Radius = Annotated[float, BeforeValidator(_fraction), Field(ge=0)]  # l2 and l1 are not bounded by 1
 
 
+def _told_apart(radii: tuple[float, ...]) -> tuple[float, ...]:
+    """Refuse radii that stand twice, as protocols write them."""
+    without_repeats(tuple(f"{radius:.4g}" for radius in radii))
+    return radii
+
+
 class Budget(Section):
     """Radii of one data set, on inputs in [0, 1]; fractions such as 8/255 may be written as such.
 
@@ -45,11 +53,11 @@ class Budget(Section):
     large  the l_inf radius at which no honest model keeps an image (a sanity check)
     """
 
-    linf: tuple[Epsilon, ...] = Field(min_length=1)
+    linf: Annotated[tuple[Epsilon, ...], Field(min_length=1), AfterValidator(_told_apart)]
     main: Epsilon
     large: Epsilon
-    l2: tuple[Radius, ...]
-    l1: tuple[Radius, ...]
+    l2: Annotated[tuple[Radius, ...], AfterValidator(_told_apart)]
+    l1: Annotated[tuple[Radius, ...], AfterValidator(_told_apart)]
 
     @model_validator(mode="after")
     def _check(self) -> "Budget":
@@ -156,13 +164,13 @@ class RobustnessParams(Section):
     ``slf`` gets every attack; ``alf`` and ``aff`` get clean images, PGD at every l_inf radius and AutoAttack.
     """
 
-    budgets: dict[str, Budget]
-    heads: tuple[HeadName, ...] = Field(min_length=1)
+    budgets: dict[ImageDataset, Budget]
+    heads: Annotated[tuple[HeadName, ...], Field(min_length=1), AfterValidator(without_repeats)]
     images: Images
     steps: Steps
     alf: TuningParams
     aff: FineTuningParams
-    l2_grid: tuple[float, ...] = Field(min_length=1)
+    l2_grid: Strengths
     batch_size: int = Field(ge=1)
 
     @model_validator(mode="after")
