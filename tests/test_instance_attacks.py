@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 from training_cases import make_method, step_of, train_on, views_of
 
-from contrastbench.attacks.training import frozen, training_attack
+from contrastbench.attacks.training import training_attack
 from contrastbench.methods import Batch, Method
 from contrastbench.models.batchnorm import branch
 
@@ -22,7 +22,9 @@ CASES = [
     ("clae", {}),
     ("clae", {"weight": 0.25}),
 ]
-every_case = pytest.mark.parametrize(("name", "settings"), CASES, ids=[f"{name}{changes or ''}" for name, changes in CASES])
+every_case = pytest.mark.parametrize(
+    ("name", "settings"), CASES, ids=[f"{name}{changes or ''}" for name, changes in CASES]
+)
 
 
 def contrast(*views: Tensor, temperature: float, one_sided: bool = False) -> Tensor:
