@@ -5,15 +5,18 @@ import os
 import sys
 
 from contrastbench.errors import UserError
+from contrastbench.pipeline.data_check import check_data
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 
 PRESET = config.get("preset", "default")
 DEVICE = config.get("device", "auto")
 GRID = Grid(PRESET)
-# A mistake of the user's is one line; left alone, Snakemake would show where in our code it was raised.
+# A mistake of the user's is one line; left alone, Snakemake would show where in our code it was raised. So is an array
+# that is gone, which Snakemake would not miss: it knows meta.json alone.
 try:
     GRID.params
+    check_data(GRID)
 except UserError as error:
     sys.exit(f"contrastbench: {error}")
 

@@ -1,5 +1,6 @@
 """The command line: help that reads, and for every mistake one line on stderr and exit code 2."""
 
+import errno
 import json
 import os
 import shutil
@@ -114,6 +115,16 @@ def test_a_reference_row_cannot_be_trained(project, run):
 def test_a_negative_seed_is_refused(project, run):
     code, _, err = run("pretrain", "unremix", "digits", "simclr", "--", "-1")
     assert code == 2 and "seed -1: must be 0 or more" in err
+    code, _, err = run("probe", "unremix", "digits", "pixels", "5000000000")
+    assert code == 2 and "seed 5000000000: must be 0 or more, and less than 4294967296" in err
+
+
+@pytest.mark.parametrize("command", ["plan", "dvc-file"])
+def test_an_unknown_data_set_is_one_line(project, run, command):
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(text.replace("datasets: [mnist5k]", "datasets: [mnist6k]", 1))
+    line = "params.yaml: unremix.datasets.0 = \"mnist6k\": unknown data set 'mnist6k'; did you mean 'mnist5k'?"
+    assert run(command) == (2, "", f"contrastbench: {line}\n")
 
 
 def test_a_mistake_in_the_parameters_is_one_line(project, run):
@@ -133,6 +144,15 @@ def test_an_unwritable_folder_is_one_line(project, run, blocked):
     (project / blocked).write_text("")
     code, _, err = run("prepare", "digits")
     assert code == 2 and "prepared/digits: cannot be written: " in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EMFILE])
+def test_what_the_system_refuses_is_one_line(run, monkeypatch, code):
+    def fails() -> None:
+        raise OSError(code, os.strerror(code), "data/some.npy")
+
+    monkeypatch.setattr(cli, "app", fails)
+    assert run() == (2, "", f"contrastbench: data/some.npy: {os.strerror(code)}\n")
 
 
 def test_prepare_says_what_it_wrote(project, run):

@@ -115,3 +115,27 @@ def test_the_closure_follows_imports():
     assert {"contrastbench.training.loop", "contrastbench.augment.images", "contrastbench.torch_compat"} <= found
     assert not any(name.startswith(("contrastbench.params", "contrastbench.attacks")) for name in found)
     assert "contrastbench.methods.simclr" not in found
+
+
+@pytest.mark.parametrize(
+    ("file", "stages"),
+    [
+        ("reporting/templates/report.html", {"report"}),
+        ("reporting/published.csv", {"report", "tables"}),
+        ("reporting/templates/compare.html", set()),  # of the command `compare`, which leaves nothing of the pipeline's
+    ],
+)
+def test_a_template_or_a_table_counts_for_the_steps_that_read_it(copy, file, stages):
+    every = ("pretrain", "tune", "features", "probe", "attack", "few_shot", "low_shot", "figures", "tables", "report")
+    before = {stage: copy.of(stage) for stage in every}
+    copy.append(file, "\n")
+    assert {stage for stage in every if copy.of(stage) != before[stage]} == stages
+
+
+def test_every_file_of_the_package_that_is_no_python_is_named_by_a_module():
+    """By a name put together at run time, a module would read it unseen."""
+    modules = [
+        ".".join(path.relative_to(module.ROOT.parent).with_suffix("").parts) for path in module.ROOT.rglob("*.py")
+    ]
+    named = {path for name in modules if not name.endswith("__init__") for path in module.data_files(name)}
+    assert {path.name for path in set(module._package_data()) - named} == {"py.typed"}

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from contrastbench.datasets import adapter
 from contrastbench.errors import UserError
 from contrastbench.params.base import overlay, params_hash, read_yaml
 from contrastbench.params.root import load, presets
+from contrastbench.registry import AUDIO_DATASETS, DATASETS, IMAGE_DATASETS
 
 
 @pytest.fixture
@@ -77,13 +79,80 @@ UNREMIX = "unremix.settings.unremix"
             {"method": "unremix", "settings": {"weights": [1.0, 1.0, 0.0]}},
             "variant 'unremix-exp': weights [1.0, 1.0, 0.0] must sum to 1",
         ),
+        (
+            "unremix.datasets",
+            ["mnist6k"],
+            "unremix.datasets.0 = \"mnist6k\": unknown data set 'mnist6k'; did you mean 'mnist5k'?",
+        ),
+        ("unremix.datasets", ["digits", "zzz"], "unknown data set 'zzz'; known: digits, mnist5k, cifar10"),
+        ("unremix.datasets", ["esc50"], "unremix.datasets.0 = \"esc50\": 'esc50' is no image data set; known: digits"),
+        ("unremix.datasets", ["digits", "digits"], "'digits' stands twice"),
+        ("unremix.datasets", [], "unremix.datasets = []"),
+        ("swaro.datasets", ["fsdd"], "swaro.datasets.0 = \"fsdd\": 'fsdd' is no image data set"),
+        (
+            "swaro.robustness.budgets.mnist5",
+            {},
+            "swaro.robustness.budgets.mnist5 = \"mnist5\": unknown data set 'mnist5'; did",
+        ),
+        ("uamix.datasets", ["mnist5k"], "uamix.datasets.0 = \"mnist5k\": 'mnist5k' is no audio data set; known: instr"),
+        (
+            "uamix.few_shot.datasets.instruments",
+            ["esc5"],
+            "uamix.few_shot: unknown data set 'esc5'; did you mean 'esc50'?",
+        ),
+        ("uamix.low_shot.datasets.digits", ["esc50"], "uamix.low_shot: 'digits' is no audio data set"),
+        ("uamix.audio_attack.datasets.instruments", ["fsdd", "fsdd"], "'fsdd' stands twice"),
+        ("uamix.few_shot.class_of.instrument", "group", "unknown data set 'instrument'; did you mean 'instruments'?"),
+        (
+            "unremix.transfer",
+            [{"train": "mnist5k", "probe": "esc50"}],
+            "unremix.transfer.0.probe = \"esc50\": 'esc50' is no",
+        ),
+        ("unremix.transfer", [{"train": "mnist5k", "probe": "digits"}] * 2, "stands twice"),
+        (
+            "unremix.variants.My_V",
+            {"method": "unremix", "settings": {}},
+            'unremix.variants.My_V = "My_V": a variant\'s label',
+        ),
+        ("unremix.variants.My_V", {"method": "unremix", "settings": {}}, "for example 'my_v'"),
+        ("unremix.variants.é", {"method": "unremix", "settings": {}}, "label is made of a to z"),
+        (f"unremix.variants.{'x' * 101}", {"method": "unremix", "settings": {}}, "label is made of a to z"),
+        ("swaro.variants.pgd_at", {"method": "trades", "settings": {}}, "'pgd-at' and 'pgd_at' differ in - and _ only"),
+        ("unremix.seeds", [5_000_000_000], "unremix.seeds.0 = 5000000000: input should be less than 4294967296"),
+        ("unremix.probe.l2_grid", [], "unremix.probe.l2_grid = []"),
+        ("unremix.probe.l2_grid", [0.0], "unremix.probe.l2_grid.0 = 0.0: input should be greater than 0"),
+        ("unremix.probe.l2_grid", [1.0, -1.0], "unremix.probe.l2_grid.1 = -1.0: input should be greater than 0"),
+        ("unremix.probe.l2_grid", [1.0, 1.0], "unremix.probe.l2_grid = [1.0, 1.0]: 1.0 stands twice"),
+        ("unremix.probe.low_label_shots", [0], "unremix.probe.low_label_shots.0 = 0: input should be greater than"),
+        ("unremix.probe.low_label_shots", [5, -5], "unremix.probe.low_label_shots.1 = -5"),
+        ("unremix.probe.low_label_shots", [5, 5], "5 stands twice"),
+        ("swaro.robustness.l2_grid", [0.0], "swaro.robustness.l2_grid.0 = 0.0"),
+        ("swaro.robustness.heads", ["slf", "slf"], "'slf' stands twice"),
+        ("swaro.robustness.budgets.mnist5k.linf", [0.1, 0.100001], "linf = [0.1, 0.100001]: '0.1' stands twice"),
+        ("swaro.robustness.budgets.mnist5k.l2", [1.0, 1.0], "l2 = [1.0, 1.0]: '1' stands twice"),
+        ("uamix.audio_attack.l2_grid", [1.0, 1.0], "1.0 stands twice"),
+        ("uamix.audio_attack.spectrogram", [0.1, 0.100001], "'0.1' stands twice"),
+        ("uamix.few_shot.shots", [1, 1], "uamix.few_shot.shots = [1, 1]: 1 stands twice"),
+        ("uamix.few_shot.classifiers", ["cl2n", "cl2n"], "'cl2n' stands twice"),
+        ("uamix.low_shot.shots", [], "uamix.low_shot.shots = []"),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_a_mistake_is_one_line_with_file_key_and_remedy(project, path, value, expected):
     change(project / "params.yaml", path, value)
     message = message_of(project)
     assert message.startswith(f"{project / 'params.yaml'}: ")
     assert expected in message.replace("Input", "input")
+
+
+def test_data_sets_are_registered_under_their_modality():
+    for modality, names in (("image", IMAGE_DATASETS), ("audio", AUDIO_DATASETS)):
+        assert {adapter(name).modality for name in names} == {modality}
+    assert {**IMAGE_DATASETS, **AUDIO_DATASETS} == DATASETS
+
+
+def test_labels_of_variants_are_what_snakemakes_wildcards_take(repository):
+    assert 'method="[a-z0-9_-]+",' in (repository / "Snakefile").read_text(encoding="utf-8")
 
 
 def test_a_missing_key_is_named(project):
@@ -118,7 +187,21 @@ def test_words_that_look_a_little_like_numbers_stay_words(tmp_path):
         ("a: {b: 1, b: 2}\n", "'b' stands twice"),
         ("a: [1\n", "not valid YAML"),
         ("- 1\n", "the top level must be a mapping"),
+        ("foo: 2020-13-45\n", "no valid timestamp: month must be in 1..12"),
+        ("foo: !!int abc\n", "no valid int: invalid literal"),
+        ("foo: !!bool maybe\n", "no valid bool: 'maybe'"),
+        ("foo: !!timestamp now\n", "no valid timestamp"),
+        (f"foo: {'1' * 5000}\n", "no valid int: "),
+        ("foo: &a [*a]\n", "a section or list that holds itself"),
+        ("&a {foo: *a}\n", "a section or list that holds itself"),
+        (f"foo: {'[' * 3000}{']' * 3000}\n", "nested more than 100 levels deep"),
+        ("- " * 200_000, "nested more than 100 levels deep"),
+        ("? [a]\n: 1\n", "not valid YAML"),
+        ("foo: {1: 2}\n", "foo: the key 1 is no text; put it in quotes"),
+        ("foo: [{bar: 2024-01-01}]\n", "foo.0.bar = 2024-01-01: a YAML date, which no parameter is"),
+        ("foo: !!set {bar}\n", "foo = {'bar'}: a YAML set"),
     ],
+    ids=lambda value: value[:20],
 )
 def test_a_malformed_file_is_one_line(tmp_path, text, expected):
     file = tmp_path / "x.yaml"
@@ -139,7 +222,12 @@ def test_a_missing_file_and_one_that_is_not_text(tmp_path):
 
 def test_a_date_is_refused_and_not_a_traceback(project):
     (project / "params.yaml").write_text((project / "params.yaml").read_text() + "day: 2024-01-01\n")
-    assert "params.yaml" in message_of(project)
+    assert "params.yaml: day = 2024-01-01: a YAML date, which no parameter is" in message_of(project)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "nul\0", "../params", ""])
+def test_a_preset_whose_name_is_no_file_name_is_unknown(project, name):
+    assert message_of(project, name).startswith(f"unknown preset {name!r}; ")
 
 
 def test_the_message_names_the_file_that_sets_the_value(project):

@@ -18,6 +18,8 @@ from contrastbench.pipeline.dvc_file import render
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.steps import steps
 
+SIMCLR_JOB = ("unremix", "digits", "simclr", "0")
+
 
 def small_parameters() -> dict:
     """params.yaml of a project with one track, two methods and one seed: the smoke preset made the default."""
@@ -183,6 +185,42 @@ def test_a_deleted_output_is_seen_by_both(project: Project) -> None:
     assert project.stale_jobs() == Counter() and project.stale_steps() == set()
 
 
+def test_a_deleted_array_is_refused_by_both_until_it_is_made_again(project: Project) -> None:
+    lock = (project.folder / "dvc.lock").read_bytes()
+    (project.folder / "data/prepared/digits/train_x.npy").unlink()
+    assert project.stale_steps() >= {"prepare"}
+    said = "contrastbench: data/prepared/digits/train_x.npy: missing or corrupt"
+    answer = project.run("snakemake", "--dry-run", "data/prepared/digits/meta.json", code=1)
+    assert said in answer and "run `contrastbench prepare digits`" in answer and "Traceback" not in answer
+    assert said in project.run("dvc", "repro", "-s", "prepare", code=255)
+    assert said in project.run("contrastbench", "record", code=2)
+    assert (project.folder / "dvc.lock").read_bytes() == lock
+    project.run("contrastbench", "prepare", "digits")
+    assert project.stale_jobs() == Counter() and project.stale_steps() == set(), "the same arrays: nothing is stale"
+
+
+def test_a_changed_array_is_neither_recorded_nor_judged(project: Project) -> None:
+    """Its shape is right, so that only its contents tell."""
+    lock, array = (project.folder / "dvc.lock").read_bytes(), project.folder / "data/prepared/digits/test_x.npy"
+    array.write_bytes(array.read_bytes()[:-1] + b"\x07")
+    said = "test_x.npy: changed since it was prepared; run `contrastbench prepare digits`"
+    assert said in project.run("dvc", "repro", "-s", "prepare", code=255)
+    answer = project.run("contrastbench", "record", code=2)
+    assert answer.splitlines()[-1] == f"contrastbench: data/prepared/digits/{said}"
+    assert said in project.run("contrastbench", "features", *SIMCLR_JOB, code=2)
+    assert (project.folder / "dvc.lock").read_bytes() == lock
+
+
+def test_a_blur_wider_than_the_images_is_refused_before_training(project: Project) -> None:
+    project.edit("params.yaml", "    blur_kernel: 3", "    blur_kernel: 17")
+    line = "unremix.augment.blur_kernel = 17: images of digits have 8 pixels a side, which take at most 15"
+    for code, command in ((1, ("snakemake", "--dry-run")), (2, ("contrastbench", "pretrain", *SIMCLR_JOB))):
+        answer = project.run(*command, code=code)
+        assert answer.strip().splitlines()[-1] == f"contrastbench: {line}" and "Traceback" not in answer
+    project.edit("params.yaml", "    blur_kernel: 17", "    blur_kernel: 15")
+    project.run("contrastbench", "pretrain", *SIMCLR_JOB)
+
+
 def test_restore_brings_back_an_older_commit(project: Project) -> None:
     project.edit("params.yaml", "    epochs: 1", "    epochs: 2")
     project.snakemake()
@@ -209,10 +247,14 @@ def test_a_mistake_in_the_parameters_is_one_line_of_snakemake(tmp_path: Path) ->
 
 
 def test_another_seed_attacks_and_trains_no_old_seed(tmp_path: Path) -> None:
-    """On empty files that Snakemake takes for a finished run: what it would run is decided by names and hashes."""
+    """On empty files that Snakemake takes for a finished run: what it would run is decided by names and hashes.
+
+    The data alone are real, because damaged ones are refused.
+    """
     project, content = Project(tmp_path), small_parameters()
     content["tracks"] = ["swaro"]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    project.run("contrastbench", "prepare", "digits")
     for line in project.run("snakemake", "--summary").splitlines():
         path = tmp_path / line.partition("\t")[0]
         if path.suffix in (".json", ".npz", ".safetensors", ".csv", ".md", ".tex", ".png", ".html"):

@@ -3,10 +3,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from contrastbench.cli import app
+from contrastbench.datasets import adapter
+from contrastbench.datasets.base import Split
+from contrastbench.datasets.store import write_prepared
 from contrastbench.errors import UserError
 from contrastbench.pipeline import plan as plan_module
 from contrastbench.pipeline.grid import Grid
@@ -58,12 +62,12 @@ def test_the_less_alike_the_wider_the_range():
 
 @pytest.fixture
 def project(repository, tmp_path, monkeypatch) -> Path:
-    """The pipeline's own files, prepared digits' facts, and one measured training run."""
+    """The pipeline's own files, as many prepared digits, and one measured training run."""
     for name in ("Snakefile", "rules", "profiles", "presets", "params.yaml"):
         source = repository / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    (tmp_path / "data/prepared/digits").mkdir(parents=True)
-    (tmp_path / "data/prepared/digits/meta.json").write_text(json.dumps({"splits": {"train": {"count": 1200}}}))
+    black = Split(np.zeros((1200, 8, 8, 1), np.uint8), None)
+    write_prepared(tmp_path / "data/prepared/digits", adapter("digits"), {"train": black}, "")
     time(tmp_path, "pretrain", "unremix-digits-simclr-0", 20, 300)
     monkeypatch.chdir(tmp_path)
     return tmp_path

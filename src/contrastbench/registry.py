@@ -5,17 +5,20 @@ file makes only its own jobs stale.
 """
 
 import difflib
+from collections.abc import Iterable
 
 from contrastbench.errors import UserError
 
-# name -> module that holds its ADAPTER
-DATASETS: dict[str, str] = {
+# name -> module that holds its ADAPTER. Images and sound apart, because a track takes the one or the other.
+IMAGE_DATASETS: dict[str, str] = {
     "digits": "contrastbench.datasets.digits",
     "mnist5k": "contrastbench.datasets.mnist5k",
     "cifar10": "contrastbench.datasets.cifar10",
     "cifar100": "contrastbench.datasets.cifar100",
     "stl10": "contrastbench.datasets.stl10",
     "tinyimagenet": "contrastbench.datasets.tinyimagenet",
+}
+AUDIO_DATASETS: dict[str, str] = {
     "instruments": "contrastbench.datasets.instruments",
     "esc50": "contrastbench.datasets.esc50",
     "fsdd": "contrastbench.datasets.fsdd",
@@ -28,6 +31,7 @@ DATASETS: dict[str, str] = {
     "voxceleb1": "contrastbench.datasets.voxceleb1",
     "audioset20k": "contrastbench.datasets.audioset20k",
 }
+DATASETS: dict[str, str] = IMAGE_DATASETS | AUDIO_DATASETS
 
 # name -> "module:class"; the order is the order of the tables.
 METHODS: dict[str, str] = {
@@ -61,17 +65,18 @@ WITHOUT_ENCODER = ("pixels",)
 def dataset_module(name: str) -> str:
     """Dotted name of the module that holds data set ``name``; an unknown name is a UserError."""
     if name not in DATASETS:
-        raise UserError(f"unknown data set {name!r}; {_hint(name, DATASETS)}")
+        raise UserError(f"unknown data set {name!r}; {hint(name, DATASETS)}")
     return DATASETS[name]
 
 
 def method_module(name: str) -> str:
     """Dotted name of the module that holds method ``name``."""
     if name not in METHODS:
-        raise UserError(f"unknown method {name!r}; {_hint(name, METHODS)}")
+        raise UserError(f"unknown method {name!r}; {hint(name, METHODS)}")
     return METHODS[name].partition(":")[0]
 
 
-def _hint(name: str, known: dict[str, str]) -> str:
+def hint(name: str, known: Iterable[str]) -> str:
+    """The nearest of the ``known`` names, or all of them."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"

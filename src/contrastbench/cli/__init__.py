@@ -1,6 +1,5 @@
 """The command line: ``contrastbench COMMAND``. Each command is a thin shell around one stage or report."""
 
-import errno
 import os
 import sys
 import traceback
@@ -13,7 +12,6 @@ from contrastbench import __version__
 from contrastbench.cli import audio, data, figures, pipeline, plan, results, robustness, train, tune
 from contrastbench.errors import UserError
 
-USERS_TO_MEND = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT)
 UNEXPECTED = 70  # exit code of a fault of this program, as in sysexits.h
 CLOSED_PIPE = 141  # as a program that SIGPIPE ends
 
@@ -68,9 +66,9 @@ def main() -> None:
         app()
     except UserError as error:
         _refuse(str(error))
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in USERS_TO_MEND:
-            _refuse(f"{error.filename or 'a file'}: {error.strerror}")
+    except OSError as error:
+        _refuse(f"{error.filename or 'a file'}: {error.strerror or error}")
+    except Exception:
         traceback.print_exc()
         sys.exit(UNEXPECTED)
 

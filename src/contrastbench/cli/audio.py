@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from contrastbench.cli.options import Dataset, Device, MethodName, Preset, Seeds, resolve_device
+from contrastbench.pipeline.data_check import verify_data
 from contrastbench.pipeline.grid import Grid
 from contrastbench.registry import dataset_module
 
@@ -51,6 +52,7 @@ def few_shot_command(
     jobs = [grid.job(TRACK, dataset, method, seed) for seed in seeds]
     params = _track(grid).few_shot
     dataset_module(judged)
+    verify_data(grid, [grid.layout.spectrograms(judged)])
     from contrastbench.stages.few_shot import few_shot
 
     for job in jobs:
@@ -70,6 +72,7 @@ def low_shot_command(
     jobs = [grid.job(TRACK, dataset, method, seed) for seed in seeds]
     params = _track(grid).low_shot
     dataset_module(judged)
+    verify_data(grid, [grid.layout.spectrograms(judged)])
     from contrastbench.stages.low_shot import low_shot
 
     for job in jobs:
@@ -89,6 +92,7 @@ def audio_attack_command(
     jobs = [grid.job(TRACK, dataset, method, seed) for seed in seeds]
     params = _track(grid)
     dataset_module(judged)
+    verify_data(grid, [grid.layout.spectrograms(judged), grid.layout.prepared(judged)])
     from contrastbench.stages.audio_attack import audio_attack
 
     for job in jobs:

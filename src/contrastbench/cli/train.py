@@ -6,6 +6,7 @@ import typer
 
 from contrastbench.cli.options import Dataset, Device, MethodName, Preset, Seed, Seeds, Track, resolve_device
 from contrastbench.errors import UserError
+from contrastbench.pipeline.data_check import check_image_size, verify_data
 from contrastbench.pipeline.grid import Grid
 
 
@@ -31,9 +32,11 @@ def pretrain_command(
     params = grid.pretrain_params(job)
     if params is None:
         raise UserError(f"{method}: a reference row without an encoder; there is nothing to train")
+    on = resolve_device(device)
+    check_image_size(grid, track, dataset)
     from contrastbench.stages.pretrain import pretrain
 
-    pretrain(grid.layout, job, params, grid.data_folder(job), device=resolve_device(device))
+    pretrain(grid.layout, job, params, grid.data_folder(job), device=on)
 
 
 def features_command(
@@ -47,6 +50,7 @@ def features_command(
     """Extract the frozen features of trained encoders, for every split."""
     grid = Grid(preset)
     jobs = [grid.job(track, dataset, method, seed) for seed in seeds]
+    verify_data(grid, [grid.data_folder(jobs[0])])  # what comes from these features needs no look at it again
     from contrastbench.stages.features import features
 
     for job in jobs:
@@ -84,5 +88,6 @@ def transfer_probe_command(
     from contrastbench.stages.transfer_probe import transfer_probe
 
     transfer = grid.transfer(track, dataset, probed)
+    verify_data(grid, map(grid.layout.prepared, (dataset, probed)))
     for job in jobs:
         transfer_probe(grid, job, transfer, resolve_device(device))

@@ -2,14 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from contrastbench.params.base import Section, without_repeats
+from contrastbench.params.evaluation import Shots, Strengths
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-Shots = tuple[Annotated[int, Field(ge=1)], ...]
-DatasetName = str
+Judged = Annotated[tuple[str, ...], AfterValidator(without_repeats)]
 
 
 class FrontEndParams(Section):
@@ -77,13 +77,15 @@ class FewShotParams(Section):
     l2          strength of the linear classifier's penalty, on L2-normalised features
     """
 
-    datasets: dict[DatasetName, tuple[DatasetName, ...]]
+    datasets: dict[str, Judged]
     way: int = Field(ge=2)
     shots: Annotated[Shots, Field(min_length=1)]
     queries: int = Field(ge=1)
     episodes: int = Field(ge=2)
-    class_of: dict[DatasetName, Literal["y", "group"]]
-    classifiers: tuple[Literal["centroid", "cl2n", "linear"], ...] = Field(min_length=1)
+    class_of: dict[str, Literal["y", "group"]]
+    classifiers: Annotated[
+        tuple[Literal["centroid", "cl2n", "linear"], ...], Field(min_length=1), AfterValidator(without_repeats)
+    ]
     l2: Positive
 
     def protocols(self) -> list[str]:
@@ -103,8 +105,8 @@ class LowShotParams(Section):
               nothing is chosen, so that no validation labels are used
     """
 
-    datasets: dict[DatasetName, tuple[DatasetName, ...]]
-    shots: Shots
+    datasets: dict[str, Judged]
+    shots: Annotated[Shots, Field(min_length=1)]
     draws: int = Field(ge=1)
     strength: Positive
 
@@ -129,17 +131,19 @@ class AudioAttackParams(Section):
     l2_grid      inverse L2 strengths of the classifier, chosen on the validation split
     """
 
-    datasets: dict[DatasetName, tuple[DatasetName, ...]]
+    datasets: dict[str, Judged]
     segments: int = Field(ge=1)
     steps: int = Field(ge=1)
     spectrogram: tuple[Annotated[Positive, Field(allow_inf_nan=False)], ...] = Field(min_length=1)
     snr_db: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] = Field(min_length=1)
-    l2_grid: tuple[Positive, ...] = Field(min_length=1)
+    l2_grid: Strengths
 
     @field_validator("spectrogram", "snr_db")
     @classmethod
-    def _none_stands_twice(cls, values: tuple) -> tuple:
-        return without_repeats(values)
+    def _none_stands_twice(cls, values: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        digits = ".4g" if info.field_name == "spectrogram" else "g"  # as the protocols below write them
+        without_repeats(tuple(f"{value:{digits}}" for value in values))
+        return values
 
     def protocols(self) -> list[str]:
         """Names of the rows' protocols."""

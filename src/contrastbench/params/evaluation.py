@@ -1,9 +1,15 @@
 """Parameters of the evaluation protocols that all tracks share."""
 
-from pydantic import Field, SerializeAsAny
+from typing import Annotated
 
-from contrastbench.params.base import Section
+from pydantic import AfterValidator, Field, SerializeAsAny
+
+from contrastbench.params.base import Section, without_repeats
 from contrastbench.params.training import TrainingParams
+
+Strength = Annotated[float, Field(gt=0)]
+Strengths = Annotated[tuple[Strength, ...], Field(min_length=1), AfterValidator(without_repeats)]
+Shots = Annotated[tuple[Annotated[int, Field(ge=1)], ...], AfterValidator(without_repeats)]
 
 
 class ProbeParams(Section):
@@ -13,8 +19,8 @@ class ProbeParams(Section):
     split only. ``knn_neighbours`` and ``knn_temperature`` are fixed, never chosen on test data.
     """
 
-    l2_grid: tuple[float, ...] = Field(min_length=1)
-    low_label_shots: tuple[int, ...]
+    l2_grid: Strengths
+    low_label_shots: Shots
     low_label_draws: int = Field(ge=1)
     knn_neighbours: int = Field(ge=1)
     knn_temperature: float = Field(gt=0)

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from contrastbench.errors import UserError
-from contrastbench.params.base import Section
+from contrastbench.params.base import Section, without_repeats
+from contrastbench.params.dataset_names import ImageDataset
+from contrastbench.params.evaluation import Strengths
 
 HeadName = Literal["slf", "alf", "aff"]
 
@@ -48,6 +50,12 @@ Epsilon = Annotated[float, BeforeValidator(_fraction), Field(ge=0, le=1)]  # l_i
 Radius = Annotated[float, BeforeValidator(_fraction), Field(ge=0)]  # l2 and l1 are not bounded by 1
 
 
+def _told_apart(radii: tuple[float, ...]) -> tuple[float, ...]:
+    """Refuse radii that stand twice, as protocols write them."""
+    without_repeats(tuple(f"{radius:.4g}" for radius in radii))
+    return radii
+
+
 class Budget(Section):
     """Radii of one data set, on inputs in [0, 1]; fractions such as 8/255 may be written as such.
 
@@ -56,11 +64,11 @@ class Budget(Section):
     carlini_wagner_step  Adam's step in the space of C&W's change of variables: large where pixels lie at 0 and 1
     """
 
-    linf: tuple[Epsilon, ...] = Field(min_length=1)
+    linf: Annotated[tuple[Epsilon, ...], Field(min_length=1), AfterValidator(_told_apart)]
     main: Epsilon
     large: Epsilon
-    l2: tuple[Radius, ...]
-    l1: tuple[Radius, ...]
+    l2: Annotated[tuple[Radius, ...], AfterValidator(_told_apart)]
+    l1: Annotated[tuple[Radius, ...], AfterValidator(_told_apart)]
     carlini_wagner_step: float = Field(gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
@@ -173,13 +181,13 @@ class RobustnessParams(Section):
     ``slf`` gets every attack; ``alf`` and ``aff`` get clean images, PGD at every l_inf radius and AutoAttack.
     """
 
-    budgets: dict[str, Budget]
-    heads: tuple[HeadName, ...] = Field(min_length=1)
+    budgets: dict[ImageDataset, Budget]
+    heads: Annotated[tuple[HeadName, ...], Field(min_length=1), AfterValidator(without_repeats)]
     images: Images
     steps: Steps
     alf: TuningParams
     aff: FineTuningParams
-    l2_grid: tuple[float, ...] = Field(min_length=1)
+    l2_grid: Strengths
     batch_size: int = Field(ge=1)
 
     @model_validator(mode="after")

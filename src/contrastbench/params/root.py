@@ -54,7 +54,7 @@ def load(preset: str = DEFAULT, root: Path = Path()) -> Params:
     if preset == DEFAULT:
         return validate(Params, content, lambda _: str(base_file))
     preset_file = root / "presets" / f"{preset}.yaml"
-    if not preset_file.is_file():
+    if preset not in presets(root):  # a name may be no possible file name at all
         near = difflib.get_close_matches(preset, presets(root), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(presets(root))}"
         raise UserError(f"unknown preset {preset!r}; {hint}")

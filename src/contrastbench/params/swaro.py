@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from contrastbench.params.base import Section
+from contrastbench.params.dataset_names import ImageDatasets
 from contrastbench.params.images import AugmentParams, EncoderParams, ProjectorParams
 from contrastbench.params.robustness import Epsilon, RobustnessParams
 from contrastbench.params.track import NoSettings, TrackParams
@@ -123,6 +124,7 @@ def check_columns(settings: Section, batch_size: int) -> None:
 class SwaroTrack(TrackParams):
     """The track's section of params.yaml."""
 
+    datasets: ImageDatasets
     encoder: EncoderParams
     projector: ProjectorParams
     augment: AugmentParams

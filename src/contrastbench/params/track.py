@@ -1,16 +1,30 @@
 """What the three tracks share: data sets, methods, seeds, and variants of methods."""
 
 import difflib
+import re
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from contrastbench.errors import UserError
 from contrastbench.params.base import Section, explain, without_repeats
 from contrastbench.params.evaluation import ProbeParams
 from contrastbench.registry import METHODS, WITHOUT_ENCODER
 
-Seed = Annotated[int, Field(ge=0)]
+MOST_SEEDS = 2**32  # scikit-learn takes no larger ones
+Seed = Annotated[int, Field(ge=0, lt=MOST_SEEDS)]
+
+
+def _require_label(label: str) -> str:
+    """A variant's label is a wildcard of Snakemake's rules (``Snakefile``), and a folder's name."""
+    if not re.fullmatch(r"[a-z0-9_-]{1,100}", label):
+        near = re.sub(r"[^a-z0-9_-]", "-", label.lower())[:100]
+        hint = f", for example {near!r}" if near else ""
+        raise ValueError(f"a variant's label is made of a to z, 0 to 9, - and _{hint}")
+    return label
+
+
+Label = Annotated[str, AfterValidator(_require_label)]
 
 
 class Variant(Section):
@@ -34,7 +48,7 @@ class TrackParams(Section):
     datasets: tuple[str, ...] = Field(min_length=1)
     methods: tuple[str, ...] = Field(min_length=1)
     seeds: tuple[Seed, ...] = Field(min_length=1)
-    variants: dict[str, Variant]
+    variants: dict[Label, Variant]
     ablation: tuple[str, ...]
     probe: ProbeParams
 
@@ -48,6 +62,9 @@ class TrackParams(Section):
         for label in self.variants:
             if label in METHODS or label in WITHOUT_ENCODER:
                 raise ValueError(f"the variant {label!r} has the name of a method; call it otherwise")
+            twins = [name for name in (*METHODS, *self.variants) if name.replace("-", "_") == label.replace("-", "_")]
+            if len(twins) > 1:  # one name of a Snakemake rule
+                raise ValueError(f"{twins[0]!r} and {twins[1]!r} differ in - and _ only; call the variant otherwise")
         for label in (*self.methods, *self.ablation, *self.variants):
             if label not in WITHOUT_ENCODER:
                 self.settings_of(label)

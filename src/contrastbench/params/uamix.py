@@ -5,7 +5,7 @@ Where the specification of uaMix-MAE lists an unknown (section 5), the default i
 
 from typing import Annotated, Literal
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from contrastbench.params.audio import (
     AudioAttackParams,
@@ -15,6 +15,7 @@ from contrastbench.params.audio import (
     LowShotParams,
 )
 from contrastbench.params.base import Section
+from contrastbench.params.dataset_names import AudioDatasets, require_audio
 from contrastbench.params.evaluation import PretrainParams, ScratchParams
 from contrastbench.params.track import NoSettings, TrackParams
 from contrastbench.params.training import TrainingParams
@@ -196,9 +197,13 @@ class TuneParams(PretrainParams):
         return self.head_step.training, self.encoder_step.training
 
 
+JudgingParams = FewShotParams | LowShotParams | AudioAttackParams
+
+
 class UaMixTrack(TrackParams):
     """The track's section of params.yaml. ``augment`` makes the views that are contrasted (the DA of Fig-A)."""
 
+    datasets: AudioDatasets
     front_end: FrontEndParams
     encoder: ViTParams
     decoder: DecoderParams
@@ -209,6 +214,14 @@ class UaMixTrack(TrackParams):
     few_shot: FewShotParams
     low_shot: LowShotParams
     audio_attack: AudioAttackParams
+
+    @field_validator("few_shot", "low_shot", "audio_attack")
+    @classmethod
+    def _judged_data_are_known(cls, params: JudgingParams) -> JudgingParams:
+        columns = params.class_of if isinstance(params, FewShotParams) else {}
+        for name in (*params.datasets, *(name for names in params.datasets.values() for name in names), *columns):
+            require_audio(name)
+        return params
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> "UaMixTrack":

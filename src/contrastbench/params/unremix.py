@@ -5,9 +5,10 @@ Where the specification of UnReMix lists an unknown (section 5), the default in 
 
 from typing import Annotated, Literal
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import AfterValidator, Field, SerializeAsAny, model_validator
 
-from contrastbench.params.base import Section
+from contrastbench.params.base import Section, without_repeats
+from contrastbench.params.dataset_names import ImageDataset, ImageDatasets
 from contrastbench.params.evaluation import ScratchParams
 from contrastbench.params.images import AugmentParams, EncoderParams, ProjectorParams
 from contrastbench.params.track import TrackParams
@@ -99,8 +100,8 @@ class ImagePretrainParams(ScratchParams):
 class Transfer(Section):
     """Train on one data set, probe on another; ``label`` names the pair in rows and paths."""
 
-    train: str
-    probe: str
+    train: ImageDataset
+    probe: ImageDataset
 
     @property
     def label(self) -> str:
@@ -111,12 +112,13 @@ class Transfer(Section):
 class UnReMixTrack(TrackParams):
     """The track's section of params.yaml."""
 
+    datasets: ImageDatasets
     encoder: EncoderParams
     projector: ProjectorParams
     augment: AugmentParams
     training: TrainingParams
     settings: ContrastiveSettings
-    transfer: tuple[Transfer, ...]
+    transfer: Annotated[tuple[Transfer, ...], AfterValidator(without_repeats)]
 
     def pretrain(self, label: str, dataset: str) -> ImagePretrainParams:
         """The resolved parameters of one method or variant (the same for every data set)."""

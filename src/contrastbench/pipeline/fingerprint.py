@@ -2,7 +2,8 @@
 
 A step's code is the set of contrastbench modules that ``contrastbench.stages.STAGE`` imports, directly or
 indirectly, plus the modules it looks up by name (a method's, a data set's). Parameter classes do not count:
-their values are tracked as parameters. Read by syntax tree, nothing is imported.
+their values are tracked as parameters. Read by syntax tree, nothing is imported. A file of the package that is no
+Python (a template, a table of numbers) counts, with every byte, where a module beside or above it names it.
 """
 
 import hashlib
@@ -26,6 +27,8 @@ def fingerprint(stage: str, *looked_up: str) -> str:
     digest = hashlib.sha256()
     for name in sorted(modules):
         digest.update(f"{name}\n{read_source(_file(name)).meaning}\n".encode())
+    for path in sorted({path for name in modules for path in data_files(name)}):
+        digest.update(f"{path.relative_to(ROOT).as_posix()}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
 
@@ -41,6 +44,19 @@ def closure(module: str) -> frozenset[str]:
         found.add(name)
         waiting += _modules(read_source(_file(name)).imports)
     return frozenset(found)
+
+
+def data_files(module: str) -> list[Path]:
+    """The files of the package, other than Python's, that ``module`` names."""
+    source = _file(module)
+    meaning = read_source(source).meaning
+    return [path for path in _package_data() if path.is_relative_to(source.parent) and f"'{path.name}'" in meaning]
+
+
+@cache
+def _package_data() -> tuple[Path, ...]:
+    found = (path for path in ROOT.rglob("*") if path.suffix not in (".py", ".pyc") and path.is_file())
+    return tuple(sorted(found))
 
 
 @cache

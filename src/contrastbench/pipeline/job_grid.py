@@ -8,6 +8,7 @@ from contrastbench.errors import UserError
 from contrastbench.params.base import Section, params_hash
 from contrastbench.params.evaluation import PretrainParams
 from contrastbench.params.root import DEFAULT, Params, Track, load
+from contrastbench.params.track import MOST_SEEDS
 from contrastbench.params.unremix import Transfer, UnReMixTrack
 from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.layout import Job, Layout
@@ -66,8 +67,8 @@ class JobGrid:
         job = Job(track, dataset, method, seed)
         dataset_module(dataset)
         self.pretrain_params(job)
-        if seed < 0:
-            raise UserError(f"seed {seed}: must be 0 or more")
+        if not 0 <= seed < MOST_SEEDS:
+            raise UserError(f"seed {seed}: must be 0 or more, and less than {MOST_SEEDS}")
         return job
 
     def data_folder(self, job: Job) -> Path:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from contrastbench.errors import UserError
 from contrastbench.files import write_text
+from contrastbench.pipeline.data_check import data_folders, verify_data
 from contrastbench.pipeline.dvc_file import require_fitting_dvc_file
 from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.grid import Grid
@@ -14,11 +15,17 @@ from contrastbench.registry import dataset_module
 
 
 def run_step(grid: Grid, name: str) -> int:
-    """Let Snakemake make what DVC's stage ``name`` owns, with that stage's rules alone; its exit code."""
+    """Let Snakemake make what DVC's stage ``name`` owns, with that stage's rules alone; its exit code.
+
+    Damaged data are refused, on which DVC would otherwise go on, or which it would record as the stage's output.
+    """
     require_fitting_dvc_file(grid)
     wanted = step(grid, name)
     files = map(str, wanted.files)
-    return call("snakemake", "--cores", "all", "--allowed-rules", *wanted.rules, "--", *files).returncode
+    code = call("snakemake", "--cores", "all", "--allowed-rules", *wanted.rules, "--", *files).returncode
+    if code == 0:
+        verify_data(grid, [folder for folder in data_folders(grid) if folder in (*wanted.inputs, *wanted.folders)])
+    return code
 
 
 def fingerprints(grid: Grid) -> dict[Path, str]:
@@ -50,12 +57,13 @@ def write_fingerprints(grid: Grid) -> list[Path]:
 def record(grid: Grid) -> None:
     """Commit all outputs to DVC's cache and ``dvc.lock``.
 
-    Refused unless Snakemake has nothing to do: outputs that do not belong to the present parameters and code
-    would poison DVC's cache of runs.
+    Refused unless Snakemake has nothing to do and all data are what they were made: outputs that do not belong to the
+    present parameters and code would poison DVC's cache of runs.
     """
     require_fitting_dvc_file(grid)
     if not snakemake_is_done():
         raise UserError("nothing recorded: Snakemake has work to do; run `snakemake --cores all` first")
+    verify_data(grid, data_folders(grid))
     write_fingerprints(grid)
     dvc("commit", "--force")
 
