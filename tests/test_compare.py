@@ -198,8 +198,16 @@ def test_mistakes_are_one_line_and_exit_code_two(history, monkeypatch, capsys, a
     assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize("error", [TypeError("bug"), EOFError(), RecursionError(), OSError(5, "Input/output error")])
-def test_a_fault_never_ends_with_the_code_that_says_worse(history, monkeypatch, capsys, error):
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (TypeError("bug"), UNEXPECTED, "TypeError: bug"),
+        (EOFError(), UNEXPECTED, "EOFError"),
+        (RecursionError(), UNEXPECTED, "RecursionError"),
+        (OSError(5, "Input/output error"), 2, "a file: Input/output error"),
+    ],
+)
+def test_a_fault_never_ends_with_the_code_that_says_worse(history, monkeypatch, capsys, error, code, told):
     def fails(*_):
         raise error
 
@@ -208,8 +216,8 @@ def test_a_fault_never_ends_with_the_code_that_says_worse(history, monkeypatch, 
     monkeypatch.setattr("sys.argv", ["contrastbench", "compare", "first", "second"])
     with pytest.raises(SystemExit) as stop:
         main()
-    assert stop.value.code == UNEXPECTED
-    assert type(error).__name__ in capsys.readouterr().err
+    assert stop.value.code == code
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", [[], ["--json"]])
