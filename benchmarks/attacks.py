@@ -99,12 +99,13 @@ def of_a_run(folder: Path) -> None:
         sys.exit(f"{folder}: no verdicts; run `snakemake --cores all` first")
     taken: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for file in files:
-        for name, verdict in read_verdicts(file).items():
-            if name.startswith(f"pgd-{STEPS}-linf@"):
-                images = len(verdict.broken)
-                for method in (file.parents[1].name, "all"):
-                    taken[method][0] += verdict.passes - 2 * images  # without the recount, before and after
-                    taken[method][1] += (STEPS + 1) * images
+        every = read_verdicts(file).items()
+        cells = [verdict for name, verdict in every if name.startswith(f"pgd-{STEPS}-linf@")]
+        images = [len(verdict.broken) for verdict in cells]
+        for method in (file.parents[1].name, "all"):
+            # Without the recounts, which look at an image before and after; with one pass over the clean images.
+            taken[method][0] += sum(verdict.passes for verdict in cells) - 2 * sum(images) + max(images)
+            taken[method][1] += (STEPS + 1) * sum(images)
     for method, (ours, theirs) in taken.items():
         print(f"{method:24} {ours / theirs:.2f}")
 

@@ -65,6 +65,9 @@ def test_changed_contents_are_found_where_they_are_asked_for(grid: Grid) -> None
     ("folder", "command"),
     [
         ("data/prepared/digits", "features unremix digits pixels 0 --preset smoke"),
+        ("data/prepared/digits", "probe unremix digits pixels 0 --preset smoke"),
+        ("data/prepared/digits", "attack swaro digits swaro 0 --preset smoke"),
+        ("data/prepared/digits", "transfer-attack swaro digits 0 --preset smoke"),
         ("data/prepared/digits", "transfer-probe unremix mnist5k digits simclr 0"),
         ("data/spectrograms/smoke/instruments", "few-shot instruments instruments mae 0 --preset smoke"),
         ("data/spectrograms/smoke/instruments", "low-shot instruments instruments mae 0 --preset smoke"),

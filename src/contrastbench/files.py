@@ -32,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         if stream:
-            with temporary.open("rb") as source, path.open("wb") as sink:
+            with temporary.open("rb") as source, path.open("ab") as sink:
                 shutil.copyfileobj(source, sink)
             return
         _flush(temporary)
@@ -47,8 +47,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def _is_stream(path: Path) -> bool:
     """Whether ``path`` is a device or a pipe (/dev/stdout); a disk or a socket is a UserError."""
-    if not path.exists() or path.is_file() or path.is_dir():
+    if not path.exists() or path.is_dir():
         return False
+    if path.is_file():
+        return path.is_symlink() and _is_of_the_system(path)
     mode = path.stat().st_mode
     if stat.S_ISCHR(mode) or stat.S_ISFIFO(mode):
         return True
@@ -62,7 +64,12 @@ def behind_link(path: Path) -> Path:
     as they are: there the link is what has to be replaced.
     """
     leads_to_a_file = path.is_symlink() and (path.is_file() or not path.exists())
-    return Path(os.path.realpath(path)) if leads_to_a_file else path
+    return Path(os.path.realpath(path)) if leads_to_a_file and not _is_of_the_system(path) else path
+
+
+def _is_of_the_system(path: Path) -> bool:
+    """Whether ``path`` is one of the system's names, such as /dev/stdout, which may be a file that is appended to."""
+    return any(path.absolute().is_relative_to(root) for root in ("/dev", "/proc"))
 
 
 def _flush(path: Path) -> None:
@@ -88,11 +95,12 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 def reading(path: Path, what: str, remedy: str) -> Iterator[None]:
     """Whatever goes wrong while the block reads ``path`` becomes a one-line UserError that ends in ``remedy``.
 
-    Any exception counts: what a damaged file makes its reader raise differs from library to library.
+    Any exception but the system's refusals counts: what a damaged file makes its reader raise differs from library to
+    library. Too little memory or too many open files say nothing against the file.
     """
     try:
         yield
-    except (UserError, PermissionError):
+    except (UserError, OSError, MemoryError):
         raise
     except Exception as error:
         reason = (getattr(error, "strerror", None) or str(error)).partition("\n")[0]

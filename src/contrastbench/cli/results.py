@@ -28,17 +28,19 @@ def register(app: typer.Typer) -> None:
     app.command("report")(report_command)
 
 
-def load_rows() -> Loaded:
+def load_rows(preset: str | None = None) -> Loaded:
     """Rows of the working tree that the parameters ask for; one line on stderr for what is left out.
 
-    Where there are no parameters, or a preset is no more, all rows stay. No row at all is a UserError.
+    Only the parameters of ``preset`` are read (of all presets that have rows, if None), so that a mistake in another
+    one stops nobody. Where there are no parameters, or a preset is no more, all rows stay. No row is a UserError.
     """
     from contrastbench.reporting.load import ROWS, rows_in
 
     loaded = rows_in()
     known = known_presets() if Path("params.yaml").is_file() else []
-    for preset in (name for name in loaded.presets() if name in known):
-        loaded = loaded.asked_for(preset, {row.as_posix() for row in Grid(preset).every_row()})
+    for name in loaded.presets():
+        if name in known and preset in (None, name):
+            loaded = loaded.asked_for(name, {row.as_posix() for row in Grid(name).every_row()})
     tell([*loaded.problems, *loaded.left_out])
     if not loaded.rows:
         raise UserError(f"{ROWS}: no result rows here; `snakemake --cores all` makes them")
@@ -70,7 +72,7 @@ def tables_command(
     from contrastbench.reporting.rendered import rendered_files
     from contrastbench.stages.tables import tables
 
-    loaded = load_rows()
+    loaded = load_rows(preset or ("default" if track else None))
     if track is not None:
         files = tables(loaded, preset or "default", track, ablation=ablation)
     else:
@@ -131,7 +133,7 @@ def export_command(
 
     if form not in FORMATS:
         raise UserError(f"--format {form}: must be {', '.join(FORMATS)}")
-    loaded = load_rows()
+    loaded = load_rows(preset)
     presets = presets_of(loaded, preset)
     if form == "parquet":
         output = behind_link(output or Path("results/rows.parquet"))
@@ -202,7 +204,7 @@ def report_command(
     """Write one self-contained, offline HTML page with tables, figures and their provenance."""
     from contrastbench.stages.report import report
 
-    page = report(load_rows(), preset)
+    page = report(load_rows(preset), preset)
     output = behind_link(output) if output else Grid(preset).report()
     write_text(output, page)
     _tell_written(output, f" ({len(page.encode()) / 1e6:.1f} MB)")

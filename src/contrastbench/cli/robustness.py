@@ -3,6 +3,7 @@
 import typer
 
 from contrastbench.cli.options import Dataset, Device, MethodName, Preset, Seed, Track, resolve_device
+from contrastbench.pipeline.data_check import verify_data
 from contrastbench.pipeline.grid import Grid
 
 
@@ -23,6 +24,7 @@ def attack_command(
     """Fit classifiers on one trained encoder and attack them; a killed run continues where it stood."""
     grid = Grid(preset)
     job = grid.job(track, dataset, method, seed)
+    verify_data(grid, [grid.data_folder(job)])
     from contrastbench.stages.attack import attack
 
     attack(grid, job, device=resolve_device(device), progress=typer.echo)
@@ -38,6 +40,7 @@ def transfer_attack_command(
     """Attack every attacked method with the images crafted on every other; writes result rows."""
     grid = Grid(preset)
     grid.track(track)
+    verify_data(grid, [grid.layout.prepared(dataset)])
     from contrastbench.stages.transfer_attack import transfer_attack
 
     transfer_attack(grid, track, dataset, seed, device=resolve_device(device))

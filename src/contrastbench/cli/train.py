@@ -50,7 +50,7 @@ def features_command(
     """Extract the frozen features of trained encoders, for every split."""
     grid = Grid(preset)
     jobs = [grid.job(track, dataset, method, seed) for seed in seeds]
-    verify_data(grid, [grid.data_folder(jobs[0])])  # what comes from these features needs no look at it again
+    verify_data(grid, [grid.data_folder(jobs[0])])
     from contrastbench.stages.features import features
 
     for job in jobs:
@@ -67,6 +67,7 @@ def probe_command(
     """Judge cached features: linear probe, low-label probe and kNN; writes result rows."""
     grid = Grid(preset)
     jobs = [grid.job(track, dataset, method, seed) for seed in seeds]
+    verify_data(grid, [grid.data_folder(jobs[0])])
     from contrastbench.stages.probe import probe
 
     for job in jobs:

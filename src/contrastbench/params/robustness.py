@@ -95,7 +95,7 @@ class Images(Section):
 
     gradient: int = Field(ge=ENOUGH_FOR_A_CHECK)
     foolbox: NoneOrEnough
-    minimal: int = Field(ge=0)
+    minimal: NoneOrEnough
     decision: NoneOrEnough
     autoattack: int = Field(ge=0)
     autoattack_tuned: int = Field(ge=0)

@@ -17,10 +17,10 @@ Seed = Annotated[int, Field(ge=0, lt=MOST_SEEDS)]
 
 def _require_label(label: str) -> str:
     """A variant's label is a wildcard of Snakemake's rules (``Snakefile``), and a folder's name."""
-    if not re.fullmatch(r"[a-z0-9_-]{1,100}", label):
-        near = re.sub(r"[^a-z0-9_-]", "-", label.lower())[:100]
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,99}", label):
+        near = re.sub(r"[^a-z0-9_-]", "-", label.lower()).lstrip("-_")[:100]
         hint = f", for example {near!r}" if near else ""
-        raise ValueError(f"a variant's label is made of a to z, 0 to 9, - and _{hint}")
+        raise ValueError(f"a variant's label is made of a to z, 0 to 9, - and _ (the last two not at its start){hint}")
     return label
 
 

@@ -114,7 +114,7 @@ class _TrackSteps:
         if self.grid.robustness(self.track):
             found += [self.attack(), self.transfer_attack()]
         found.append(self.figures())
-        return [*found, self.tables([folder for step in found for folder in step.tracked])]
+        return [*found, self.tables([step for step in found if step.tracked])]
 
     def spectrograms(self) -> Step:
         names = self.grid.audio_datasets(self.track)
@@ -249,13 +249,15 @@ class _TrackSteps:
         paths = self.grid.figure_inputs(self.track, dataset, seed)
         return [path.parent if path.name == "meta.json" else path.parent.parent for path in paths]
 
-    def tables(self, rows: list[Path]) -> Step:
+    def tables(self, judging: list[Step]) -> Step:
+        """Which rows are shown hangs on all that shapes a row: those of dropped seeds or methods still lie there."""
+        shaping = [key for step in judging for key in step.keys]
         return Step(
             f"tables-{self.track}",
             rules=(f"tables_{self.track}",),
             files=tuple(self.grid.tables(self.track)),
-            inputs=(self.layout.fingerprint("tables"), *rows),
-            keys=(f"{self.track}.methods", f"{self.track}.ablation"),
+            inputs=(self.layout.fingerprint("tables"), *(folder for step in judging for folder in step.tracked)),
+            keys=tuple(dict.fromkeys([f"{self.track}.methods", f"{self.track}.ablation", *shaping])),
             tracked=tuple(self.grid.tables(self.track)),
             metrics=(self.grid.metrics(self.track),),
             plots=tuple(path for path in self.grid.tables(self.track) if path.suffix == ".csv"),
