@@ -62,6 +62,17 @@ def test_rows_that_the_parameters_ask_for_no_more_are_left_out_and_told_of(proje
     assert "no-more" not in table and "90.0" not in table and "3 seeds" in table
 
 
+def test_a_mistake_in_another_preset_stops_no_tables(project):
+    repository = Path(__file__).parent.parent
+    (project / "params.yaml").write_bytes((repository / "params.yaml").read_bytes())
+    (project / "presets").mkdir()
+    (project / "presets/cifar.yaml").write_text("unremixx: {}\n")
+    write(project, [*rows(protocol="linear"), row("simclr", preset="cifar", correct=verdicts(0.6))])
+    assert run("tables", "--preset", "default", "--track", "unremix").exit_code == 0
+    assert run("tables", "--track", "unremix").exit_code == 0
+    assert isinstance(run("tables").exception, UserError)
+
+
 def test_true_tables_pass(project):
     result = run("check-results")
     assert result.exit_code == 0, result.output

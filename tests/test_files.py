@@ -5,13 +5,15 @@ import hashlib
 import os
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from contrastbench import files
 from contrastbench.errors import UserError
-from contrastbench.files import behind_link, entries_under, file_hash, replacing, write_bytes, write_text
+from contrastbench.files import behind_link, entries_under, file_hash, reading, replacing, write_bytes, write_text
 from contrastbench.reporting.load import rows_in
 from contrastbench.reporting.revisions import WORKTREE, files_at
 
@@ -168,3 +170,33 @@ def test_a_folder_that_cannot_be_listed_is_one_line(tmp_path, monkeypatch, inner
         with pytest.raises(UserError) as caught:
             read(tmp_path)
         assert str(caught.value) == f"{folder}: cannot be read: Permission denied"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(24, "Too many open files"), UserError("of its own")])
+def test_what_says_nothing_against_a_file_is_not_held_against_it(tmp_path, error):
+    with pytest.raises(type(error)) as caught, reading(tmp_path / "x", "file", "delete it"):
+        raise error
+    assert caught.value is error
+    with (
+        pytest.raises(UserError, match=r"x: not a readable file \(KeyError: 'a'\); delete it"),
+        reading(tmp_path / "x", "file", "delete it"),
+    ):
+        raise KeyError("a")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system has no /proc")
+def test_a_file_that_stdout_is_appended_to_keeps_what_it_holds(tmp_path, repository):
+    log = tmp_path / "log.txt"
+    log.write_text("before\n")
+    script = (
+        "from pathlib import Path; from contrastbench.files import behind_link, write_text; "
+        "write_text(behind_link(Path('/dev/stdout')), 'after')"
+    )
+    with log.open("a") as stream:
+        subprocess.run(
+            [sys.executable, "-c", script],
+            stdout=stream,
+            check=True,
+            env=os.environ | {"PYTHONPATH": str(repository / "src")},
+        )
+    assert log.read_text() == "before\nafter" and Path("/dev/stdout").is_symlink()

@@ -115,6 +115,11 @@ UNREMIX = "unremix.settings.unremix"
             'unremix.variants.My_V = "My_V": a variant\'s label',
         ),
         ("unremix.variants.My_V", {"method": "unremix", "settings": {}}, "for example 'my_v'"),
+        (
+            "unremix.variants.-x",
+            {"method": "unremix", "settings": {}},
+            "(the last two not at its start), for example 'x'",
+        ),
         ("unremix.variants.é", {"method": "unremix", "settings": {}}, "label is made of a to z"),
         (f"unremix.variants.{'x' * 101}", {"method": "unremix", "settings": {}}, "label is made of a to z"),
         ("swaro.variants.pgd_at", {"method": "trades", "settings": {}}, "'pgd-at' and 'pgd_at' differ in - and _ only"),
