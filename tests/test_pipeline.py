@@ -16,7 +16,7 @@ from project_copy import Project
 
 from contrastbench.pipeline.dvc_file import render
 from contrastbench.pipeline.grid import Grid
-from contrastbench.pipeline.steps import steps
+from contrastbench.pipeline.steps import step, steps
 
 SIMCLR_JOB = ("unremix", "digits", "simclr", "0")
 
@@ -93,21 +93,32 @@ def test_results_do_not_depend_on_the_number_of_cores(recorded: Project, tmp_pat
     assert (tmp_path / weights).read_bytes() == (recorded.folder / weights).read_bytes()
 
 
+def test_tables_are_stale_with_all_that_shapes_a_row(repository: Path) -> None:
+    """Rows of a dropped seed still lie in the folders that DVC sees, and the tables leave them out."""
+    keys = {f"unremix.{key}" for key in ("datasets", "methods", "seeds", "ablation", "probe", "transfer")}
+    assert keys <= set(step(Grid("default", repository), "tables-unremix").keys)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "jobs", "first_steps"),
     [
-        ("    low_label_draws: 2", "    low_label_draws: 3", {"probe_unremix": 3}, {"probe-unremix", "report"}),
+        (
+            "    low_label_draws: 2",
+            "    low_label_draws: 3",
+            {"probe_unremix": 3},
+            {"probe-unremix", "tables-unremix", "report"},
+        ),
         (
             "      beta: 1.0\n      distance",
             "      beta: 2.0\n      distance",
             {"pretrain": 1, "features_unremix": 1, "probe_unremix": 1},
-            {"pretrain-unremix", "probe-unremix", "report"},
+            {"pretrain-unremix", "probe-unremix", "tables-unremix", "report"},
         ),
         (
             "    epochs: 1",
             "    epochs: 2",
             {"pretrain": 2, "features_unremix": 2, "probe_unremix": 2},
-            {"pretrain-unremix", "probe-unremix", "report"},
+            {"pretrain-unremix", "probe-unremix", "tables-unremix", "report"},
         ),
     ],
 )
