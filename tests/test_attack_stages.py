@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from contrastbench import registry
 from contrastbench.attacks import autoattack as aa
 from contrastbench.errors import UserError
 from contrastbench.evaluation import sanity
+from contrastbench.evaluation.robustness import failed_checks
 from contrastbench.evaluation.verdicts import PartialStore, read_verdicts, robust
 from contrastbench.methods import Batch, Step
 from contrastbench.methods.contrastive_base import ContrastiveMethod
@@ -298,6 +300,43 @@ def test_a_failed_check_marks_the_rows_that_it_concerns(project: Grid, monkeypat
     assert len(row(project, "supervised", "worst-case@0.15").detail["failed_checks"]) == 2
     assert "failed_checks" not in row(project, "supervised", "clean", "top1").detail
     monkeypatch.undo()
+
+
+STAND, FALL, FAR = {"broken": False}, {"broken": True}, {"distance": 9.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, None),
+        ({"pgd-10-linf@0.9": STAND}, "stand at eps 0.9"),
+        ({"pgd-10-linf@0.15": FALL, "LONG": STAND}, "more steps break fewer images"),
+        ({"pgd-10-linf@0.15": STAND, "LONG": STAND, "foolbox-pgd-10-linf@0.15": FALL}, "Foolbox's PGD is stronger"),
+        (
+            {"pgd-10-linf@0.15": STAND, "LONG": STAND, "foolbox-pgd-10-linf@0.15": STAND, "square@0.15": FALL},
+            "Square is stronger",
+        ),
+        ({"noise@0.15": FALL, "fgsm@0.15": STAND}, "random noise is stronger"),
+        ({"deepfool-l2": FAR, "cw-l2": FAR, "ddn-l2": FAR, "hopskipjump-l2": {"distance": 0.1}}, "HopSkipJump finds"),
+    ],
+)
+def test_the_suite_asks_every_check(project: Grid, change: dict, message: str | None) -> None:
+    """On verdicts that an honest model left, changed to those of a dishonest one."""
+    suite = project.robustness("swaro")
+    assert suite is not None
+    verdicts = read_verdicts(project.layout.run("attack", Job("swaro", "digits", "supervised", 0)) / "own.npz")
+    for name, fields in change.items():
+        verdict = verdicts[f"pgd-{suite.steps.pgd_long}-linf@0.15" if name == "LONG" else name]
+        for field, value in fields.items():
+            getattr(verdict, field)[:] = value
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    images, labels = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 10
+    target = SimpleNamespace(model=model, batch_size=16, images=lambda *_: (images, labels))
+    found = failed_checks(target, suite, "digits", "own", verdicts)[""]  # type: ignore[arg-type]
+    if message is None:
+        assert not found
+    else:
+        assert len(found) == 1 and message in found[0]
 
 
 def test_bad_requests_are_refused_in_one_line(project: Grid, repository: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]

@@ -23,6 +23,7 @@ from contrastbench.evaluation.verdicts import (
     write_verdicts,
 )
 from contrastbench.params.robustness import Cell
+from contrastbench.params.root import load
 
 CELLS = [
     Cell("clean", "linf", None, 10**9),
@@ -152,6 +153,18 @@ def test_foolboxs_pgd_starts_where_ours_does(target: Target, tmp_path: Path) -> 
     cells = [Cell("pgd", "linf", 0.08, 48, 5), Cell("foolbox-pgd", "linf", 0.08, 20, 5)]
     ours, theirs = evaluate(target, cells, PartialStore(tmp_path, "m")).values()
     assert (ours.broken[:20] | ~theirs.broken).all() and not theirs.broken.all() and theirs.broken.any()
+
+
+def test_carlini_wagner_takes_the_step_of_its_data_set(target: Target, tmp_path: Path) -> None:
+    """With hardly a step what is found lies far away; the cells name the data set's."""
+    near, far = (
+        evaluate(target, [Cell("cw", "l2", None, 16, 20, size)], PartialStore(tmp_path / str(size), "m"))["cw-l2"]
+        for size in (0.1, 1e-4)
+    )
+    assert np.median(far.distance) > 2 * np.median(near.distance) > 0
+    cells = load("cifar", Path(__file__).resolve().parent.parent).swaro.robustness.cells("cifar10", "slf")
+    assert [cell.step_size for cell in cells if cell.step_size is not None] == [0.01]
+    assert [cell.kind for cell in cells if cell.step_size is not None] == ["cw"]
 
 
 def test_written_verdicts_are_read_back(target: Target, tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ def tables_command(
     from contrastbench.reporting.rendered import rendered_files
     from contrastbench.stages.tables import tables
 
-    loaded = load_rows(preset or ("default" if track else None))
+    # Documents hold tables of every preset.
+    loaded = load_rows() if track is None else load_rows(preset or "default")
     if track is not None:
         files = tables(loaded, preset or "default", track, ablation=ablation)
     else:

@@ -83,7 +83,7 @@ def transfer_probe_command(
     preset: Preset = "default",
     device: Device = "auto",
 ) -> None:
-    """Judge encoders on another data set than it was trained on; writes result rows."""
+    """Judge encoders on another data set than they were trained on; writes result rows."""
     grid = Grid(preset)
     jobs = [grid.job(track, dataset, method, seed) for seed in seeds]
     from contrastbench.stages.transfer_probe import transfer_probe
