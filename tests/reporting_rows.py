@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from contrastbench.reporting.load import ROWS
-from contrastbench.reporting.rows import Row, pack_correct, row_path, write_row
+from contrastbench.results.load import ROWS
+from contrastbench.results.rows import Row, pack_correct, row_path, write_row
 
 
 def row(

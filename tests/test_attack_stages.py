@@ -16,6 +16,7 @@ from contrastbench.errors import UserError
 from contrastbench.evaluation import sanity
 from contrastbench.evaluation.robustness import failed_checks
 from contrastbench.evaluation.verdicts import PartialStore, read_verdicts, robust
+from contrastbench.jobs import runs
 from contrastbench.methods import Batch, Step
 from contrastbench.methods.contrastive_base import ContrastiveMethod
 from contrastbench.params.base import Section, overlay, read_yaml, validate
@@ -27,9 +28,8 @@ from contrastbench.params.training import TrainingParams
 from contrastbench.params.unremix import ImagePretrainParams, SimCLRSettings
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job, Layout
-from contrastbench.reporting.rows import Row, parse_row, unpack_correct
+from contrastbench.results.rows import Row, parse_row, unpack_correct
 from contrastbench.stages import attack as stage
-from contrastbench.stages import runs
 from contrastbench.stages.attack import attack, median_interval
 from contrastbench.stages.features import features
 from contrastbench.stages.prepare import prepare

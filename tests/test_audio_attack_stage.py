@@ -16,10 +16,11 @@ from contrastbench.augment.log_mel import SHIFT, WINDOW
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.store import open_prepared, write_prepared
 from contrastbench.errors import UserError
+from contrastbench.jobs.segments import Segments, samples_in, segments_of, waveforms
 from contrastbench.params.audio import AudioAttackParams, FrontEndParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
-from contrastbench.reporting.rows import Row, parse_row, unpack_correct
+from contrastbench.results.rows import Row, parse_row, unpack_correct
 from contrastbench.stages import audio_attack as stage
 from contrastbench.stages.audio_attack import (
     audio_attack,
@@ -31,7 +32,7 @@ from contrastbench.stages.audio_attack import (
 )
 from contrastbench.stages.features import features
 from contrastbench.stages.pretrain import pretrain
-from contrastbench.stages.spectrograms import Segments, samples_in, segments_of, spectrograms, waveforms
+from contrastbench.stages.spectrograms import spectrograms
 
 JOB = Job("uamix", "notes", "mae", 0)
 SAMPLES = (FRAMES - 1) * SHIFT + WINDOW

@@ -13,14 +13,14 @@ from contrastbench.cli import app, audio
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.store import open_prepared, write_prepared
 from contrastbench.errors import UserError
+from contrastbench.jobs.judged import features_on
 from contrastbench.params.audio import FewShotParams, FrontEndParams, LowShotParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.registry import DATASETS
-from contrastbench.reporting.rows import Row, parse_row, unpack_correct
+from contrastbench.results.rows import Row, parse_row, unpack_correct
 from contrastbench.stages.features import features
 from contrastbench.stages.few_shot import few_shot, novel_and_base
-from contrastbench.stages.judged import features_on
 from contrastbench.stages.low_shot import folds, low_shot
 from contrastbench.stages.probe import probe
 

@@ -11,7 +11,7 @@ from contrastbench.cli import app
 from contrastbench.errors import UserError
 from contrastbench.reporting.cells import cells_of
 from contrastbench.reporting.check import reproduction_of, stale_files, tolerance
-from contrastbench.reporting.load import ROWS, Loaded, Stored, rows_in
+from contrastbench.results.load import ROWS, Loaded, Stored, rows_in
 
 README = "# Results\n<!-- table: default/unremix/mnist5k -->\n<!-- end -->\n"
 

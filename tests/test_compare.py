@@ -13,8 +13,8 @@ from contrastbench.cli import CLOSED_PIPE, UNEXPECTED, app, main
 from contrastbench.errors import UserError
 from contrastbench.reporting.compare import BETTER, GONE, NEW, NOT_COMPARABLE, SAME, WORSE, compare_revisions
 from contrastbench.reporting.compare_render import as_html, as_json, as_markdown, summary
-from contrastbench.reporting.load import ROWS
-from contrastbench.reporting.rows import Row
+from contrastbench.results.load import ROWS
+from contrastbench.results.rows import Row
 
 THREE = (0, 1, 2)
 PARAMS = "unremix:\n  training:\n    epochs: {epochs}\n  probe:\n    l2_grid: {grid}\n"

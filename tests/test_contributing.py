@@ -11,7 +11,7 @@ from PIL import Image
 from project_copy import Project
 
 from contrastbench.datasets.store import open_prepared
-from contrastbench.reporting.rows import Row, row_path, unpack_correct
+from contrastbench.results.rows import Row, row_path, unpack_correct
 
 GUIDE = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
 NAMED_BLOCK = re.compile(

@@ -20,6 +20,8 @@ from contrastbench.cli import app
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.store import FrontEnd, open_prepared, write_prepared
 from contrastbench.errors import UserError
+from contrastbench.jobs.classify import fit_classifier, load_classifier, save_classifier, trained_method
+from contrastbench.jobs.runs import build_method
 from contrastbench.params.base import read_yaml
 from contrastbench.params.data import DataParams
 from contrastbench.pipeline.grid import Grid
@@ -28,11 +30,9 @@ from contrastbench.pipeline.steps import step
 from contrastbench.reporting import stills
 from contrastbench.reporting.stills import Attacked, Mixed, Reconstructed
 from contrastbench.stages import figures as stage
-from contrastbench.stages.classify import fit_classifier, load_classifier, save_classifier, trained_method
 from contrastbench.stages.features import features
 from contrastbench.stages.figures import figures
 from contrastbench.stages.prepare import prepare
-from contrastbench.stages.runs import build_method
 
 MAE, MIXED = Job("uamix", "instruments", "mae", 0), Job("uamix", "instruments", "uamix-mae", 0)
 SWAV, SWARO = Job("swaro", "digits", "swav", 0), Job("swaro", "digits", "swaro", 0)

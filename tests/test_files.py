@@ -14,8 +14,8 @@ import pytest
 from contrastbench import files
 from contrastbench.errors import UserError
 from contrastbench.files import behind_link, entries_under, file_hash, reading, replacing, write_bytes, write_text
-from contrastbench.reporting.load import rows_in
-from contrastbench.reporting.revisions import WORKTREE, files_at
+from contrastbench.results.load import rows_in
+from contrastbench.results.revisions import WORKTREE, files_at
 
 
 def test_text_is_written_whole_into_folders_that_are_made(tmp_path):

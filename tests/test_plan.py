@@ -13,9 +13,9 @@ from contrastbench.datasets.base import Split
 from contrastbench.datasets.store import write_prepared
 from contrastbench.errors import UserError
 from contrastbench.pipeline import plan as plan_module
+from contrastbench.pipeline.estimate import START_S, Measured, Task, estimate
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.plan import keep_plan, make_plan, plan_against_actual
-from contrastbench.reporting.estimate import START_S, Measured, Task, estimate
 
 TASK = Task("pretrain", "unremix-mnist5k-simclr-0", "unremix", "mnist5k", "simclr", "slim", 1000.0, 10)
 

@@ -17,14 +17,14 @@ from contrastbench.evaluation.intervals import wilson
 from contrastbench.evaluation.knn import fit_knn
 from contrastbench.evaluation.labelled import Labelled, draw, draw_per_class, verdicts
 from contrastbench.evaluation.linear_probe import fit_linear, linear_probe, low_label_probe
+from contrastbench.jobs.cache import examples, labelled, read_features, run_record, write_features
+from contrastbench.jobs.context import RowWriter
 from contrastbench.params.data import DataParams
 from contrastbench.params.evaluation import ProbeParams
 from contrastbench.pipeline.layout import Job, Layout
-from contrastbench.reporting.rows import parse_row, unpack_correct
-from contrastbench.stages.cache import read_features, run_record, write_features
-from contrastbench.stages.context import RowWriter
+from contrastbench.results.rows import parse_row, unpack_correct
 from contrastbench.stages.prepare import prepare
-from contrastbench.stages.probe import examples, judge, labelled
+from contrastbench.stages.probe import judge
 
 GRID = (0.001, 0.01, 0.1, 1.0, 10.0)
 CLASSES = 4

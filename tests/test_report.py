@@ -16,14 +16,14 @@ from typer.testing import CliRunner
 
 from contrastbench.cli import app
 from contrastbench.errors import UserError
+from contrastbench.pipeline.runs import benchmarks, histories, runs_of
 from contrastbench.reporting.cells import cells_of
 from contrastbench.reporting.dag import dag_svg
 from contrastbench.reporting.figures import selection_curves, shot_curves, simplex, training_curves
-from contrastbench.reporting.load import rows_in, rows_of
 from contrastbench.reporting.provenance import costs
 from contrastbench.reporting.report import LARGEST, build_report
 from contrastbench.reporting.robustness_figures import attack_heatmap, eps_curves, transfer_matrix
-from contrastbench.reporting.runs import benchmarks, histories, runs_of
+from contrastbench.results.load import rows_in, rows_of
 
 STEPS = {"prepare": [], "pretrain-unremix": ["prepare"], "probe-unremix": ["prepare", "pretrain-unremix"]}
 IMAGES = {"random": 0.6, "simclr": 0.8, "hcl": 0.84, "unremix": 0.86}

@@ -12,11 +12,11 @@ from contrastbench.cli import app
 from contrastbench.errors import UserError
 from contrastbench.pipeline.grid import Grid
 from contrastbench.reporting.cells import cells_of, method_order
-from contrastbench.reporting.load import ROWS, parse_all, rows_in
-from contrastbench.reporting.protocols import FAMILIES, OTHER, family_of
 from contrastbench.reporting.render import as_csv, as_latex, as_markdown, latex_escape, markdown_grid
 from contrastbench.reporting.rendered import metrics_json, rendered_files, with_tables
 from contrastbench.reporting.tables import BEST, TIED, ablation_tables, tables_of
+from contrastbench.results.load import ROWS, parse_all, rows_in
+from contrastbench.results.protocols import FAMILIES, OTHER, family_of
 
 THREE = (0, 1, 2)
 

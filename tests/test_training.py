@@ -15,17 +15,17 @@ from torch import nn
 from contrastbench.augment.images import augment_images, to_float
 from contrastbench.datasets.store import open_prepared
 from contrastbench.errors import UserError
+from contrastbench.jobs.classify import load_classifier, save_classifier
+from contrastbench.jobs.examples import Joined
+from contrastbench.jobs.runs import build_method, load_method, write_run
 from contrastbench.methods import Batch, Method, Step, method_class
 from contrastbench.models.vit_checkpoint import export_encoder
 from contrastbench.params.data import DataParams
 from contrastbench.params.evaluation import PretrainParams
 from contrastbench.params.root import load
 from contrastbench.pipeline.layout import Job, Layout
-from contrastbench.stages.classify import load_classifier, save_classifier
-from contrastbench.stages.examples import Joined
 from contrastbench.stages.prepare import prepare
 from contrastbench.stages.pretrain import pretrain
-from contrastbench.stages.runs import build_method, load_method, write_run
 from contrastbench.training import loop
 from contrastbench.training.checkpoint import save_checkpoint
 from contrastbench.training.loop import Examples, train

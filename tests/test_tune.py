@@ -13,12 +13,12 @@ from uamix_cases import FRAMES, MELS, built, changed, smallest_track
 from contrastbench.datasets.base import Adapter, Split
 from contrastbench.datasets.store import open_prepared, write_prepared
 from contrastbench.errors import UserError
+from contrastbench.jobs.runs import build_method, load_method
 from contrastbench.methods.uamix_mae import UaMixMAE
 from contrastbench.models.vit_checkpoint import export_encoder
 from contrastbench.params.uamix import UaMixTrack
 from contrastbench.pipeline.layout import Job, Layout
 from contrastbench.stages.pretrain import pretrain
-from contrastbench.stages.runs import build_method, load_method
 from contrastbench.stages.tune import tune
 
 TRAINING = 48

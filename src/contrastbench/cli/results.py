@@ -14,7 +14,7 @@ from contrastbench.params.root import presets as known_presets
 from contrastbench.pipeline.grid import Grid
 
 if TYPE_CHECKING:  # pandas and scipy are loaded by the commands that need them: every pipeline step starts this program
-    from contrastbench.reporting.load import Loaded
+    from contrastbench.results.load import Loaded
 
 OnePreset = Annotated[str | None, typer.Option("--preset", help="Only this preset; all that have rows if not given.")]
 
@@ -34,7 +34,7 @@ def load_rows(preset: str | None = None) -> Loaded:
     Only the parameters of ``preset`` are read (of all presets that have rows, if None), so that a mistake in another
     one stops nobody. Where there are no parameters, or a preset is no more, all rows stay. No row is a UserError.
     """
-    from contrastbench.reporting.load import ROWS, rows_in
+    from contrastbench.results.load import ROWS, rows_in
 
     loaded = rows_in()
     known = known_presets() if Path("params.yaml").is_file() else []

@@ -50,9 +50,9 @@ def export_command(
     if params is None:
         raise UserError(f"{method}: a reference row without an encoder; there is nothing to export")
     from contrastbench.datasets.store import open_prepared
+    from contrastbench.jobs.runs import load_method
     from contrastbench.models.vit import AudioViT
     from contrastbench.models.vit_checkpoint import export_encoder
-    from contrastbench.stages.runs import load_method
 
     data = open_prepared(grid.data_folder(job))
     encoder = load_method(grid.trained(job), params, data, seed).encoder

@@ -11,11 +11,11 @@ from contrastbench.files import write_text
 from contrastbench.params.base import params_hash
 from contrastbench.params.root import presets
 from contrastbench.pipeline.audio_grid import JUDGING_STAGES
+from contrastbench.pipeline.estimate import Estimate, Measured, Task, estimate
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.runs import TRAINING_STAGES, benchmarks
 from contrastbench.pipeline.tools import call
-from contrastbench.reporting.estimate import Estimate, Measured, Task, estimate
-from contrastbench.reporting.runs import TRAINING_STAGES, benchmarks
 
 ORDER = ("prepare", "spectrograms", *TRAINING_STAGES, "features", "probe", "transfer_probe")
 BY_DATASET = "transfer_attack"  # the one stage whose jobs take all methods at once

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from contrastbench.registry import DATASETS, METHODS, WITHOUT_ENCODER
-from contrastbench.reporting.rows import Row
+from contrastbench.results.rows import Row
 
 REGISTERED = (*WITHOUT_ENCODER, *METHODS)
 

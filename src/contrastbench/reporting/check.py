@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from contrastbench.reporting.cells import Cell, Key, cells_of
-from contrastbench.reporting.load import ROWS, Loaded, rows_at, rows_in, rows_of
 from contrastbench.reporting.rendered import METRICS, TABLES, rendered_files
-from contrastbench.reporting.revisions import ignored
 from contrastbench.reporting.significance import ALPHA, compare_rows, holm
+from contrastbench.results.load import ROWS, Loaded, rows_at, rows_in, rows_of
+from contrastbench.results.revisions import ignored
 
 TOLERANCE = (
     "a cell is within tolerance when its difference from the committed one is no larger than half the committed "

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from contrastbench.errors import UserError
 from contrastbench.reporting.cells import Cell, Key, cells_of, key_of, order
-from contrastbench.reporting.load import ROWS, Loaded, rows_at, rows_of
-from contrastbench.reporting.metrics import METRICS
 from contrastbench.reporting.params_diff import changed_parameters
-from contrastbench.reporting.revisions import describe
 from contrastbench.reporting.significance import ALPHA, compare_rows, holm
+from contrastbench.results.load import ROWS, Loaded, rows_at, rows_of
+from contrastbench.results.metrics import METRICS
+from contrastbench.results.revisions import describe
 
 BETTER, WORSE, SAME, NEW, GONE, NOT_COMPARABLE = "better", "worse", "same", "new", "gone", "not comparable"
 

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from contrastbench.reporting.cells import Cell
 from contrastbench.reporting.compare import BETTER, GONE, NEW, NOT_COMPARABLE, SAME, WORSE, Change, Comparison
-from contrastbench.reporting.metrics import METRICS
 from contrastbench.reporting.render import value_text
+from contrastbench.results.metrics import METRICS
 
 HEADER = ("data set", "protocol", "metric", "method", "before", "after", "difference", "p", "verdict", "why")
 COLOURS = {BETTER: "green", WORSE: "red", NEW: "yellow", GONE: "yellow", NOT_COMPARABLE: "yellow", SAME: ""}

@@ -8,8 +8,8 @@ from plotly.subplots import make_subplots
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
+from contrastbench.pipeline.runs import features_of_test, labels_of_test
 from contrastbench.reporting.figures import Chart, styled
-from contrastbench.reporting.runs import features_of_test, labels_of_test
 
 # Per track: before and after learning (or tuning), first pair at hand.
 PAIRS = {

@@ -7,10 +7,10 @@ import pandas as pd
 
 from contrastbench.errors import UserError
 from contrastbench.files import replacing
-from contrastbench.reporting.load import Loaded
 from contrastbench.reporting.render import as_frame, as_latex, as_markdown
 from contrastbench.reporting.rendered import ablation_methods, by_track
 from contrastbench.reporting.tables import ablation_tables, tables_of
+from contrastbench.results.load import Loaded
 
 FORMATS = ("csv", "markdown", "latex", "parquet")
 

@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 from plotly.colors import qualitative
 from plotly.subplots import make_subplots
 
+from contrastbench.pipeline.runs import Run
 from contrastbench.reporting.cells import Cell, Key, is_variant, method_order
-from contrastbench.reporting.runs import Run
 
 
 @dataclass(frozen=True)

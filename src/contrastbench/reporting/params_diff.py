@@ -5,7 +5,7 @@ from typing import Any
 
 from contrastbench.errors import UserError
 from contrastbench.params.base import overlay, parse_yaml
-from contrastbench.reporting.revisions import files_at
+from contrastbench.results.revisions import files_at
 
 ABSENT = "absent"
 

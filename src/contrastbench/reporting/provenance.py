@@ -9,9 +9,9 @@ import pandas as pd
 from contrastbench.errors import UserError
 from contrastbench.params.base import params_hash
 from contrastbench.params.root import load
-from contrastbench.reporting.load import Stored
-from contrastbench.reporting.revisions import head_state
-from contrastbench.reporting.runs import Run
+from contrastbench.pipeline.runs import Run
+from contrastbench.results.load import Stored
+from contrastbench.results.revisions import head_state
 
 PACKAGES = ("contrastbench", "torch", "torchvision", "torchaudio", "lightning-fabric", "scikit-learn", "foolbox")
 

@@ -3,9 +3,9 @@
 import pandas as pd
 
 from contrastbench.reporting.cells import Cell, Column
-from contrastbench.reporting.metrics import METRICS
 from contrastbench.reporting.published import HEADING, published_for
 from contrastbench.reporting.tables import BEST, TIED, Table
+from contrastbench.results.metrics import METRICS
 
 FAILED, TIE = "⚠", "≈"
 LEGEND = (

@@ -7,10 +7,10 @@ from pathlib import Path
 from contrastbench.errors import UserError
 from contrastbench.params.root import load
 from contrastbench.reporting.cells import cells_of, is_variant
-from contrastbench.reporting.load import Loaded, rows_of
 from contrastbench.reporting.render import LEGEND, as_csv, as_latex, as_markdown, markdown_grid
-from contrastbench.reporting.rows import Row
 from contrastbench.reporting.tables import Table, ablation_tables, tables_of
+from contrastbench.results.load import Loaded, rows_of
+from contrastbench.results.rows import Row
 
 TABLES, METRICS = "results/tables", "results/metrics"
 REGION = re.compile(r"^(<!-- table: ([^\n]*?) -->\n).*?^(<!-- end -->)", re.DOTALL | re.MULTILINE)

@@ -10,20 +10,20 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from contrastbench.errors import UserError
+from contrastbench.pipeline.runs import Run, benchmarks, histories, runs_of
 from contrastbench.reporting.cells import cells_of
 from contrastbench.reporting.dag import dag_svg
 from contrastbench.reporting.embedding import embedding_maps
 from contrastbench.reporting.figures import Chart, selection_curves, shot_curves, simplex, training_curves
-from contrastbench.reporting.load import Loaded
-from contrastbench.reporting.metrics import METRICS
 from contrastbench.reporting.provenance import costs, facts
 from contrastbench.reporting.published import HEADING, published_for
 from contrastbench.reporting.render import FAILED, TIE, value_text
 from contrastbench.reporting.rendered import ablation_methods, by_track
 from contrastbench.reporting.robustness_figures import attack_heatmap, eps_curves, transfer_matrix
-from contrastbench.reporting.rows import Row
-from contrastbench.reporting.runs import Run, benchmarks, histories, runs_of
 from contrastbench.reporting.tables import Table, ablation_tables, tables_of
+from contrastbench.results.load import Loaded
+from contrastbench.results.metrics import METRICS
+from contrastbench.results.rows import Row
 
 TITLES = {
     "unremix": "UnReMix: contrastive learning with weighted negatives",

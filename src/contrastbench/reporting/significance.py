@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from contrastbench.reporting.rows import Row, unpack_correct
+from contrastbench.results.rows import Row, unpack_correct
 
 ALPHA = 0.05
 

@@ -16,10 +16,10 @@ from contrastbench.reporting.cells import (
     method_order,
     natural,
 )
-from contrastbench.reporting.metrics import METRICS
-from contrastbench.reporting.protocols import FAMILIES, OTHER, Family, family_of
-from contrastbench.reporting.rows import Row
 from contrastbench.reporting.significance import ALPHA, SeedVariance, compare_rows, holm, pooled_seeds
+from contrastbench.results.metrics import METRICS
+from contrastbench.results.protocols import FAMILIES, OTHER, Family, family_of
+from contrastbench.results.rows import Row
 
 BEST, TIED = "best", "tied"
 

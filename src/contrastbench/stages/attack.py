@@ -20,14 +20,14 @@ from contrastbench.evaluation.classifiers import Classifier, check_logits
 from contrastbench.evaluation.robustness import Target, evaluate, failed_checks, minimal_distance, worst_cases
 from contrastbench.evaluation.verdicts import PartialStore, Verdict, robust, write_verdicts
 from contrastbench.files import file_hash
+from contrastbench.jobs.cache import training_record
+from contrastbench.jobs.classify import fit_classifier, load_classifier, ready, save_classifier, trained_method
+from contrastbench.jobs.context import RowWriter
+from contrastbench.jobs.modality import to_tensor_for
 from contrastbench.params.base import params_hash
 from contrastbench.params.robustness import Cell, RobustnessParams, protocol_of
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
-from contrastbench.stages.classify import fit_classifier, load_classifier, ready, save_classifier, trained_method
-from contrastbench.stages.context import RowWriter
-from contrastbench.stages.modality import to_tensor_for
-from contrastbench.stages.probe import training_record
 
 
 def suite(grid: Grid, job: Job) -> tuple[RobustnessParams, Prepared]:

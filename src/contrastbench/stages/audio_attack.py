@@ -13,15 +13,15 @@ from contrastbench.augment.log_mel import log_mel, normalise, pad_or_cut
 from contrastbench.datasets.store import FrontEnd, open_prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.classifiers import check_logits, standard_linear
+from contrastbench.jobs.cache import labelled
+from contrastbench.jobs.classify import ready, trained_method
+from contrastbench.jobs.context import RowWriter
+from contrastbench.jobs.judged import features_on, row_writer
+from contrastbench.jobs.modality import to_tensor_for
+from contrastbench.jobs.segments import Segments, samples_in, segments_of, waveforms
 from contrastbench.params.audio import AudioAttackParams, FrontEndParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
-from contrastbench.stages.classify import ready, trained_method
-from contrastbench.stages.context import RowWriter
-from contrastbench.stages.judged import features_on, row_writer
-from contrastbench.stages.modality import to_tensor_for
-from contrastbench.stages.probe import labelled
-from contrastbench.stages.spectrograms import Segments, samples_in, segments_of, waveforms
 from contrastbench.training.seeds import generator_for
 
 ANYTHING = (-torch.inf, torch.inf)  # a normalised log-mel value has no bounds

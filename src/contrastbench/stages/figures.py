@@ -18,6 +18,9 @@ from contrastbench.datasets.store import Prepared, open_prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.classifiers import Classifier
 from contrastbench.evaluation.verdicts import attack_order
+from contrastbench.jobs.classify import load_classifier, trained_method
+from contrastbench.jobs.modality import to_tensor_for
+from contrastbench.jobs.runs import load_method
 from contrastbench.methods.mae import MAE
 from contrastbench.models.masked_autoencoder import reconstruct
 from contrastbench.params.uamix import UaMixSettings
@@ -31,9 +34,6 @@ from contrastbench.reporting.stills import (
     draw_mixtures,
     draw_reconstructions,
 )
-from contrastbench.stages.classify import load_classifier, trained_method
-from contrastbench.stages.modality import to_tensor_for
-from contrastbench.stages.runs import load_method
 from contrastbench.training.seeds import generator_for
 
 CLIPS = 4  # reconstructed

@@ -8,10 +8,10 @@ from contrastbench.datasets.store import Prepared
 from contrastbench.evaluation.clips import Clips
 from contrastbench.evaluation.low_shot import low_shot as fit_and_judge
 from contrastbench.evaluation.low_shot import rotate_folds
+from contrastbench.jobs.judged import Features, clip_column, clips_of, features_on, row_writer
 from contrastbench.params.audio import LowShotParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
-from contrastbench.stages.judged import Features, clip_column, clips_of, features_on, row_writer
 
 SPLITS = ("train", "validation", "test")
 

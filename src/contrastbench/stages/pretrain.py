@@ -4,14 +4,14 @@ from pathlib import Path
 
 from contrastbench.datasets.store import open_prepared
 from contrastbench.errors import UserError
+from contrastbench.jobs.context import Meter
+from contrastbench.jobs.examples import examples_for
+from contrastbench.jobs.runs import build_method, write_run
 from contrastbench.params.base import params_hash
 from contrastbench.params.evaluation import PretrainParams, ScratchParams
 from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.layout import Job, Layout
 from contrastbench.registry import method_module
-from contrastbench.stages.context import Meter
-from contrastbench.stages.examples import examples_for
-from contrastbench.stages.runs import build_method, write_run
 from contrastbench.training.loop import train
 from contrastbench.training.record import TrainingLog
 

@@ -1,53 +1,16 @@
 """Stage ``probe``: linear probe, low-label probe and kNN on cached features."""
 
-from dataclasses import replace
-
 import numpy as np
 
-from contrastbench.datasets.store import Prepared, open_prepared
-from contrastbench.errors import UserError
+from contrastbench.datasets.store import open_prepared
 from contrastbench.evaluation.knn import fit_knn
 from contrastbench.evaluation.labelled import Labelled, verdicts
 from contrastbench.evaluation.linear_probe import linear_probe, low_label_probe
+from contrastbench.jobs.cache import SPLITS, examples, read_features, training_record
+from contrastbench.jobs.context import RowWriter
 from contrastbench.params.evaluation import ProbeParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
-from contrastbench.stages.cache import read_features, run_record
-from contrastbench.stages.context import RowWriter
-
-SPLITS = ("train", "validation", "test")
-
-
-def labelled(features: dict[str, np.ndarray], data: Prepared, split: str) -> Labelled:
-    """Features and labels of one split; their counts must agree."""
-    labels = data.y(split)
-    if labels is None:
-        raise UserError(f"{data.folder}: the split {split!r} has no labels to judge by")
-    if len(features[split]) != len(labels):
-        raise UserError(f"{split}: {len(features[split])} features for {len(labels)} labels; extract them again")
-    return Labelled(features[split], np.asarray(labels))
-
-
-def examples(features: dict[str, np.ndarray], data: Prepared, split: str) -> Labelled:
-    """Like :func:`labelled`; where sound is cut into several segments, with the clip of each."""
-    rows = labelled(features, data, split)
-    if "clip" not in data.meta.splits[split].arrays:
-        return rows
-    clip = np.asarray(data.column(split, "clip"))
-    return rows if len(np.unique(clip)) == len(clip) else replace(rows, clip=clip)
-
-
-def training_record(grid: Grid, job: Job) -> tuple[str, dict]:
-    """The device that trained the job's encoder, and what its training wants said beside every value.
-
-    A warning of the training run (collapse, a loss that never moved) becomes a failed check of the row, so
-    that no table hides it.
-    """
-    params = grid.pretrain_params(job)
-    if params is None:
-        return "cpu", {}
-    record = run_record(grid.trained(job))
-    return record["device"], {"failed_checks": record["warnings"]} if record["warnings"] else {}
 
 
 def probe(grid: Grid, job: Job) -> None:

@@ -3,8 +3,8 @@
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.plan import plan_against_actual
 from contrastbench.pipeline.steps import steps
-from contrastbench.reporting.load import Loaded
 from contrastbench.reporting.report import build_report
+from contrastbench.results.load import Loaded
 
 
 def report(loaded: Loaded, preset: str) -> str:

@@ -1,8 +1,8 @@
 """Stage ``tables``: what one track's rows look like as tables, and its means for `dvc metrics`."""
 
 from contrastbench.errors import UserError
-from contrastbench.reporting.load import Loaded
 from contrastbench.reporting.rendered import ablation_files, track_files
+from contrastbench.results.load import Loaded
 
 
 def tables(loaded: Loaded, preset: str, track: str, *, ablation: bool = False) -> dict[str, str]:

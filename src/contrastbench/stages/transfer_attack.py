@@ -9,13 +9,13 @@ from contrastbench.evaluation.robustness import Target
 from contrastbench.evaluation.transfer import transfer_matrix
 from contrastbench.evaluation.verdicts import PartialStore
 from contrastbench.files import file_hash
+from contrastbench.jobs.cache import training_record
+from contrastbench.jobs.classify import load_classifier, trained_method
+from contrastbench.jobs.context import RowWriter
+from contrastbench.jobs.modality import to_tensor_for
 from contrastbench.params.base import params_hash
 from contrastbench.pipeline.grid import Grid
 from contrastbench.stages.attack import suite
-from contrastbench.stages.classify import load_classifier, trained_method
-from contrastbench.stages.context import RowWriter
-from contrastbench.stages.modality import to_tensor_for
-from contrastbench.stages.probe import training_record
 
 
 def transfer_attack(grid: Grid, track: str, dataset: str, seed: int, *, device: str = "cpu") -> None:

@@ -8,13 +8,14 @@ from contrastbench.augment.images import to_float
 from contrastbench.datasets.store import open_prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.features import extract_features
+from contrastbench.jobs.cache import SPLITS, labelled, training_record
+from contrastbench.jobs.context import RowWriter
+from contrastbench.jobs.modality import input_shape
+from contrastbench.jobs.runs import load_method
 from contrastbench.params.unremix import Transfer
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
-from contrastbench.stages.context import RowWriter
-from contrastbench.stages.modality import input_shape
-from contrastbench.stages.probe import SPLITS, judge, labelled, training_record
-from contrastbench.stages.runs import load_method
+from contrastbench.stages.probe import judge
 
 
 def transfer_probe(grid: Grid, job: Job, transfer: Transfer, device: str) -> None:

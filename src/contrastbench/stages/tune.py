@@ -6,6 +6,9 @@ from pathlib import Path
 from contrastbench.datasets.store import Prepared, open_prepared
 from contrastbench.errors import UserError
 from contrastbench.files import file_hash
+from contrastbench.jobs.context import Meter
+from contrastbench.jobs.examples import examples_for
+from contrastbench.jobs.runs import build_method, load_method, write_run
 from contrastbench.methods.contrastive_tuning import ContrastiveTuning
 from contrastbench.params.base import params_hash
 from contrastbench.params.evaluation import PretrainParams
@@ -13,9 +16,6 @@ from contrastbench.params.uamix import EncoderStepParams, HeadStepParams, TunePa
 from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.layout import Job, Layout
 from contrastbench.registry import method_module
-from contrastbench.stages.context import Meter
-from contrastbench.stages.examples import examples_for
-from contrastbench.stages.runs import build_method, load_method, write_run
 from contrastbench.training.checkpoint import load_checkpoint, save_checkpoint
 from contrastbench.training.loop import train
 from contrastbench.training.record import TrainingLog

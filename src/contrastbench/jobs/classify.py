@@ -10,14 +10,13 @@ from contrastbench.datasets.store import Prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.classifiers import Classifier, Training, fine_tuned, robust_linear, standard_linear
 from contrastbench.files import reading, write_bytes
+from contrastbench.jobs.cache import labelled, read_features
+from contrastbench.jobs.modality import to_tensor_for
+from contrastbench.jobs.runs import load_method
 from contrastbench.methods import Method
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
-from contrastbench.stages.cache import read_features
-from contrastbench.stages.modality import to_tensor_for
-from contrastbench.stages.probe import labelled
-from contrastbench.stages.runs import load_method
 from contrastbench.training.seeds import generator_for
 
 

@@ -6,15 +6,14 @@ import numpy as np
 
 from contrastbench.datasets.store import Prepared, open_prepared
 from contrastbench.evaluation.clips import Clips, by_clip, pool
+from contrastbench.jobs.cache import labelled, read_features, training_record
+from contrastbench.jobs.context import RowWriter
+from contrastbench.jobs.encode import encode, input_features
+from contrastbench.jobs.runs import load_method
 from contrastbench.params.base import Section
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.registry import WITHOUT_ENCODER
-from contrastbench.stages.cache import read_features
-from contrastbench.stages.context import RowWriter
-from contrastbench.stages.features import encode, input_features
-from contrastbench.stages.probe import labelled, training_record
-from contrastbench.stages.runs import load_method
 
 Features = dict[str, np.ndarray]
 

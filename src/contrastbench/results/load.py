@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 
 from contrastbench.errors import UserError
 from contrastbench.files import entries_under
-from contrastbench.reporting.metrics import METRICS
-from contrastbench.reporting.revisions import WORKTREE, files_at
-from contrastbench.reporting.rows import Row, parse_row, row_path, unpack_correct
+from contrastbench.results.metrics import METRICS
+from contrastbench.results.revisions import WORKTREE, files_at
+from contrastbench.results.rows import Row, parse_row, row_path, unpack_correct
 
 ROWS = "results/rows"
 ROUNDING = 1e-9  # how far numbers may lie apart that are equal before they are rounded

@@ -12,7 +12,7 @@ import numpy as np
 from contrastbench.evaluation.intervals import wilson
 from contrastbench.params.base import Section, params_hash
 from contrastbench.pipeline.layout import Job, Layout
-from contrastbench.reporting.rows import Row, pack_correct, row_path, write_row
+from contrastbench.results.rows import Row, pack_correct, row_path, write_row
 
 
 def device_name(device: str) -> str:

@@ -3,9 +3,9 @@
 import numpy as np
 
 from contrastbench.datasets.store import Prepared
+from contrastbench.jobs.modality import augmentation_for, to_tensor_for
 from contrastbench.methods import Method
 from contrastbench.params.base import Section
-from contrastbench.stages.modality import augmentation_for, to_tensor_for
 from contrastbench.training.loop import Examples
 
 

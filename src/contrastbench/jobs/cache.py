@@ -2,12 +2,19 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from contrastbench.datasets.store import Prepared
 from contrastbench.errors import UserError
+from contrastbench.evaluation.labelled import Labelled
 from contrastbench.files import reading, replacing
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
+
+SPLITS = ("train", "validation", "test")
 
 
 def write_features(folder: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -43,3 +50,35 @@ def run_record(folder: Path) -> dict:
         if not isinstance(record["device"], str) or not isinstance(record["warnings"], list):
             raise TypeError("device or warnings of the wrong type")
     return record
+
+
+def labelled(features: dict[str, np.ndarray], data: Prepared, split: str) -> Labelled:
+    """Features and labels of one split; their counts must agree."""
+    labels = data.y(split)
+    if labels is None:
+        raise UserError(f"{data.folder}: the split {split!r} has no labels to judge by")
+    if len(features[split]) != len(labels):
+        raise UserError(f"{split}: {len(features[split])} features for {len(labels)} labels; extract them again")
+    return Labelled(features[split], np.asarray(labels))
+
+
+def examples(features: dict[str, np.ndarray], data: Prepared, split: str) -> Labelled:
+    """Like :func:`labelled`; where sound is cut into several segments, with the clip of each."""
+    rows = labelled(features, data, split)
+    if "clip" not in data.meta.splits[split].arrays:
+        return rows
+    clip = np.asarray(data.column(split, "clip"))
+    return rows if len(np.unique(clip)) == len(clip) else replace(rows, clip=clip)
+
+
+def training_record(grid: Grid, job: Job) -> tuple[str, dict]:
+    """The device that trained the job's encoder, and what its training wants said beside every value.
+
+    A warning of the training run (collapse, a loss that never moved) becomes a failed check of the row, so
+    that no table hides it.
+    """
+    params = grid.pretrain_params(job)
+    if params is None:
+        return "cpu", {}
+    record = run_record(grid.trained(job))
+    return record["device"], {"failed_checks": record["warnings"]} if record["warnings"] else {}

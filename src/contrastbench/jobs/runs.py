@@ -9,11 +9,11 @@ from safetensors.torch import load_file, save
 from contrastbench.datasets.store import Prepared
 from contrastbench.errors import UserError
 from contrastbench.files import reading, write_bytes, write_text
+from contrastbench.jobs.context import Meter, device_name
+from contrastbench.jobs.modality import input_shape
 from contrastbench.methods import Method, method_class
 from contrastbench.params.base import params_hash
 from contrastbench.params.evaluation import PretrainParams
-from contrastbench.stages.context import Meter, device_name
-from contrastbench.stages.modality import input_shape
 from contrastbench.training.record import TrainingLog
 from contrastbench.training.seeds import seed_for
 
