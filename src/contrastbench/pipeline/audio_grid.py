@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from contrastbench.params.audio_track import AudioTrack
 from contrastbench.params.base import params_hash
-from contrastbench.params.uamix import UaMixTrack
 from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.job_grid import JobGrid, rule_name
 from contrastbench.pipeline.layout import Job
@@ -40,21 +40,25 @@ class AudioGrid(JobGrid):
 
     def audio_datasets(self, track: str) -> list[str]:
         """Every data set of which a track needs spectrograms."""
-        if not isinstance(self.track(track), UaMixTrack):
+        if not isinstance(self.track(track), AudioTrack):
             return []
         pairs = self.all_judged_pairs(track)
         return list(dict.fromkeys([*self.track(track).datasets, *(pair.judged for pair in pairs)]))
 
     def spectrogram_state(self) -> str:
         """What makes spectrograms stale besides the sound: the code and the front end's parameters."""
-        return f"{fingerprint('spectrograms')}-{params_hash(self.params.uamix.front_end)}"
+        section = self.track("uamix")
+        assert isinstance(section, AudioTrack)
+        return f"{fingerprint('spectrograms')}-{params_hash(section.front_end)}"
 
     def judged_pairs(self, stage: str, track: str) -> list[Judged]:
         """What a judging stage judges a track's encoders on; nothing for a track without it."""
         section = self.track(track)
-        if not isinstance(section, UaMixTrack):
+        if not isinstance(section, AudioTrack):
             return []
         params = getattr(section, stage)
+        if params is None:
+            return []
         protocols = tuple(params.protocols())
         return [
             Judged(stage, track, trained, judged, protocols)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from contrastbench.params.audio_track import AudioTrack
 from contrastbench.params.base import params_hash
-from contrastbench.params.uamix import UaMixTrack
 from contrastbench.pipeline.attack_grid import AttackGrid
 from contrastbench.pipeline.layout import Job
 
@@ -19,7 +19,7 @@ class FigureGrid(AttackGrid):
         """
         section, found = self.track(track), {}
         jobs = {job.method: job for job in self.jobs(track) if (job.dataset, job.seed) == (dataset, seed)}
-        if isinstance(section, UaMixTrack):
+        if isinstance(section, AudioTrack):
             if "mae" in jobs and section.pretraining.checkpoint is None:
                 found["reconstructions"] = [jobs["mae"]]
             if "uamix-mae" in jobs:

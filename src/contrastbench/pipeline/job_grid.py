@@ -6,13 +6,13 @@ from pathlib import Path
 
 from contrastbench.errors import UserError
 from contrastbench.params.base import Section, params_hash
-from contrastbench.params.evaluation import PretrainParams
-from contrastbench.params.root import DEFAULT, Params, Track, load
-from contrastbench.params.track import MOST_SEEDS
-from contrastbench.params.unremix import Transfer, UnReMixTrack
+from contrastbench.params.evaluation import PretrainParams, Transfer
+from contrastbench.params.root import DEFAULT, Params, load
+from contrastbench.params.track import TrackParams
+from contrastbench.params.values import MOST_SEEDS
 from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.layout import Job, Layout
-from contrastbench.registry import TUNED_FROM, WITHOUT_ENCODER, dataset_module, method_module
+from contrastbench.registry import WITHOUT_ENCODER, dataset_module, method_module, starts_from
 
 
 @dataclass
@@ -32,7 +32,7 @@ class JobGrid:
         """Where the files of this preset lie."""
         return Layout(self.preset)
 
-    def track(self, name: str) -> Track:
+    def track(self, name: str) -> TrackParams:
         """The parameters of one track."""
         return self.params.track(name)
 
@@ -111,7 +111,7 @@ class JobGrid:
 
     def training_stage(self, job: Job) -> str:
         """The stage that trains a job's encoder last: ``pretrain`` or ``tune``."""
-        return "tune" if self.track(job.track).base_method(job.method) in TUNED_FROM else "pretrain"
+        return "tune" if starts_from(self.track(job.track).base_method(job.method)) else "pretrain"
 
     def trained(self, job: Job) -> Path:
         """The folder of a job's trained encoder."""
@@ -119,7 +119,8 @@ class JobGrid:
 
     def tuned_from(self, job: Job) -> Job:
         """The job whose weights a tuned method starts from: the same data set and seed."""
-        source = TUNED_FROM[self.track(job.track).base_method(job.method)]
+        source = starts_from(self.track(job.track).base_method(job.method))
+        assert source is not None
         return Job(job.track, job.dataset, source, job.seed)
 
     def training_code(self, job: Job) -> list[str]:
@@ -134,8 +135,7 @@ class JobGrid:
 
     def transfers(self, track: str) -> list[Transfer]:
         """The pairs of data sets that a track probes transfer on."""
-        section = self.track(track)
-        return list(section.transfer) if isinstance(section, UnReMixTrack) else []
+        return list(self.track(track).transfer)
 
     def transfer(self, track: str, train: str, probe: str) -> Transfer:
         """One pair of data sets; one that the parameters do not name is a UserError."""

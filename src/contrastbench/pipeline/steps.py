@@ -299,7 +299,6 @@ def training_keys(grid: Grid, track: str) -> tuple[str, ...]:
     whole = [key for key in type(section).model_fields if key not in (*EVALUATION_KEYS, *PER_METHOD_KEYS)]
     encoders = [label for label in section.methods if label not in WITHOUT_ENCODER]
     settings = dict.fromkeys(section.base_method(label).replace("-", "_") for label in encoders)
-    known = type(getattr(section, "settings")).model_fields  # noqa: B009  (each track declares its own)
-    keys = [*whole, *(f"settings.{name}" for name in settings if name in known)]
+    keys = [*whole, *(f"settings.{name}" for name in settings if name in section.settings.model_fields_set)]
     keys += [f"variants.{label}" for label in encoders if label in section.variants]
     return tuple(f"{track}.{key}" for key in keys)

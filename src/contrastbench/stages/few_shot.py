@@ -8,7 +8,7 @@ from contrastbench.errors import UserError
 from contrastbench.evaluation.clips import Clips
 from contrastbench.evaluation.few_shot import draw_episodes, few_shot_accuracies, mean_interval
 from contrastbench.jobs.judged import Features, clip_column, clips_of, features_on, row_writer
-from contrastbench.params.audio import FewShotParams
+from contrastbench.params.evaluation import FewShotParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.training.seeds import generator_for

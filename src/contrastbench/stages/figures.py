@@ -23,7 +23,7 @@ from contrastbench.jobs.modality import to_tensor_for
 from contrastbench.jobs.runs import load_method
 from contrastbench.methods.mae import MAE
 from contrastbench.models.masked_autoencoder import reconstruct
-from contrastbench.params.uamix import UaMixSettings
+from contrastbench.params.settings_autoencoder import UaMixSettings
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.reporting.stills import (

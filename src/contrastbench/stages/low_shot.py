@@ -9,7 +9,7 @@ from contrastbench.evaluation.clips import Clips
 from contrastbench.evaluation.low_shot import low_shot as fit_and_judge
 from contrastbench.evaluation.low_shot import rotate_folds
 from contrastbench.jobs.judged import Features, clip_column, clips_of, features_on, row_writer
-from contrastbench.params.audio import LowShotParams
+from contrastbench.params.evaluation import LowShotParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 

@@ -12,7 +12,7 @@ from contrastbench.jobs.cache import SPLITS, labelled, training_record
 from contrastbench.jobs.context import RowWriter
 from contrastbench.jobs.modality import input_shape
 from contrastbench.jobs.runs import load_method
-from contrastbench.params.unremix import Transfer
+from contrastbench.params.evaluation import Transfer
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.stages.probe import judge

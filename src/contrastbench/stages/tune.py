@@ -10,9 +10,10 @@ from contrastbench.jobs.context import Meter
 from contrastbench.jobs.examples import examples_for
 from contrastbench.jobs.runs import build_method, load_method, write_run
 from contrastbench.methods.contrastive_tuning import ContrastiveTuning
+from contrastbench.params.audio_track import TuneParams
 from contrastbench.params.base import params_hash
 from contrastbench.params.evaluation import PretrainParams
-from contrastbench.params.uamix import EncoderStepParams, HeadStepParams, TuneParams
+from contrastbench.params.tuning import EncoderStepParams, HeadStepParams
 from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.layout import Job, Layout
 from contrastbench.registry import method_module
