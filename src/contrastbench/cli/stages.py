@@ -66,8 +66,7 @@ def spectrograms_command(track: Track, dataset: Dataset, preset: Preset = "defau
     """Write the normalised log-mel segments of a prepared audio data set into data/spectrograms."""
     grid = Grid(preset)
     dataset_module(dataset)
-    if not grid.is_sound(track):
-        raise UserError(f"track {track!r} sees no spectrograms")
+    grid.sound(track)
     _call("spectrograms", grid, Job(track, dataset), Runtime(tell=typer.echo))
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from contrastbench.datasets.store import data_hash, spectrogram_hash
 from contrastbench.errors import UserError
-from contrastbench.params.base import overlay, parse_yaml, validate
-from contrastbench.params.root import DEFAULT, Params
+from contrastbench.params.base import overlay, parse_yaml
+from contrastbench.params.root import DEFAULT, Params, from_content
 from contrastbench.params.root import presets as known_presets
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
@@ -63,7 +63,7 @@ class Asked:
         if (track, dataset) not in self._data:
             found = data_hash(self.grid.root / self.grid.layout.prepared(dataset))
             if found is not None and self.grid.is_sound(track):
-                found = spectrogram_hash(found, self.grid.track(track).front_end)
+                found = spectrogram_hash(found, self.grid.sound(track).front_end)
             self._data[track, dataset] = found
         return self._data[track, dataset]
 
@@ -122,8 +122,7 @@ def rows_that_counted(revision: str, preset: str, root: Path = Path()) -> Loaded
 
 def params_at(revision: str, preset: str, root: Path = Path()) -> Params:
     """The parameters of a preset at a git revision, or in the WORKTREE; a UserError where they cannot be read."""
-    content = contents_at(revision, preset, root)
-    return validate(Params, content, lambda _: f"{revision}: parameters of preset {preset}")
+    return from_content(contents_at(revision, preset, root), f"{revision}: parameters of preset {preset}")
 
 
 def contents_at(revision: str, preset: str, root: Path = Path()) -> dict:

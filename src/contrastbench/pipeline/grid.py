@@ -10,15 +10,17 @@ from functools import cached_property
 from pathlib import Path
 
 from contrastbench.errors import UserError
+from contrastbench.params.audio_track import AudioTrack
 from contrastbench.params.base import Section, params_hash
 from contrastbench.params.evaluation import PretrainParams
-from contrastbench.params.root import DEFAULT, Params, Track
-from contrastbench.params.track import MOST_SEEDS
+from contrastbench.params.root import DEFAULT, Params
+from contrastbench.params.track import TrackParams
+from contrastbench.params.values import MOST_SEEDS
 from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.layout import ALL_SEEDS, Job, Layout
 from contrastbench.pipeline.resolved import resolved
 from contrastbench.pipeline.stages import STAGES, TRAINING, WITH_ROWS, Scope, Stage
-from contrastbench.registry import TUNED_FROM, WITHOUT_ENCODER, dataset_module, method_module
+from contrastbench.registry import WITHOUT_ENCODER, dataset_module, method_module, starts_from
 from contrastbench.results.load import ALL
 
 ENDINGS = ("md", "csv", "tex")
@@ -45,7 +47,7 @@ class Grid:
         """Where the files of this preset lie."""
         return Layout(self.preset)
 
-    def track(self, name: str) -> Track:
+    def track(self, name: str) -> TrackParams:
         """The parameters of one track."""
         return self.params.track(name)
 
@@ -115,6 +117,13 @@ class Grid:
         """Whether a track's encoders see spectrograms, which a stage of its own makes of prepared sound."""
         return self.track(track).modality == "audio"
 
+    def sound(self, track: str) -> AudioTrack:
+        """The parameters of a track of sound; another track is a UserError."""
+        section = self.track(track)
+        if not isinstance(section, AudioTrack):
+            raise UserError(f"track {track!r} sees no spectrograms")
+        return section
+
     def data_folder(self, track: str, dataset: str) -> Path:
         """The arrays that a track's encoders see of a data set."""
         layout = self.layout
@@ -158,7 +167,7 @@ class Grid:
 
     def training_stage(self, job: Job) -> str:
         """The stage that trains a job's encoder last: ``pretrain`` or ``tune``."""
-        return "tune" if self.track(job.track).base_method(job.method) in TUNED_FROM else "pretrain"
+        return "tune" if starts_from(self.track(job.track).base_method(job.method)) else "pretrain"
 
     def trained(self, job: Job) -> Path:
         """The folder of a job's trained encoder."""
@@ -166,7 +175,9 @@ class Grid:
 
     def tuned_from(self, job: Job) -> Job:
         """The job whose weights a tuned method starts from: the same data set and seed."""
-        return replace(job, method=TUNED_FROM[self.track(job.track).base_method(job.method)])
+        start = starts_from(self.track(job.track).base_method(job.method))
+        assert start is not None, f"{job.method} is trained from scratch"
+        return replace(job, method=start)
 
     # What a result depends on
 
@@ -224,7 +235,7 @@ class Grid:
 
     def spectrogram_state(self, track: str) -> str:
         """What makes spectrograms stale besides the sound: the code and the front end's parameters."""
-        return joined([fingerprint("spectrograms"), params_hash(self.track(track).front_end)])
+        return joined([fingerprint("spectrograms"), params_hash(self.sound(track).front_end)])
 
     # Data
 
@@ -251,7 +262,7 @@ class Grid:
         section, found = self.track(track), {}
         jobs = {label: Job(track, dataset, label, seed) for label in section.methods if dataset in section.datasets}
         if self.is_sound(track):
-            if "mae" in jobs and section.pretraining.checkpoint is None:
+            if "mae" in jobs and self.sound(track).pretraining.checkpoint is None:
                 found["reconstructions"] = [jobs["mae"]]
             if "uamix-mae" in jobs:
                 found["mixtures"] = [jobs["uamix-mae"]]

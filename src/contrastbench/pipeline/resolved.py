@@ -4,15 +4,14 @@ Snakemake keeps the resolved parameters in a file named by their hash and tells 
 variable, which processes on other machines of a cluster inherit too.
 """
 
+import json
 import os
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from contrastbench.errors import UserError
-from contrastbench.files import write_text
+from contrastbench.files import reading, write_text
 from contrastbench.params.base import params_hash
-from contrastbench.params.root import Params, load
+from contrastbench.params.root import Params, from_content, load
 
 VARIABLE = "CONTRASTBENCH_PARAMS"
 
@@ -23,10 +22,11 @@ def resolved(preset: str, root: Path = Path()) -> Params:
     if not told or Path(told).parts[1:2] != (preset,):
         return load(preset, root)
     path = root / told
-    try:
-        params = Params.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError, UnicodeDecodeError):
-        raise UserError(f"{path}: the parameters of this run cannot be read; start it again") from None
+    if not path.is_file():
+        raise UserError(f"{path}: the parameters of this run are gone; start it again")
+    with reading(path, "file of a run's parameters", "start the run again"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+    params = from_content(content, str(path))
     if params_hash(params) != path.stem:
         raise UserError(f"{path}: was changed after the run began; start it again")
     return params

@@ -185,7 +185,6 @@ def training_keys(grid: Grid, track: str) -> list[str]:
     whole = [key for key in type(section).model_fields if key not in (*EVALUATION_KEYS, *PER_METHOD_KEYS)]
     encoders = [label for label in section.methods if label not in WITHOUT_ENCODER]
     settings = dict.fromkeys(section.base_method(label).replace("-", "_") for label in encoders)
-    known = section.settings.model_dump()
-    keys = [*whole, *(f"settings.{name}" for name in settings if name in known)]
+    keys = [*whole, *(f"settings.{name}" for name in settings if name in section.settings.model_fields_set)]
     keys += [f"variants.{label}" for label in encoders if label in section.variants]
     return [f"{track}.{key}" for key in keys]

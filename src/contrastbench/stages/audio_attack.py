@@ -39,7 +39,7 @@ def audio_attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     All methods of a seed meet the same segments and the same random starts. Raises UserError when no test clip
     fills a segment, or the training split lacks a class.
     """
-    section, judged = grid.track(job.track), job.judged
+    section, judged = grid.sound(job.track), job.judged
     params, front_end = section.audio_attack, section.front_end
     assert params is not None
     encoder = load_trained(grid, job).encoder

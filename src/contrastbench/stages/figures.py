@@ -24,7 +24,7 @@ from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.weights import load_trained, training_data
 from contrastbench.methods.mae import MAE
 from contrastbench.models.masked_autoencoder import reconstruct
-from contrastbench.params.uamix import UaMixSettings
+from contrastbench.params.settings_autoencoder import UaMixSettings
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.reporting.stills import (

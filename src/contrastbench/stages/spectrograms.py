@@ -29,7 +29,7 @@ def spectrograms(grid: Grid, job: Job, runtime: Runtime) -> None:
     normalisation, as in AudioMAE; they do not count in the statistics.
     """
     prepared, folder = grid.layout.prepared(job.dataset), grid.layout.spectrograms(job.track, job.dataset)
-    params = grid.track(job.track).front_end
+    params = grid.sound(job.track).front_end
     data = open_prepared(prepared)
     if data.meta.modality != "audio" or data.meta.front_end is not None:
         raise UserError(f"{prepared}: holds no sound; spectrograms are made of prepared audio data sets")

@@ -9,8 +9,9 @@ from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.weights import build_method, load_trained, required_params, training_data, write_run
 from contrastbench.methods import Method
 from contrastbench.methods.contrastive_tuning import ContrastiveTuning
+from contrastbench.params.audio_track import TuneParams
 from contrastbench.params.base import params_hash
-from contrastbench.params.uamix import EncoderStepParams, HeadStepParams, TuneParams
+from contrastbench.params.tuning import EncoderStepParams, HeadStepParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.training.checkpoint import load_checkpoint, save_checkpoint
