@@ -6,8 +6,10 @@ import sys
 
 from contrastbench.errors import UserError
 from contrastbench.pipeline.data_check import check_data
+from contrastbench.pipeline.dates import bring_back_future_dates
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.lock import hold_folder
 
 PRESET = config.get("preset", "default")
 DEVICE = config.get("device", "auto")
@@ -17,6 +19,9 @@ GRID = Grid(PRESET)
 try:
     GRID.params
     check_data(GRID)
+    if workflow.is_main_process:
+        hold_folder()
+        bring_back_future_dates()
 except UserError as error:
     sys.exit(f"contrastbench: {error}")
 
