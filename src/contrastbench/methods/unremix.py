@@ -27,5 +27,5 @@ class UnReMix(ContrastiveMethod):
     def diagnose(self, batch: Batch, labels: Tensor) -> dict[str, float]:
         """False negatives among the heavily weighted, effective number of negatives, agreement of the scores."""
         first, second = (self.project(view) for view in batch.views)
-        _, weight, indicators = weighted(first, second, **self.settings.model_dump(exclude={"tau_plus"}))
-        return selection_report(weight, indicators.negative, labels.repeat(2)) | rank_correlations(indicators)
+        _, weight, scores = weighted(first, second, **self.settings.model_dump(exclude={"tau_plus"}))
+        return selection_report(weight, scores.negative, labels.repeat(2)) | rank_correlations(scores)
