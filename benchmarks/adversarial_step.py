@@ -16,6 +16,7 @@ import torch
 
 from contrastbench.attacks.geometry import ImagePasses
 from contrastbench.methods import Batch, Method, Step, method_class
+from contrastbench.params.image_track import ImageTrack
 from contrastbench.params.root import load
 from contrastbench.training.optimizers import build_optimizer
 from contrastbench.training.seeds import generator_for
@@ -42,7 +43,9 @@ class Case:
     """One method with its optimiser; ``step`` trains once and returns the seconds it took."""
 
     def __init__(self, name: str, changes: dict, arguments: argparse.Namespace, root: Path) -> None:
-        params = load(root=root).swaro.pretrain(name, "mnist5k")
+        track = load(root=root).track("swaro")
+        assert isinstance(track, ImageTrack)
+        params = track.pretrain(name, "mnist5k")
         steps = OWN_STEPS if arguments.attack == "own" else EQUAL_STEPS
         changes = changes | ({"steps": steps[name]} if name in steps else {})
         params = params.model_copy(

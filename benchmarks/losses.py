@@ -25,6 +25,7 @@ from contrastbench.methods import Batch, Step, method_class
 from contrastbench.models.heads import Projection
 from contrastbench.objectives.contrastive import hcl, nt_xent
 from contrastbench.objectives.unremix import unremix_loss
+from contrastbench.params.image_track import ImageTrack
 from contrastbench.params.root import load
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -133,7 +134,8 @@ def unremix_alone(batch: int, seconds: float) -> None:
 
 def training_steps(seconds: float) -> None:
     """Whole steps (augmentation, encoder, loss, backward, Adam) of the preset ``cifar`` on noise."""
-    track = load("cifar", ROOT).unremix
+    track = load("cifar", ROOT).track("unremix")
+    assert isinstance(track, ImageTrack)
     batch = track.training.batch_size
     images = torch.rand(batch, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 

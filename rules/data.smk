@@ -1,14 +1,30 @@
-# Official archives or embedded data -> memory-mapped arrays.
+# Official archives or embedded data -> memory-mapped arrays; sound -> spectrograms.
 
 
 rule prepare:
     output:
-        meta="data/prepared/{dataset}/meta.json",
+        "data/prepared/{dataset}/meta.json",
     log:
         "data/logs/prepare/{dataset}.log",
     resources:
         mem_mb=4000,
     params:
-        state=lambda wildcards: GRID.data_state(wildcards.dataset),
+        state=lambda wildcards: GRID.prepare_state(wildcards.dataset),
     shell:
         "contrastbench prepare {wildcards.dataset} > {log} 2>&1"
+
+
+rule spectrograms:
+    input:
+        "data/prepared/{dataset}/meta.json",
+    output:
+        str(GRID.layout.spectrograms("{track}", "{dataset}") / "meta.json"),
+    log:
+        f"data/logs/spectrograms/{PRESET}/{{track}}/{{dataset}}.log",
+    resources:
+        mem_mb=2500,
+    params:
+        state=lambda wildcards: GRID.spectrogram_state(wildcards.track),
+    shell:
+        "contrastbench spectrograms {wildcards.track} {wildcards.dataset}"
+        f" --preset {PRESET} > {{log}} 2>&1"

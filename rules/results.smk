@@ -1,50 +1,62 @@
-# Result rows -> tables.
+# Rows -> tables; encoders and classifiers -> still images; all of it -> the report.
 
 
-for TRACK in GRID.params.tracks:
+rule figures:
+    input:
+        lambda wildcards: GRID.figure_inputs(
+            wildcards.track, wildcards.dataset, wildcards.figure, int(wildcards.seed)
+        ),
+    output:
+        str(GRID.figure("{track}", "{dataset}", "{figure}", "{seed}")),
+    log:
+        log_of("figures", Job("{track}", "{dataset}", "{figure}", "{seed}")),
+    benchmark:
+        benchmark_of("figures", Job("{track}", "{dataset}", "{figure}", "{seed}"))
+    resources:
+        mem_mb=2500,
+        gpu=GPUS,
+    params:
+        state=lambda wildcards: GRID.figure_state(
+            wildcards.track, wildcards.dataset, wildcards.figure, int(wildcards.seed)
+        ),
+    shell:
+        "contrastbench figures {wildcards.track} {wildcards.dataset} {wildcards.figure} {wildcards.seed}"
+        f" --preset {PRESET} > {{log}} 2>&1"
 
-    rule:
-        name:
-            f"tables_{TRACK}"
-        input:
-            # A function is called when the rule is needed; a list is taken apart whenever the file is read. So below.
-            lambda wildcards, track=TRACK: GRID.rows(track),
-        output:
-            GRID.tables(TRACK),
-            GRID.metrics(TRACK),
-        log:
-            f"runs/{PRESET}/logs/tables/{TRACK}.log",
-        params:
-            # Not in `shell`, whose text is formatted when the job runs: by then the loop is over.
-            track=TRACK,
-            state=GRID.tables_state(TRACK),
-        shell:
-            "contrastbench tables --track {params.track}"
-            f" --preset {PRESET} > {{log}} 2>&1"
 
-    rule:
-        name:
-            f"ablation_tables_{TRACK}"
-        input:
-            lambda wildcards, track=TRACK: GRID.ablation_rows(track),
-        output:
-            GRID.ablation_tables(TRACK),
-        log:
-            f"runs/{PRESET}/logs/tables/{TRACK}-ablation.log",
-        params:
-            track=TRACK,
-            state=GRID.tables_state(TRACK),
-        shell:
-            "contrastbench tables --track {params.track} --ablation"
-            f" --preset {PRESET} > {{log}} 2>&1"
+rule tables:
+    input:
+        lambda wildcards: GRID.rows(wildcards.track),
+    output:
+        [str(GRID.layout.table("{track}", ending)) for ending in ENDINGS],
+        str(GRID.layout.metrics("{track}")),
+    log:
+        f"runs/{PRESET}/logs/tables/{{track}}.log",
+    params:
+        state=lambda wildcards: GRID.tables_state(wildcards.track),
+    shell:
+        f"contrastbench tables --track {{wildcards.track}} --preset {PRESET} > {{log}} 2>&1"
+
+
+rule ablation_tables:
+    input:
+        lambda wildcards: GRID.rows(wildcards.track, ablation=True),
+    output:
+        [str(GRID.layout.table("{track}-ablation", ending)) for ending in ENDINGS],
+    log:
+        f"runs/{PRESET}/logs/tables/{{track}}-ablation.log",
+    params:
+        state=lambda wildcards: GRID.tables_state(wildcards.track),
+    shell:
+        f"contrastbench tables --track {{wildcards.track}} --ablation --preset {PRESET} > {{log}} 2>&1"
 
 
 rule report:
     input:
         # The rows too: equal tables may come from rows with other parameters, times or devices, which the page shows.
-        lambda wildcards: GRID.targets(),
+        GRID.targets(),
     output:
-        GRID.report(),
+        str(GRID.layout.report),
     log:
         f"runs/{PRESET}/logs/report.log",
     params:

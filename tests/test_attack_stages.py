@@ -21,11 +21,11 @@ from contrastbench.methods import Batch, Step
 from contrastbench.methods.contrastive_base import ContrastiveMethod
 from contrastbench.params.base import Section, overlay, read_yaml, validate
 from contrastbench.params.data import DataParams
+from contrastbench.params.image_track import ImagePretrainParams, SimCLRSettings
 from contrastbench.params.images import AugmentParams, EncoderParams, ProjectorParams
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.params.track import NoSettings, TrackParams
 from contrastbench.params.training import TrainingParams
-from contrastbench.params.unremix import ImagePretrainParams, SimCLRSettings
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job, Layout
 from contrastbench.results.rows import Row, parse_row, unpack_correct

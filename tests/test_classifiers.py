@@ -26,7 +26,7 @@ from contrastbench.evaluation.classifiers import (
 from contrastbench.evaluation.features import extract_features
 from contrastbench.evaluation.labelled import Labelled
 from contrastbench.objectives.classification import kl_divergence
-from contrastbench.params.robustness import FineTuningParams, TuningParams
+from contrastbench.params.robustness import FineTuningParams, RobustTuningParams
 
 CPU = torch.device("cpu")
 EPS = 0.15
@@ -108,7 +108,7 @@ def training(digits: tuple) -> Training:
 
 def test_robust_linear_changes_the_head_only_and_gains_robustness(start: Classifier, digits: tuple) -> None:
     before = copy.deepcopy(start.state_dict())
-    params = TuningParams(**COMMON)
+    params = RobustTuningParams(**COMMON)
     model = robust_linear(start, training(digits), params, eps=EPS, generator=torch.Generator().manual_seed(0))
     again = robust_linear(start, training(digits), params, eps=EPS, generator=torch.Generator().manual_seed(0))
     assert all(torch.equal(before[name], value) for name, value in start.state_dict().items())

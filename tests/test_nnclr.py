@@ -12,7 +12,7 @@ from contrastbench.models.nnclr_head import NNCLRHead
 from contrastbench.objectives.mixed_unremix import mixed_unremix_loss
 from contrastbench.objectives.nnclr import mixed_nnclr_loss, nnclr_loss
 from contrastbench.objectives.unremix import unremix_loss
-from contrastbench.params.uamix import HeadParams
+from contrastbench.params.tuning import HeadParams
 
 HEAD = HeadParams(projector_hidden=12, output=6, predictor_hidden=10, queue=16)
 NEGATIVES = {

@@ -6,6 +6,8 @@ import json
 import numpy as np
 import pytest
 from audio_sets import about
+from contrastbench.jobs.cache import examples, labelled, read_features, run_record, write_features
+from contrastbench.jobs.context import RowWriter
 from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -17,8 +19,6 @@ from contrastbench.evaluation.intervals import wilson
 from contrastbench.evaluation.knn import fit_knn
 from contrastbench.evaluation.labelled import Labelled, draw, draw_per_class, verdicts
 from contrastbench.evaluation.linear_probe import fit_linear, linear_probe, low_label_probe
-from contrastbench.jobs.cache import examples, labelled, read_features, run_record, write_features
-from contrastbench.jobs.context import RowWriter
 from contrastbench.params.data import DataParams
 from contrastbench.params.evaluation import ProbeParams
 from contrastbench.pipeline.layout import Job, Layout

@@ -14,8 +14,8 @@ from contrastbench.errors import UserError
 from contrastbench.objectives.swaro import attack_targets
 from contrastbench.objectives.swav import assignment_loss, sinkhorn_codes
 from contrastbench.params.base import overlay, read_yaml, validate
+from contrastbench.params.image_track import ImageTrack
 from contrastbench.params.root import load
-from contrastbench.params.swaro import SwaroTrack
 from contrastbench.registry import METHODS
 
 
@@ -299,9 +299,9 @@ def test_training_on_noise_alone_is_what_the_monitor_warns_of():
     assert method.advice(losses) is not None
 
 
-def checked(changes: dict) -> SwaroTrack:
+def checked(changes: dict) -> ImageTrack:
     content = overlay(read_yaml(REPOSITORY / "params.yaml")["swaro"], changes)
-    return validate(SwaroTrack, content, lambda path: "params.yaml")
+    return validate(ImageTrack, content, lambda path: "params.yaml")
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from contrastbench.jobs.runs import build_method, load_method
 from safetensors.torch import load_file
 from uamix_cases import FRAMES, MELS, built, changed, smallest_track
 
 from contrastbench.datasets.base import Adapter, Split
 from contrastbench.datasets.store import open_prepared, write_prepared
 from contrastbench.errors import UserError
-from contrastbench.jobs.runs import build_method, load_method
 from contrastbench.methods.uamix_mae import UaMixMAE
 from contrastbench.models.vit_checkpoint import export_encoder
-from contrastbench.params.uamix import UaMixTrack
+from contrastbench.params.audio_track import AudioTrack
 from contrastbench.pipeline.layout import Job, Layout
 from contrastbench.stages.pretrain import pretrain
 from contrastbench.stages.tune import tune
@@ -25,7 +25,7 @@ TRAINING = 48
 
 
 @pytest.fixture(scope="module")
-def track() -> UaMixTrack:
+def track() -> AudioTrack:
     return smallest_track()
 
 

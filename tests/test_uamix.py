@@ -9,13 +9,13 @@ from contrastbench.methods.contrastive_tuning import ContrastiveTuning
 from contrastbench.methods.mae import MAE
 from contrastbench.methods.mae_joint import MAEJoint
 from contrastbench.methods.random_encoder import RandomEncoder
+from contrastbench.params.audio_track import AudioTrack, TuneParams
 from contrastbench.params.root import load
-from contrastbench.params.uamix import TuneParams, UaMixTrack
 from contrastbench.training.optimizers import build_optimizer
 
 
 @pytest.fixture(scope="module")
-def track() -> UaMixTrack:
+def track() -> AudioTrack:
     return smallest_track()
 
 

@@ -8,9 +8,9 @@ from contrastbench.methods import Batch, Step
 from contrastbench.methods.contrastive_tuning import ContrastiveTuning
 from contrastbench.methods.mae import MAE
 from contrastbench.methods.uamix_mae import UaMixMAE
+from contrastbench.params.audio_track import AudioTrack
 from contrastbench.params.base import overlay, read_yaml, validate
 from contrastbench.params.root import load
-from contrastbench.params.uamix import UaMixTrack
 from contrastbench.training.optimizers import build_optimizer
 
 
@@ -77,5 +77,5 @@ def test_preset_paper_trains_its_autoencoder_at_full_size(repository):
 def test_wrong_parameters_are_one_line(repository, changes, words):
     content = overlay(read_yaml(repository / "params.yaml")["uamix"], changes)
     with pytest.raises(UserError, match=words) as error:
-        validate(UaMixTrack, content, lambda _: "params.yaml")
+        validate(AudioTrack, content, lambda _: "params.yaml")
     assert "\n" not in str(error.value)

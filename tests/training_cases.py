@@ -9,9 +9,9 @@ from torch import Tensor
 
 from contrastbench.augment.images import augment_images
 from contrastbench.methods import Batch, Method, Step, method_class
+from contrastbench.params.image_track import ImagePretrainParams
 from contrastbench.params.images import AugmentParams, EncoderParams, ProjectorParams
 from contrastbench.params.root import load
-from contrastbench.params.unremix import ImagePretrainParams
 from contrastbench.training.seeds import generator_for
 
 AUGMENT = AugmentParams(

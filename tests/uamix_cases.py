@@ -4,13 +4,13 @@ import torch
 from conftest import REPOSITORY
 
 from contrastbench.methods import method_class
+from contrastbench.params.audio_track import AudioTrack
 from contrastbench.params.root import load
-from contrastbench.params.uamix import UaMixTrack
 
 FRAMES, MELS = 32, 16
 
 
-def smallest_track() -> UaMixTrack:
+def smallest_track() -> AudioTrack:
     """The preset smoke with spectrograms and networks of minimal size."""
     base = load("smoke", REPOSITORY).uamix
     sizes = {
@@ -40,7 +40,7 @@ def changed(section, changes):
     return section.model_copy(update=values)
 
 
-def built(track: UaMixTrack, label: str, seed: int = 0):
+def built(track: AudioTrack, label: str, seed: int = 0):
     torch.manual_seed(seed)
     params = track.pretrain(label, "instruments")
     return method_class(params.method).from_params(params, (1, FRAMES, MELS), 2)

@@ -1,4 +1,4 @@
-"""Names of data sets and methods, as used in params.yaml, result rows and on the command line.
+"""Data sets and methods by the names that params.yaml, result rows and the command line use.
 
 Modules are named, not imported: this file is read without torch, and a change in one method's or data set's
 file makes only its own jobs stale.
@@ -6,10 +6,16 @@ file makes only its own jobs stale.
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 from contrastbench.errors import UserError
 
-# name -> module that holds its ADAPTER. Images and sound apart, because a track takes the one or the other.
+RESERVED_NAME = "all"  # stands for all seeds or methods in paths: no method or variant may be called so
+RESERVED_IN_NAMES = "-to-"  # A-to-B is trained on A, judged on B: no other name may contain it
+
+# name -> module that holds its ADAPTER, one table per modality, because a track takes data of one.
 IMAGE_DATASETS: dict[str, str] = {
     "digits": "contrastbench.datasets.digits",
     "mnist5k": "contrastbench.datasets.mnist5k",
@@ -31,32 +37,63 @@ AUDIO_DATASETS: dict[str, str] = {
     "voxceleb1": "contrastbench.datasets.voxceleb1",
     "audioset20k": "contrastbench.datasets.audioset20k",
 }
-DATASETS: dict[str, str] = IMAGE_DATASETS | AUDIO_DATASETS
+DATASETS_OF: dict[str, dict[str, str]] = {"image": IMAGE_DATASETS, "audio": AUDIO_DATASETS}  # by modality
+DATASETS: dict[str, str] = {name: module for names in DATASETS_OF.values() for name, module in names.items()}
 
-# name -> "module:class"; the order is the order of the tables.
-METHODS: dict[str, str] = {
-    "random": "contrastbench.methods.random_encoder:RandomEncoder",
-    "simclr": "contrastbench.methods.simclr:SimCLR",
-    "dcl": "contrastbench.methods.dcl:DCL",
-    "hcl": "contrastbench.methods.hcl:HCL",
-    "mochi": "contrastbench.methods.mochi:MoCHi",
-    "unremix": "contrastbench.methods.unremix:UnReMix",
-    "swav": "contrastbench.methods.swav:SwAV",
-    "rocl": "contrastbench.methods.rocl:RoCL",
-    "acl": "contrastbench.methods.acl:ACL",
-    "clae": "contrastbench.methods.clae:CLAE",
-    "swaro": "contrastbench.methods.swaro:SwARo",
-    "supervised": "contrastbench.methods.supervised:Supervised",
-    "pgd-at": "contrastbench.methods.pgd_at:PGDAdversarialTraining",
-    "trades": "contrastbench.methods.trades:TRADES",
-    "mae": "contrastbench.methods.mae:MAE",
-    "mae-joint": "contrastbench.methods.mae_joint:MAEJoint",
-    "mae-ct": "contrastbench.methods.mae_ct:MAECT",
-    "uamix-mae": "contrastbench.methods.uamix_mae:UaMixMAE",
+IMAGE, AUDIO = ("image",), ("audio",)
+NO_SETTINGS = "params.settings:NoSettings"
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """A method. Both classes are written ``module:Class``, with the module's name below ``contrastbench``.
+
+    path            its class
+    settings        the section that types its settings; must load without torch
+    modalities      what it trains on
+    starts_from     the method whose weights it starts from: the stage ``tune`` trains it after ``pretrain`` that one
+    own_classifier  it learns with labels, and brings the classifier that it is judged by
+    """
+
+    path: str
+    settings: str
+    modalities: tuple[str, ...]
+    starts_from: str | None = None
+    own_classifier: bool = False
+
+
+# The order is the order of the tables.
+METHODS: dict[str, MethodEntry] = {
+    "random": MethodEntry("methods.random_encoder:RandomEncoder", NO_SETTINGS, IMAGE + AUDIO),
+    "simclr": MethodEntry("methods.simclr:SimCLR", "params.settings_contrastive:SimCLRSettings", IMAGE),
+    "dcl": MethodEntry("methods.dcl:DCL", "params.settings_contrastive:DCLSettings", IMAGE),
+    "hcl": MethodEntry("methods.hcl:HCL", "params.settings_contrastive:HCLSettings", IMAGE),
+    "mochi": MethodEntry("methods.mochi:MoCHi", "params.settings_contrastive:MoCHiSettings", IMAGE),
+    "unremix": MethodEntry("methods.unremix:UnReMix", "params.settings_contrastive:UnReMixSettings", IMAGE),
+    "swav": MethodEntry("methods.swav:SwAV", "params.settings_contrastive:SwAVSettings", IMAGE),
+    "rocl": MethodEntry("methods.rocl:RoCL", "params.settings_adversarial:RoCLSettings", IMAGE),
+    "acl": MethodEntry("methods.acl:ACL", "params.settings_adversarial:ACLSettings", IMAGE),
+    "clae": MethodEntry("methods.clae:CLAE", "params.settings_adversarial:CLAESettings", IMAGE),
+    "swaro": MethodEntry("methods.swaro:SwARo", "params.settings_adversarial:SwARoSettings", IMAGE),
+    "supervised": MethodEntry("methods.supervised:Supervised", NO_SETTINGS, IMAGE, own_classifier=True),
+    "pgd-at": MethodEntry(
+        "methods.pgd_at:PGDAdversarialTraining",
+        "params.settings_adversarial:AttackSettings",
+        IMAGE,
+        own_classifier=True,
+    ),
+    "trades": MethodEntry(
+        "methods.trades:TRADES", "params.settings_adversarial:TRADESSettings", IMAGE, own_classifier=True
+    ),
+    "mae": MethodEntry("methods.mae:MAE", NO_SETTINGS, AUDIO),
+    "mae-joint": MethodEntry("methods.mae_joint:MAEJoint", "params.settings_autoencoder:JointSettings", AUDIO),
+    "mae-ct": MethodEntry(
+        "methods.mae_ct:MAECT", "params.settings_autoencoder:MAECTSettings", AUDIO, starts_from="mae"
+    ),
+    "uamix-mae": MethodEntry(
+        "methods.uamix_mae:UaMixMAE", "params.settings_autoencoder:UaMixSettings", AUDIO, starts_from="mae"
+    ),
 }
-
-# Methods that start from another method's weights: the stage ``tune`` trains them after ``pretrain`` has trained that.
-TUNED_FROM: dict[str, str] = {"mae-ct": "mae", "uamix-mae": "mae"}
 
 # Reference rows without an encoder: the probe sees the input itself.
 WITHOUT_ENCODER = ("pixels",)
@@ -69,14 +106,51 @@ def dataset_module(name: str) -> str:
     return DATASETS[name]
 
 
+def modality_of(dataset: str) -> str:
+    """``image`` or ``audio``; an unknown data set is a UserError."""
+    dataset_module(dataset)
+    return next(modality for modality, names in DATASETS_OF.items() if dataset in names)
+
+
 def method_module(name: str) -> str:
-    """Dotted name of the module that holds method ``name``."""
-    if name not in METHODS:
-        raise UserError(f"unknown method {name!r}; {hint(name, METHODS)}")
-    return METHODS[name].partition(":")[0]
+    """Dotted name of the module that holds method ``name``; an unknown name is a UserError."""
+    return f"contrastbench.{_entry(name).path.partition(':')[0]}"
+
+
+def settings_class(name: str) -> Any:
+    """The class that types the settings of method ``name``, imported now."""
+    module, _, class_name = _entry(name).settings.partition(":")
+    return getattr(import_module(f"contrastbench.{module}"), class_name)
+
+
+def starts_from(name: str) -> str | None:
+    """The method whose weights ``name`` starts from; None for one that is trained from scratch."""
+    return _entry(name).starts_from
+
+
+def has_own_classifier(name: str) -> bool:
+    """Whether method ``name`` is judged by a classifier that it was trained with."""
+    return _entry(name).own_classifier
+
+
+def settings_key(name: str) -> str:
+    """The key of a method's settings in params.yaml."""
+    return name.replace("-", "_")
+
+
+def methods_of(modality: str) -> list[str]:
+    """The methods that train on ``modality``."""
+    return [name for name, entry in METHODS.items() if modality in entry.modalities]
 
 
 def hint(name: str, known: Iterable[str]) -> str:
     """The nearest of the ``known`` names, or all of them."""
+    known = [*known]
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
+
+def _entry(name: str) -> MethodEntry:
+    if name not in METHODS:
+        raise UserError(f"unknown method {name!r}; {hint(name, METHODS)}")
+    return METHODS[name]

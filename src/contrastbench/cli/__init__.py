@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from contrastbench import __version__
-from contrastbench.cli import audio, data, figures, pipeline, plan, results, robustness, train, tune
+from contrastbench.cli import data, encoders, pipeline, plan, results, stages
 from contrastbench.errors import UserError
 
 UNEXPECTED = 70  # exit code of a fault of this program, as in sysexits.h
@@ -38,7 +38,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (data, train, tune, robustness, audio, figures, pipeline, results, plan):
+for module in (data, stages, encoders, pipeline, results, plan):
     module.register(app)
 
 

@@ -1,25 +1,20 @@
-"""Commands ``fetch``, ``prepare`` and ``list``."""
-
-from pathlib import Path
-from typing import Annotated
+"""Commands ``fetch`` and ``list``."""
 
 import typer
 
-from contrastbench.cli.options import Dataset
+from contrastbench.cli.options import Dataset, Mirror
 from contrastbench.datasets import adapter
 from contrastbench.params.root import load
+from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Layout
+from contrastbench.pipeline.stages import WITH_ROWS
 from contrastbench.registry import DATASETS, METHODS, WITHOUT_ENCODER, dataset_module
-
-Mirror = Annotated[
-    Path | None, typer.Option(help="Folder with official archives; else the variable CONTRASTBENCH_MIRROR.")
-]
+from contrastbench.results.protocols import FORMS
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command("fetch")(fetch_command)
-    app.command("prepare")(prepare_command)
     app.command("list")(list_command)
 
 
@@ -30,19 +25,6 @@ def fetch_command(dataset: Dataset, mirror: Mirror = None) -> None:
     dataset_module(dataset)
     paths = fetch(adapter(dataset), Layout("default").raw(dataset), mirror)
     typer.echo("\n".join(f"verified: {path}" for path in paths) or f"{dataset}: nothing to fetch")
-
-
-def prepare_command(dataset: Dataset, mirror: Mirror = None) -> None:
-    """Fetch a data set if need be and write its memory-mapped arrays into data/prepared."""
-    from contrastbench.stages.prepare import prepare
-
-    dataset_module(dataset)
-    layout = Layout("default")
-    meta = prepare(dataset, layout.raw(dataset), layout.prepared(dataset), load().data, mirror)
-    counts = ", ".join(f"{split} {facts.count:,}" for split, facts in meta.splits.items())
-    skipped = sum(map(len, meta.skipped.values()))
-    note = f"; {skipped} bad clips skipped, named in meta.json" if skipped else ""
-    typer.echo(f"{layout.prepared(dataset)}: {counts}; data hash {meta.hash}{note}")
 
 
 def list_command() -> None:
@@ -61,7 +43,11 @@ def list_command() -> None:
     for track in params.tracks:
         variants = ", ".join(params.track(track).variants)
         console.print(f"[bold]Variants of {track}[/bold]: {variants or 'none'}")
-    console.print(
-        "[bold]Protocols[/bold]: linear, low-label-N, knn, transfer (frozen features); "
-        "see docs/protocols/ for robustness and few-shot"
-    )
+    grid = Grid()
+    table = Table("stage", "tracks", "protocols", title="What encoders are judged by")
+    for stage in WITH_ROWS:
+        tracks = [track for track in params.tracks if grid.has(stage, track)]
+        families = dict.fromkeys(family for group in stage.groups for family in group.families)
+        table.add_row(stage.command, ", ".join(tracks) or "none", ", ".join(FORMS[family] for family in families))
+    console.print(table)
+    console.print("How to read them: docs/protocols/", highlight=False)

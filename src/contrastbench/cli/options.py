@@ -1,28 +1,24 @@
 """Options and arguments that several commands share."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from contrastbench.errors import UserError
+from contrastbench.params.root import TRACKS
+from contrastbench.pipeline.device import VARIABLE
 
-Track = Annotated[str, typer.Argument(help="unremix, swaro or uamix.")]
+Track = Annotated[str, typer.Argument(help=f"{', '.join(TRACKS)}.")]
 Dataset = Annotated[str, typer.Argument(help="A data set; see `contrastbench list`.")]
+Pair = Annotated[str, typer.Argument(metavar="DATASET", help="A data set, or TRAINED-to-JUDGED.")]
 MethodName = Annotated[str, typer.Argument(metavar="METHOD", help="A method, or a variant from params.yaml.")]
 Seed = Annotated[int, typer.Argument(help="The seed: 0, 1, 2, ...")]
-Seeds = Annotated[list[int], typer.Argument(metavar="SEED...", help="One seed or several, judged one after another.")]
+OptionalSeeds = Annotated[
+    list[int] | None, typer.Argument(metavar="SEED...", help="One seed or several; all of the track if none is given.")
+]
 Preset = Annotated[str, typer.Option(help="default (params.yaml alone) or the name of a file in presets/.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")]
-
-
-def resolve_device(device: str) -> str:
-    """``cpu`` or ``cuda``; an unknown or absent device is a UserError."""
-    import torch
-
-    if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device {device}: must be auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: this machine has no usable CUDA device; use --device cpu")
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.", envvar=VARIABLE)]
+Mirror = Annotated[
+    Path | None, typer.Option(help="Folder with official archives; else the variable CONTRASTBENCH_MIRROR.")
+]
+State = Annotated[str | None, typer.Option(hidden=True, help="What Snakemake saw of the job's code and parameters.")]

@@ -10,8 +10,7 @@ import typer
 from contrastbench.cli.options import Preset
 from contrastbench.errors import UserError
 from contrastbench.files import behind_link, write_text
-from contrastbench.params.root import presets as known_presets
-from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Layout
 
 if TYPE_CHECKING:  # pandas and scipy are loaded by the commands that need them: every pipeline step starts this program
     from contrastbench.results.load import Loaded
@@ -29,21 +28,18 @@ def register(app: typer.Typer) -> None:
 
 
 def load_rows(preset: str | None = None) -> Loaded:
-    """Rows of the working tree that the parameters ask for; one line on stderr for what is left out.
+    """The rows of the working tree that count; one line on stderr for what does not, or what older code made.
 
-    Only the parameters of ``preset`` are read (of all presets that have rows, if None), so that a mistake in another
-    one stops nobody. Where there are no parameters, or a preset is no more, all rows stay. No row is a UserError.
+    No row is a UserError.
     """
-    from contrastbench.results.load import ROWS, rows_in
+    from contrastbench.pipeline.asked import rows_that_count
+    from contrastbench.results.load import ROWS
 
-    loaded = rows_in()
-    known = known_presets() if Path("params.yaml").is_file() else []
-    for name in loaded.presets():
-        if name in known and preset in (None, name):
-            loaded = loaded.asked_for(name, {row.as_posix() for row in Grid(name).every_row()})
-    tell([*loaded.problems, *loaded.left_out])
+    loaded = rows_that_count(preset=preset)
+    older = loaded.older_line()
+    tell([*loaded.problems, *loaded.left_out, *([older] if older else [])])
     if not loaded.rows:
-        raise UserError(f"{ROWS}: no result rows here; `snakemake --cores all` makes them")
+        raise UserError(f"{ROWS}: no result rows that count; `snakemake --cores all` makes them")
     return loaded
 
 
@@ -206,7 +202,7 @@ def report_command(
     from contrastbench.stages.report import report
 
     page = report(load_rows(preset), preset)
-    output = behind_link(output) if output else Grid(preset).report()
+    output = behind_link(output) if output else Layout(preset).report
     write_text(output, page)
     _tell_written(output, f" ({len(page.encode()) / 1e6:.1f} MB)")
 

@@ -136,6 +136,14 @@ def open_prepared(folder: Path) -> Prepared:
     return prepared
 
 
+def data_hash(folder: Path) -> str | None:
+    """The hash of the data prepared in ``folder``; None where there are none, or their ``meta.json`` is corrupt."""
+    try:
+        return Meta.model_validate_json((folder / "meta.json").read_text(encoding="utf-8")).hash
+    except (OSError, ValidationError, UnicodeDecodeError):
+        return None
+
+
 def verify_prepared(prepared: Prepared) -> None:
     """Compare every array's sha256 with ``meta.json``; a difference is a UserError."""
     for split, facts in prepared.meta.splits.items():

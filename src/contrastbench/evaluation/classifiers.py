@@ -27,7 +27,7 @@ from contrastbench.errors import UserError
 from contrastbench.evaluation.features import extract_features
 from contrastbench.evaluation.labelled import Labelled
 from contrastbench.objectives.classification import kl_divergence, trades_loss
-from contrastbench.params.robustness import FineTuningParams, TuningParams
+from contrastbench.params.robustness import FineTuningParams, RobustTuningParams
 
 
 class Classifier(nn.Module):
@@ -107,7 +107,7 @@ class Training:
 
 
 def robust_linear(
-    start: Classifier, training: Training, params: TuningParams, *, eps: float, generator: Generator
+    start: Classifier, training: Training, params: RobustTuningParams, *, eps: float, generator: Generator
 ) -> Classifier:
     """alf: a copy of ``start`` whose head is trained anew, on PGD examples only; the encoder does not change.
 
@@ -163,7 +163,11 @@ def fine_tuned(
 
 
 def _epochs(
-    parameters: list[Tensor], training: Training, index: np.ndarray, params: TuningParams, generator: Generator
+    parameters: list[Tensor],
+    training: Training,
+    index: np.ndarray,
+    params: RobustTuningParams,
+    generator: Generator,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield batches; after each, step SGD on the gradients that the caller left, along a cosine schedule."""
     optimizer = torch.optim.SGD(parameters, params.learning_rate, momentum=0.9, weight_decay=params.weight_decay)
@@ -181,7 +185,12 @@ def _epochs(
 
 
 def _pgd_attack(
-    model: nn.Module, images: Tensor, labels: Tensor, params: TuningParams, eps: float, generator: Generator
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    params: RobustTuningParams,
+    eps: float,
+    generator: Generator,
 ) -> Tensor:
     return pgd(
         model,
@@ -196,7 +205,9 @@ def _pgd_attack(
     ).images
 
 
-def _trades_attack(model: nn.Module, images: Tensor, params: TuningParams, eps: float, generator: Generator) -> Tensor:
+def _trades_attack(
+    model: nn.Module, images: Tensor, params: RobustTuningParams, eps: float, generator: Generator
+) -> Tensor:
     with torch.no_grad():
         clean = model(images)
     return training_attack(

@@ -12,4 +12,4 @@ __all__ = ["Batch", "Method", "Step", "method_class"]
 def method_class(name: str) -> type[Method]:
     """The class of the method ``name``; each has ``from_params(params, input_shape, number_of_classes)``."""
     module = import_module(method_module(name))
-    return getattr(module, METHODS[name].partition(":")[2])
+    return getattr(module, METHODS[name].path.partition(":")[2])

@@ -8,8 +8,8 @@ from contrastbench.methods.base import Batch, Step
 from contrastbench.methods.contrastive_base import ContrastiveMethod
 from contrastbench.models.batchnorm import branch, select_branch, with_dual_batchnorm
 from contrastbench.objectives.contrastive import nt_xent
-from contrastbench.params.swaro import ACLSettings
-from contrastbench.params.unremix import ImagePretrainParams
+from contrastbench.params.image_track import ImagePretrainParams
+from contrastbench.params.settings_adversarial import ACLSettings
 
 
 class ACL(ContrastiveMethod):

@@ -8,7 +8,7 @@ from torch import Tensor
 from contrastbench.methods.base import Method
 from contrastbench.models.encoders import build_encoder
 from contrastbench.models.heads import Projection, ProjectionHead
-from contrastbench.params.unremix import ImagePretrainParams
+from contrastbench.params.image_track import ImagePretrainParams
 
 
 class ContrastiveMethod(Method):

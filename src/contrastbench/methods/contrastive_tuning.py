@@ -17,8 +17,10 @@ from contrastbench.models.nnclr_head import NNCLRHead
 from contrastbench.models.vit import AudioViT
 from contrastbench.objectives.mixed_unremix import mixed_unremix_loss
 from contrastbench.objectives.nnclr import mixed_nnclr_loss, nnclr_loss
+from contrastbench.params.audio_track import TuneParams
 from contrastbench.params.images import ProjectorParams
-from contrastbench.params.uamix import EncoderStepParams, HeadStepParams, MAECTSettings, TuneParams
+from contrastbench.params.settings_autoencoder import MAECTSettings
+from contrastbench.params.tuning import EncoderStepParams, HeadStepParams
 
 
 class ContrastiveTuning(Method):

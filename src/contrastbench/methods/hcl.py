@@ -8,7 +8,7 @@ from contrastbench.methods.contrastive_base import ContrastiveMethod
 from contrastbench.objectives.contrastive import hcl, normalized_pair
 from contrastbench.objectives.diagnostics import selection_report
 from contrastbench.objectives.unremix import negative_mask
-from contrastbench.params.unremix import HCLSettings
+from contrastbench.params.settings_contrastive import HCLSettings
 
 
 class HCL(ContrastiveMethod):

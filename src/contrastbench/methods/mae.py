@@ -12,7 +12,7 @@ from contrastbench.models.patches import patchify
 from contrastbench.models.vit import AudioViT, pool
 from contrastbench.models.vit_checkpoint import import_encoder
 from contrastbench.objectives.masked_autoencoding import masked_reconstruction_loss
-from contrastbench.params.uamix import AudioPretrainParams
+from contrastbench.params.audio_track import AudioPretrainParams
 
 
 class MAE(Method):

@@ -13,7 +13,8 @@ from contrastbench.methods.base import Batch, Step
 from contrastbench.methods.mae import MAE
 from contrastbench.models.nnclr_head import NNCLRHead
 from contrastbench.objectives.nnclr import mixed_nnclr_loss
-from contrastbench.params.uamix import JointPretrainParams, JointSettings
+from contrastbench.params.audio_track import JointPretrainParams
+from contrastbench.params.settings_autoencoder import JointSettings
 
 
 class MAEJoint(MAE):

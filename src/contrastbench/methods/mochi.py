@@ -5,7 +5,7 @@ from torch import Tensor
 from contrastbench.methods.base import Batch, Step
 from contrastbench.methods.contrastive_base import ContrastiveMethod
 from contrastbench.objectives.mochi import mochi_loss
-from contrastbench.params.unremix import MoCHiSettings
+from contrastbench.params.settings_contrastive import MoCHiSettings
 
 
 class MoCHi(ContrastiveMethod):

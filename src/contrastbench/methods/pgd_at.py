@@ -6,7 +6,7 @@ from torch.nn import functional
 from contrastbench.attacks.training import training_attack
 from contrastbench.methods.base import Batch, Step
 from contrastbench.methods.supervised import Supervised, labelled_view
-from contrastbench.params.swaro import AttackSettings
+from contrastbench.params.settings_adversarial import AttackSettings
 
 
 class PGDAdversarialTraining(Supervised):

@@ -10,8 +10,8 @@ from contrastbench.methods.base import Step
 from contrastbench.methods.contrastive_base import ContrastiveMethod
 from contrastbench.models.prototypes import EmbeddingQueue, Prototypes
 from contrastbench.objectives.swav import sinkhorn_codes
-from contrastbench.params.swaro import SwAVSettings
-from contrastbench.params.unremix import ImagePretrainParams
+from contrastbench.params.image_track import ImagePretrainParams
+from contrastbench.params.settings_contrastive import SwAVSettings
 
 # A loss that never falls below this share of ln K has learned no assignment; needs at least MIN_LOSSES losses.
 STUCK_ABOVE = 0.98

@@ -5,8 +5,8 @@ from typing import Self
 from torch import Tensor, nn
 
 from contrastbench.methods.base import Batch, Method, Step
-from contrastbench.params.uamix import AudioPretrainParams
-from contrastbench.params.unremix import ImagePretrainParams
+from contrastbench.params.audio_track import AudioPretrainParams
+from contrastbench.params.image_track import ImagePretrainParams
 
 
 class RandomEncoder(Method):

@@ -9,7 +9,7 @@ from contrastbench.attacks.training import frozen, training_attack
 from contrastbench.methods.base import Batch, Step
 from contrastbench.methods.contrastive_base import ContrastiveMethod
 from contrastbench.objectives.instance_wise import multi_view_nt_xent
-from contrastbench.params.swaro import RoCLSettings
+from contrastbench.params.settings_adversarial import RoCLSettings
 
 
 class RoCL(ContrastiveMethod):

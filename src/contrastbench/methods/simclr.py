@@ -5,7 +5,7 @@ from torch import Tensor
 from contrastbench.methods.base import Batch, Step
 from contrastbench.methods.contrastive_base import ContrastiveMethod
 from contrastbench.objectives.contrastive import nt_xent
-from contrastbench.params.unremix import SimCLRSettings
+from contrastbench.params.settings_contrastive import SimCLRSettings
 
 
 class SimCLR(ContrastiveMethod):

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from contrastbench.methods.base import Batch, Method, Step
 from contrastbench.models.encoders import build_encoder
-from contrastbench.params.unremix import ImagePretrainParams
+from contrastbench.params.image_track import ImagePretrainParams
 
 
 class Supervised(Method):

@@ -12,7 +12,7 @@ from contrastbench.methods.base import Batch, Step
 from contrastbench.methods.prototype_base import ADVERSARIAL, FIRST, SECOND, PrototypeMethod
 from contrastbench.objectives.swaro import attack_targets
 from contrastbench.objectives.swav import assignment_loss, swapped_prediction_loss
-from contrastbench.params.swaro import SwARoSettings
+from contrastbench.params.settings_adversarial import SwARoSettings
 
 
 class SwARo(PrototypeMethod):

@@ -7,7 +7,7 @@ from contrastbench.attacks.training import frozen, training_attack
 from contrastbench.methods.base import Batch, Step
 from contrastbench.methods.supervised import Supervised, labelled_view
 from contrastbench.objectives.classification import kl_divergence, trades_loss
-from contrastbench.params.swaro import TRADESSettings
+from contrastbench.params.settings_adversarial import TRADESSettings
 
 
 class TRADES(Supervised):

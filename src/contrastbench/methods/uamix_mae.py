@@ -9,7 +9,8 @@ from torch import Tensor
 from contrastbench.augment.mixing import mix
 from contrastbench.methods.base import Batch, Step
 from contrastbench.methods.contrastive_tuning import ContrastiveTuning, identity_labels
-from contrastbench.params.uamix import TuneParams, UaMixSettings
+from contrastbench.params.audio_track import TuneParams
+from contrastbench.params.settings_autoencoder import UaMixSettings
 
 
 class UaMixMAE(ContrastiveTuning):

@@ -10,7 +10,7 @@ from contrastbench.methods.base import Batch, Step
 from contrastbench.methods.contrastive_base import ContrastiveMethod
 from contrastbench.objectives.diagnostics import rank_correlations, selection_report
 from contrastbench.objectives.unremix import unremix_loss, weighted
-from contrastbench.params.unremix import UnReMixSettings
+from contrastbench.params.settings_contrastive import UnReMixSettings
 
 
 class UnReMix(ContrastiveMethod):

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from contrastbench.params.uamix import HeadParams
+from contrastbench.params.tuning import HeadParams
 
 NO_SAMPLE = -1  # for the queue's random initial entries
 

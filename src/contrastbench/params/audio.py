@@ -1,15 +1,22 @@
-"""Parameters of audio: log-mel front end, augmentation of spectrograms, few-shot and low-shot protocols."""
+"""Parameters of sound: log-mel front end, augmentation of spectrograms, attacks."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from contrastbench.params.base import Section, without_repeats
-from contrastbench.params.evaluation import Shots, Strengths
-
-Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Judged = Annotated[tuple[str, ...], AfterValidator(without_repeats)]
+from contrastbench.params.base import Section
+from contrastbench.params.evaluation import DatasetNames
+from contrastbench.params.values import (
+    LONGEST_LIST,
+    Examples,
+    Frames,
+    Positive,
+    Probability,
+    Scale,
+    Steps,
+    Strengths,
+    told_apart,
+)
 
 
 class FrontEndParams(Section):
@@ -22,14 +29,14 @@ class FrontEndParams(Section):
               a checkpoint's own when it was trained elsewhere (AudioMAE on AudioSet: -4.2677393, 4.5689974)
     """
 
-    frames: int = Field(ge=16)
+    frames: Annotated[Frames, Field(ge=16)]
     mels: int = Field(ge=16, le=256)
-    segments: int = Field(ge=1)
+    segments: int = Field(ge=1, le=10_000)
     mean: float | None = None
     std: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
-    def _both_or_none(self) -> "FrontEndParams":
+    def _both_or_none(self) -> Self:
         if (self.mean is None) != (self.std is None):
             raise ValueError("set mean and std both, or neither")
         return self
@@ -51,72 +58,18 @@ class AudioAugmentParams(Section):
     gain: float = Field(ge=0, lt=1)
     roll: float = Field(ge=0, le=0.5)
     crop_probability: Probability
-    canvas: tuple[Annotated[float, Field(ge=1)], Annotated[float, Field(ge=1)]]
-    crop_time: tuple[Positive, Positive]
-    crop_mel: tuple[Positive, Positive]
-    time_mask: int = Field(ge=0)
-    mel_mask: int = Field(ge=0)
+    canvas: tuple[Annotated[Scale, Field(ge=1)], Annotated[Scale, Field(ge=1)]]
+    crop_time: tuple[Scale, Scale]
+    crop_mel: tuple[Scale, Scale]
+    time_mask: Frames
+    mel_mask: int = Field(ge=0, le=256)
 
     @model_validator(mode="after")
-    def _ranges(self) -> "AudioAugmentParams":
+    def _ranges(self) -> Self:
         for name, (low, high) in (("crop_time", self.crop_time), ("crop_mel", self.crop_mel)):
             if low > high:
                 raise ValueError(f"{name} must be [low, high] with low <= high")
         return self
-
-
-class FewShotParams(Section):
-    """N-way K-shot episodes (specification of uaMix-MAE, section 3a).
-
-    datasets    for each data set that is trained on, those that episodes are drawn from: from the test split, or
-                where clips have a ``role`` (ESC-50, FSDKaggle2018) from the novel classes of all splits
-    queries     query clips per class of an episode
-    class_of    column whose values are an episode's classes, where that is not ``y`` (instruments: ``group``)
-    classifiers ``centroid`` (nearest, L2), ``cl2n`` (SimpleShot: centred on the training split, L2-normalised),
-                ``linear`` (multinomial logistic regression on each episode)
-    l2          strength of the linear classifier's penalty, on L2-normalised features
-    """
-
-    datasets: dict[str, Judged]
-    way: int = Field(ge=2)
-    shots: Annotated[Shots, Field(min_length=1)]
-    queries: int = Field(ge=1)
-    episodes: int = Field(ge=2)
-    class_of: dict[str, Literal["y", "group"]]
-    classifiers: Annotated[
-        tuple[Literal["centroid", "cl2n", "linear"], ...], Field(min_length=1), AfterValidator(without_repeats)
-    ]
-    l2: Positive
-
-    def protocols(self) -> list[str]:
-        """Names of the rows' protocols."""
-        return [self.protocol(shots, name) for shots in self.shots for name in self.classifiers]
-
-    def protocol(self, shots: int, classifier: str) -> str:
-        """Name of one row's protocol."""
-        return f"few-shot-{self.way}-way-{shots}-shot-{classifier}"
-
-
-class LowShotParams(Section):
-    """Logistic regression on few labels per class (section 3b), on data sets that may be other than trained on.
-
-    datasets  for each data set that is trained on, those that are judged
-    strength  inverse L2 strength C of the regression on centred, L2-normalised features (MAE-CT: 4000); fixed,
-              nothing is chosen, so that no validation labels are used
-    """
-
-    datasets: dict[str, Judged]
-    shots: Annotated[Shots, Field(min_length=1)]
-    draws: int = Field(ge=1)
-    strength: Positive
-
-    def protocols(self) -> list[str]:
-        """Names of the rows' protocols."""
-        return [self.protocol(shots) for shots in self.shots]
-
-    def protocol(self, shots: int) -> str:
-        """Name of one row's protocol."""
-        return f"low-shot-{shots}"
 
 
 class AudioAttackParams(Section):
@@ -131,19 +84,17 @@ class AudioAttackParams(Section):
     l2_grid      inverse L2 strengths of the classifier, chosen on the validation split
     """
 
-    datasets: dict[str, Judged]
-    segments: int = Field(ge=1)
-    steps: int = Field(ge=1)
-    spectrogram: tuple[Annotated[Positive, Field(allow_inf_nan=False)], ...] = Field(min_length=1)
-    snr_db: tuple[Annotated[float, Field(allow_inf_nan=False)], ...] = Field(min_length=1)
+    datasets: dict[str, DatasetNames]
+    segments: Annotated[Examples, Field(ge=1)]
+    steps: Steps
+    spectrogram: tuple[Positive, ...] = Field(min_length=1, max_length=LONGEST_LIST)
+    snr_db: tuple[Annotated[float, Field(ge=-1000, le=1000)], ...] = Field(min_length=1, max_length=LONGEST_LIST)
     l2_grid: Strengths
 
     @field_validator("spectrogram", "snr_db")
     @classmethod
-    def _none_stands_twice(cls, values: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
-        digits = ".4g" if info.field_name == "spectrogram" else "g"  # as the protocols below write them
-        without_repeats(tuple(f"{value:{digits}}" for value in values))
-        return values
+    def _no_repeats(cls, values: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        return told_apart(values, ".4g" if info.field_name == "spectrogram" else "g")  # as the protocols write them
 
     def protocols(self) -> list[str]:
         """Names of the rows' protocols."""

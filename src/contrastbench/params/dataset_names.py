@@ -1,32 +1,35 @@
-"""Names of data sets in parameters: a track takes images or sound, and knows which there are."""
+"""Names of data sets in parameters: a track takes those of its modality."""
 
-from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 
-from contrastbench.registry import AUDIO_DATASETS, DATASETS, IMAGE_DATASETS, hint
-
-
-def require_image(name: str) -> str:
-    """``name``, if it is a registered data set of images; else ValueError."""
-    return _require(name, "image", IMAGE_DATASETS)
+from contrastbench.params.base import refusal
+from contrastbench.registry import DATASETS, DATASETS_OF, RESERVED_IN_NAMES, hint, modality_of
 
 
-def require_audio(name: str) -> str:
-    """``name``, if it is a registered data set of sound; else ValueError."""
-    return _require(name, "audio", AUDIO_DATASETS)
-
-
-def _require(name: str, modality: str, known: Iterable[str]) -> str:
+def require_dataset(name: str, modality: str) -> str:
+    """``name``, if it is a registered data set of ``modality``; else ValueError."""
+    known = DATASETS_OF[modality]
     if name not in DATASETS:
         raise ValueError(f"unknown data set {name!r}; {hint(name, known)}")
-    if name not in known:
-        raise ValueError(f"{name!r} is no {modality} data set; known: {', '.join(known)}")
+    if modality_of(name) != modality:
+        raise ValueError(f"{name!r} holds {modality_of(name)} data, not {modality} data; known: {', '.join(known)}")
+    if RESERVED_IN_NAMES in name:
+        raise ValueError(f"{RESERVED_IN_NAMES!r} stands for a transfer in results; rename the data set {name!r}")
     return name
 
 
-ImageDataset = Annotated[str, AfterValidator(require_image)]
-AudioDataset = Annotated[str, AfterValidator(require_audio)]
-ImageDatasets = Annotated[tuple[ImageDataset, ...], Field(min_length=1)]
-AudioDatasets = Annotated[tuple[AudioDataset, ...], Field(min_length=1)]
+def require_dataset_at(name: str, modality: str, *path: str | int) -> None:
+    """Like :func:`require_dataset`, for validators: the mistake is told to be at ``path``."""
+    try:
+        require_dataset(name, modality)
+    except ValueError as error:
+        raise refusal(str(error), *path, value=name) from None
+
+
+def _require_image(name: str) -> str:
+    return require_dataset(name, "image")
+
+
+ImageDataset = Annotated[str, AfterValidator(_require_image)]

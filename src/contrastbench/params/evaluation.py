@@ -1,15 +1,14 @@
-"""Parameters of the evaluation protocols that all tracks share."""
+"""Parameters of the evaluation protocols that any track may hold, and of training as a stage reads them."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SerializeAsAny
 
-from contrastbench.params.base import Section, without_repeats
+from contrastbench.params.base import Section
 from contrastbench.params.training import TrainingParams
+from contrastbench.params.values import Draws, Labels, Neighbours, Positive, Shots, Strengths, without_repeats
 
-Strength = Annotated[float, Field(gt=0)]
-Strengths = Annotated[tuple[Strength, ...], Field(min_length=1), AfterValidator(without_repeats)]
-Shots = Annotated[tuple[Annotated[int, Field(ge=1)], ...], AfterValidator(without_repeats)]
+DatasetNames = Annotated[tuple[str, ...], AfterValidator(without_repeats)]
 
 
 class ProbeParams(Section):
@@ -21,13 +20,79 @@ class ProbeParams(Section):
 
     l2_grid: Strengths
     low_label_shots: Shots
-    low_label_draws: int = Field(ge=1)
-    knn_neighbours: int = Field(ge=1)
-    knn_temperature: float = Field(gt=0)
+    low_label_draws: Draws
+    knn_neighbours: Neighbours
+    knn_temperature: Positive
+
+
+class Transfer(Section):
+    """Train on one data set, probe on another; ``label`` names the pair in rows and paths."""
+
+    train: str
+    probe: str
+
+    @property
+    def label(self) -> str:
+        """The data set's name in rows."""
+        return f"{self.train}-to-{self.probe}"
+
+
+class FewShotParams(Section):
+    """N-way K-shot episodes (specification of uaMix-MAE, section 3a).
+
+    datasets    for each data set that is trained on, those that episodes are drawn from: from the test split, or
+                where clips have a ``role`` (ESC-50, FSDKaggle2018) from the novel classes of all splits
+    queries     query clips per class of an episode
+    class_of    column whose values are an episode's classes, where that is not ``y`` (instruments: ``group``)
+    classifiers ``centroid`` (nearest, L2), ``cl2n`` (SimpleShot: centred on the training split, L2-normalised),
+                ``linear`` (multinomial logistic regression on each episode)
+    l2          strength of the linear classifier's penalty, on L2-normalised features
+    """
+
+    datasets: dict[str, DatasetNames]
+    way: int = Field(ge=2, le=10_000)
+    shots: Annotated[Shots, Field(min_length=1)]
+    queries: Labels
+    episodes: int = Field(ge=2, le=1_000_000)
+    class_of: dict[str, Literal["y", "group"]]
+    classifiers: Annotated[
+        tuple[Literal["centroid", "cl2n", "linear"], ...], Field(min_length=1), AfterValidator(without_repeats)
+    ]
+    l2: Positive
+
+    def protocols(self) -> list[str]:
+        """Names of the rows' protocols."""
+        return [self.protocol(shots, name) for shots in self.shots for name in self.classifiers]
+
+    def protocol(self, shots: int, classifier: str) -> str:
+        """Name of one row's protocol."""
+        return f"few-shot-{self.way}-way-{shots}-shot-{classifier}"
+
+
+class LowShotParams(Section):
+    """Logistic regression on few labels per class (section 3b), on data sets that may be other than trained on.
+
+    datasets  for each data set that is trained on, those that are judged
+    strength  inverse L2 strength C of the regression on centred, L2-normalised features (MAE-CT: 4000); fixed,
+              nothing is chosen, so that no validation labels are used
+    """
+
+    datasets: dict[str, DatasetNames]
+    shots: Annotated[Shots, Field(min_length=1)]
+    draws: Draws
+    strength: Positive
+
+    def protocols(self) -> list[str]:
+        """Names of the rows' protocols."""
+        return [self.protocol(shots) for shots in self.shots]
+
+    def protocol(self, shots: int) -> str:
+        """Name of one row's protocol."""
+        return f"low-shot-{shots}"
 
 
 class PretrainParams(Section):
-    """What training one method reads; every track extends it.
+    """What training one method reads; every modality extends it.
 
     ``augment`` is the section of the track's modality. Subclasses add ``encoder``, ``settings`` and whatever the
     track's methods need.

@@ -1,13 +1,13 @@
-"""Parameters of image encoders, projectors and augmentation, shared by the image tracks."""
+"""Parameters of image encoders, projectors and augmentation."""
 
-from typing import Annotated, Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from contrastbench.params.base import Section
+from contrastbench.params.values import NonNegative, Positive, Probability, Width
 
-Probability = Annotated[float, Field(ge=0, le=1)]
-Range = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+Range = tuple[Positive, Positive]
 
 
 class EncoderParams(Section):
@@ -19,14 +19,14 @@ class EncoderParams(Section):
 
     architecture: Literal["resnet-slim", "resnet18", "resnet50"]
     width: int = Field(ge=4, le=256)
-    stem_stride: Literal[1, 2]
+    stem_stride: int = Field(ge=1, le=2)  # no Literal, to which 1.0 and true are 1
 
 
 class ProjectorParams(Section):
     """Linear, BatchNorm, ReLU, Linear; the output is L2-normalised by the objective's method."""
 
-    hidden: int = Field(ge=1)
-    output: int = Field(ge=1)
+    hidden: Width
+    output: Width
 
 
 class AugmentParams(Section):
@@ -39,17 +39,17 @@ class AugmentParams(Section):
     crop_ratio: Range
     flip_probability: Probability
     jitter_probability: Probability
-    brightness: float = Field(ge=0)
-    contrast: float = Field(ge=0)
-    saturation: float = Field(ge=0)
+    brightness: NonNegative
+    contrast: NonNegative
+    saturation: NonNegative
     hue: float = Field(ge=0, le=0.5)
     grayscale_probability: Probability
     blur_probability: Probability
-    blur_kernel: int = Field(ge=1)
+    blur_kernel: int = Field(ge=1, le=1023)
     blur_sigma: Range
 
     @model_validator(mode="after")
-    def _check(self) -> "AugmentParams":
+    def _check(self) -> Self:
         if self.crop_scale[0] > self.crop_scale[1] or self.crop_scale[1] > 1:
             raise ValueError("crop_scale must be [low, high] with 0 < low <= high <= 1")
         if self.crop_ratio[0] > self.crop_ratio[1]:

@@ -2,19 +2,30 @@
 
 import sys
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from contrastbench.errors import UserError
-from contrastbench.params.base import Section, without_repeats
+from contrastbench.params.base import Section
 from contrastbench.params.dataset_names import ImageDataset
-from contrastbench.params.evaluation import Strengths
+from contrastbench.params.values import (
+    LONGEST_LIST,
+    BatchSize,
+    Epochs,
+    Epsilon,
+    Examples,
+    NonNegative,
+    Positive,
+    Radius,
+    Steps,
+    Strengths,
+    told_apart,
+    without_repeats,
+)
+from contrastbench.registry import has_own_classifier
 
 HeadName = Literal["slf", "alf", "aff"]
-
-# Supervised methods: judged by their own classifier (the head ``own``), which gets every attack.
-WITH_CLASSIFIER = ("supervised", "pgd-at", "trades")
 
 # Heads that get every attack; the others get clean images, PGD at every l_inf radius and AutoAttack.
 WITH_EVERY_ATTACK = ("slf", "own")
@@ -23,18 +34,6 @@ WITH_EVERY_ATTACK = ("slf", "own")
 MINIMAL = ("deepfool", "cw", "ddn")
 
 ALL = sys.maxsize  # images: the whole test split
-
-
-def _fraction(value: Any) -> Any:
-    """``8/255`` as the number it is."""
-    if isinstance(value, str) and value.count("/") == 1:
-        above, below = value.split("/")
-        try:
-            return float(above) / float(below)
-        except (ValueError, ZeroDivisionError):
-            return value
-    return value
-
 
 ENOUGH_FOR_A_CHECK = 7
 
@@ -45,15 +44,8 @@ def _none_or_enough(value: int) -> int:
     return value
 
 
-NoneOrEnough = Annotated[int, Field(ge=0), AfterValidator(_none_or_enough)]
-Epsilon = Annotated[float, BeforeValidator(_fraction), Field(ge=0, le=1)]  # l_inf, inputs in [0, 1]
-Radius = Annotated[float, BeforeValidator(_fraction), Field(ge=0)]  # l2 and l1 are not bounded by 1
-
-
-def _told_apart(radii: tuple[float, ...]) -> tuple[float, ...]:
-    """Refuse radii that stand twice, as protocols write them."""
-    without_repeats(tuple(f"{radius:.4g}" for radius in radii))
-    return radii
+NoneOrEnough = Annotated[Examples, AfterValidator(_none_or_enough)]
+Radii = Annotated[tuple[Radius, ...], Field(max_length=LONGEST_LIST), AfterValidator(told_apart)]
 
 
 class Budget(Section):
@@ -64,15 +56,15 @@ class Budget(Section):
     carlini_wagner_step  Adam's step in the space of C&W's change of variables: large where pixels lie at 0 and 1
     """
 
-    linf: Annotated[tuple[Epsilon, ...], Field(min_length=1), AfterValidator(_told_apart)]
+    linf: Annotated[tuple[Epsilon, ...], Field(min_length=1, max_length=LONGEST_LIST), AfterValidator(told_apart)]
     main: Epsilon
     large: Epsilon
-    l2: Annotated[tuple[Radius, ...], AfterValidator(_told_apart)]
-    l1: Annotated[tuple[Radius, ...], AfterValidator(_told_apart)]
-    carlini_wagner_step: float = Field(gt=0, allow_inf_nan=False)
+    l2: Radii
+    l1: Radii
+    carlini_wagner_step: Positive
 
     @model_validator(mode="after")
-    def _check(self) -> "Budget":
+    def _check(self) -> Self:
         if self.main not in self.linf:
             raise ValueError(f"main {self.main:g} must be one of linf {[*self.linf]}")
         if self.large <= max(self.linf):
@@ -93,60 +85,60 @@ class Images(Section):
     (2^-6 > 0.01), and the check would pass whatever happens.
     """
 
-    gradient: int = Field(ge=ENOUGH_FOR_A_CHECK)
+    gradient: Annotated[Examples, Field(ge=ENOUGH_FOR_A_CHECK)]
     foolbox: NoneOrEnough
     minimal: NoneOrEnough
     decision: NoneOrEnough
-    autoattack: int = Field(ge=0)
-    autoattack_tuned: int = Field(ge=0)
+    autoattack: Examples
+    autoattack_tuned: Examples
     square: NoneOrEnough
     transfer: NoneOrEnough
 
 
-class Steps(Section):
+class AttackSteps(Section):
     """Steps of the iterative attacks. AutoAttack's 100 iterations and 5,000 queries are its standard, not a choice.
 
     ``pgd_long`` is the run that more steps are checked with; ``square_queries`` is Square's when it runs alone, and
     ``apgd_l1`` counts the iterations of APGD in the l1 ball, which is not part of the l_inf standard.
     """
 
-    pgd: int = Field(ge=1)
-    pgd_long: int = Field(ge=1)
-    deepfool: int = Field(ge=1)
-    cw: int = Field(ge=1)
-    ddn: int = Field(ge=1)
-    hopskipjump: int = Field(ge=1)
-    apgd_l1: int = Field(ge=1)
-    square_queries: int = Field(ge=1)
+    pgd: Steps
+    pgd_long: Steps
+    deepfool: Steps
+    cw: Steps
+    ddn: Steps
+    hopskipjump: Steps
+    apgd_l1: Steps
+    square_queries: Steps
 
     @model_validator(mode="after")
-    def _check(self) -> "Steps":
+    def _check(self) -> Self:
         if self.pgd_long <= self.pgd:
             raise ValueError(f"pgd_long {self.pgd_long} must exceed pgd {self.pgd}")
         return self
 
 
-class TuningParams(Section):
+class RobustTuningParams(Section):
     """Adversarial training of a head (ALF) or of the whole network (AFF): SGD with momentum 0.9, cosine schedule.
 
     The attack's radius is the data set's main one. ``step_fraction`` is a step in units of that radius.
     ``max_examples`` trains on the first N training examples of a fixed order; null takes all.
     """
 
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=2)
-    learning_rate: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
-    attack_steps: int = Field(ge=1)
+    epochs: Epochs
+    batch_size: BatchSize
+    learning_rate: Positive
+    weight_decay: NonNegative
+    attack_steps: Steps
     step_fraction: float = Field(gt=0, le=1)
-    max_examples: int | None = Field(ge=2)
+    max_examples: Annotated[Examples, Field(ge=2)] | None
 
 
-class FineTuningParams(TuningParams):
+class FineTuningParams(RobustTuningParams):
     """Adversarial full fine-tuning: ``trades`` with weight ``beta``, or ``pgd-at`` (which does not read it)."""
 
     loss: Literal["trades", "pgd-at"]
-    beta: float = Field(gt=0)
+    beta: Positive
 
 
 @dataclass(frozen=True)
@@ -184,14 +176,14 @@ class RobustnessParams(Section):
     budgets: dict[ImageDataset, Budget]
     heads: Annotated[tuple[HeadName, ...], Field(min_length=1), AfterValidator(without_repeats)]
     images: Images
-    steps: Steps
-    alf: TuningParams
+    steps: AttackSteps
+    alf: RobustTuningParams
     aff: FineTuningParams
     l2_grid: Strengths
-    batch_size: int = Field(ge=1)
+    batch_size: int = Field(ge=1, le=131_072)
 
     @model_validator(mode="after")
-    def _check(self) -> "RobustnessParams":
+    def _check(self) -> Self:
         if "slf" not in self.heads:
             raise ValueError("slf is missing; it is the head that gets every attack")
         return self
@@ -237,7 +229,7 @@ class RobustnessParams(Section):
 
     def heads_of(self, method: str) -> tuple[str, ...]:
         """The heads of a registered method."""
-        return ("own",) if method in WITH_CLASSIFIER else self.heads
+        return ("own",) if has_own_classifier(method) else self.heads
 
     def protocols(self, dataset: str, method: str) -> list[str]:
         """Every protocol of the stage ``attack`` for a registered method on ``dataset``."""

@@ -1,42 +1,52 @@
 """The parameters of a run: ``params.yaml``, with a preset's overlay merged over it."""
 
-import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 from contrastbench.errors import UserError
-from contrastbench.params.base import Section, overlay, read_yaml, validate, without_repeats
+from contrastbench.params.audio_track import AudioTrack
+from contrastbench.params.base import Section, overlay, read_yaml, refusal, validate
 from contrastbench.params.data import DataParams
-from contrastbench.params.swaro import SwaroTrack
-from contrastbench.params.uamix import UaMixTrack
-from contrastbench.params.unremix import UnReMixTrack
+from contrastbench.params.image_track import ImageTrack
+from contrastbench.params.track import TrackParams
+from contrastbench.params.values import without_repeats
+from contrastbench.registry import hint
 
-Track = UnReMixTrack | SwaroTrack | UaMixTrack
 DEFAULT = "default"
-TRACKS = ("unremix", "swaro", "uamix")
+# Every track has a section of its name in params.yaml.
+TRACKS: dict[str, type[TrackParams]] = {"unremix": ImageTrack, "swaro": ImageTrack, "uamix": AudioTrack}
 
 
 class Params(Section):
-    """Every number of a run. ``tracks`` says which systems a preset runs."""
+    """Every number of a run: these sections, and one per track. ``tracks`` says which of them a preset runs."""
 
-    tracks: tuple[Literal["unremix", "swaro", "uamix"], ...] = Field(min_length=1)
+    tracks: tuple[str, ...] = Field(min_length=1)
     data: DataParams
-    unremix: UnReMixTrack
-    swaro: SwaroTrack
-    uamix: UaMixTrack
 
     @field_validator("tracks")
     @classmethod
-    def _none_stands_twice(cls, values: tuple) -> tuple:
+    def _known_and_no_repeats(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for position, name in enumerate(values):
+            if name not in TRACKS:
+                raise refusal(f"unknown track {name!r}; {hint(name, TRACKS)}", position, value=name)
         return without_repeats(values)
 
-    def track(self, name: str) -> Track:
+    @model_validator(mode="after")
+    def _tracks_have_names(self) -> Self:
+        for name in TRACKS:
+            getattr(self, name)._name = name
+        return self
+
+    def track(self, name: str) -> TrackParams:
         """The section of one track; an unknown name is a UserError."""
         if name not in TRACKS:
-            raise UserError(f"unknown track {name!r}; known: {', '.join(TRACKS)}")
+            raise UserError(f"unknown track {name!r}; {hint(name, TRACKS)}")
         return getattr(self, name)
+
+
+_AllParams: type[Params] = create_model("Params", __base__=Params, **TRACKS)  # type: ignore[call-overload]
 
 
 def presets(root: Path = Path()) -> list[str]:
@@ -52,20 +62,23 @@ def load(preset: str = DEFAULT, root: Path = Path()) -> Params:
     base_file = root / "params.yaml"
     content = read_yaml(base_file)
     if preset == DEFAULT:
-        return validate(Params, content, lambda _: str(base_file))
+        return validate(_AllParams, content, lambda _: str(base_file))
     preset_file = root / "presets" / f"{preset}.yaml"
     if preset not in presets(root):  # a name may be no possible file name at all
-        near = difflib.get_close_matches(preset, presets(root), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(presets(root))}"
-        raise UserError(f"unknown preset {preset!r}; {hint}")
+        raise UserError(f"unknown preset {preset!r}; {hint(preset, presets(root))}")
     changes = read_yaml(preset_file)
     if "data" in changes:
         raise UserError(f"{preset_file}: data: presets share the prepared data and may not change this section")
     return validate(
-        Params,
+        _AllParams,
         overlay(content, changes),
         lambda path: str(preset_file if _is_set(changes, path) else base_file),
     )
+
+
+def from_content(content: dict[str, Any], source: str) -> Params:
+    """The parameters that a mapping of all sections says; ``source`` leads the message of a UserError."""
+    return validate(_AllParams, content, lambda _: source)
 
 
 def _is_set(changes: Any, path: list[str]) -> bool:

@@ -1,74 +1,135 @@
-"""What the three tracks share: data sets, methods, seeds, and variants of methods."""
+"""A track: data sets of one modality, methods, seeds, variants of methods, and the sections that they are judged by."""
 
-import difflib
-import re
-from typing import Annotated, Any
+import json
+from typing import Annotated, ClassVar, Self
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from contrastbench.errors import UserError
-from contrastbench.params.base import Section, explain, without_repeats
-from contrastbench.params.evaluation import ProbeParams
-from contrastbench.registry import METHODS, WITHOUT_ENCODER
+from contrastbench.params.audio import AudioAttackParams
+from contrastbench.params.base import Section, explain, from_plain, moved, overlay, refusal
+from contrastbench.params.dataset_names import require_dataset_at
+from contrastbench.params.evaluation import FewShotParams, LowShotParams, PretrainParams, ProbeParams, Transfer
+from contrastbench.params.robustness import RobustnessParams
+from contrastbench.params.settings import MethodSettings
+from contrastbench.params.training import TrainingParams
+from contrastbench.params.values import LONGEST_LIST, Seed, without_repeats
+from contrastbench.params.variants import Label, Variant
+from contrastbench.registry import (
+    METHODS,
+    WITHOUT_ENCODER,
+    hint,
+    methods_of,
+    settings_class,
+    settings_key,
+    starts_from,
+)
 
-MOST_SEEDS = 2**32  # scikit-learn takes no larger ones
-Seed = Annotated[int, Field(ge=0, lt=MOST_SEEDS)]
-
-
-def _require_label(label: str) -> str:
-    """A variant's label is a wildcard of Snakemake's rules (``Snakefile``), and a folder's name."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,99}", label):
-        near = re.sub(r"[^a-z0-9_-]", "-", label.lower()).lstrip("-_")[:100]
-        hint = f", for example {near!r}" if near else ""
-        raise ValueError(f"a variant's label is made of a to z, 0 to 9, - and _ (the last two not at its start){hint}")
-    return label
-
-
-Label = Annotated[str, AfterValidator(_require_label)]
-
-
-class Variant(Section):
-    """A method with some settings changed, under a label of its own; that is how ablations are made."""
-
-    method: str
-    settings: dict[str, Any]
+JUDGING = ("few_shot", "low_shot", "audio_attack")  # sections that name, for each data set, those judged on
 
 
-class NoSettings(Section):
-    """The settings of methods that have none."""
+def _absent(value: object) -> bool:
+    return value is None or value == ()
 
 
 class TrackParams(Section):
-    """A track. Subclasses add ``settings`` (one Section per method) and what training reads.
+    """A track. Each modality has a subclass, which adds what training reads.
 
-    methods         what the default target runs: methods or labels of variants
-    ablation        labels of the variants (or methods) that the ablation target runs, with the track's seeds
+    modality   of the data sets and methods
+    refuses    sections that make no sense for the modality, and why
+
+    methods    what the default target runs: methods or labels of variants
+    ablation   labels of the variants (or methods) that the ablation target runs, with the track's seeds
+    settings   one section per method, under its name with ``_`` for ``-``; methods without settings need none
+    probe      and what follows: how encoders are judged; a section that is left out is not run
     """
+
+    modality: ClassVar[str]
+    refuses: ClassVar[dict[str, str]] = {}
 
     datasets: tuple[str, ...] = Field(min_length=1)
     methods: tuple[str, ...] = Field(min_length=1)
-    seeds: tuple[Seed, ...] = Field(min_length=1)
+    seeds: tuple[Seed, ...] = Field(min_length=1, max_length=LONGEST_LIST)
     variants: dict[Label, Variant]
     ablation: tuple[str, ...]
+    settings: Section
     probe: ProbeParams
+    transfer: Annotated[tuple[Transfer, ...], AfterValidator(without_repeats)] = Field(default=(), exclude_if=_absent)
+    few_shot: FewShotParams | None = Field(default=None, exclude_if=_absent)
+    low_shot: LowShotParams | None = Field(default=None, exclude_if=_absent)
+    robustness: RobustnessParams | None = Field(default=None, exclude_if=_absent)
+    audio_attack: AudioAttackParams | None = Field(default=None, exclude_if=_absent)
+
+    _name: str = PrivateAttr()  # set by the section that holds the track
 
     @field_validator("datasets", "methods", "seeds", "ablation")
     @classmethod
-    def _none_stands_twice(cls, values: tuple) -> tuple:
+    def _no_repeats(cls, values: tuple) -> tuple:
         return without_repeats(values)
 
     @model_validator(mode="after")
-    def _labels_are_known(self) -> "TrackParams":
-        for label in self.variants:
-            if label in METHODS or label in WITHOUT_ENCODER:
-                raise ValueError(f"the variant {label!r} has the name of a method; call it otherwise")
-            twins = [name for name in (*METHODS, *self.variants) if name.replace("-", "_") == label.replace("-", "_")]
-            if len(twins) > 1:  # one name of a Snakemake rule
-                raise ValueError(f"{twins[0]!r} and {twins[1]!r} differ in - and _ only; call the variant otherwise")
-        for label in (*self.methods, *self.ablation, *self.variants):
-            if label not in WITHOUT_ENCODER:
-                self.settings_of(label)
+    def _sections_fit_the_modality(self) -> Self:
+        for section, reason in self.refuses.items():
+            if not _absent(getattr(self, section)):
+                raise refusal(f"{reason}, and this track takes {self.modality} data; remove the section", section)
+        for position, name in enumerate(self.datasets):
+            require_dataset_at(name, self.modality, "datasets", position)
+        for position, pair in enumerate(self.transfer):
+            require_dataset_at(pair.train, self.modality, "transfer", position, "train")
+            require_dataset_at(pair.probe, self.modality, "transfer", position, "probe")
+        for section in JUDGING:
+            params: FewShotParams | LowShotParams | AudioAttackParams | None = getattr(self, section)
+            for trained, judged in params.datasets.items() if params else ():
+                require_dataset_at(trained, self.modality, section, "datasets", trained)
+                for position, name in enumerate(judged):
+                    require_dataset_at(name, self.modality, section, "datasets", trained, position)
+        for name in self.few_shot.class_of if self.few_shot else ():
+            require_dataset_at(name, self.modality, "few_shot", "class_of", name)
         return self
+
+    @model_validator(mode="after")
+    def _radii_are_known(self) -> Self:
+        budgets = self.robustness.budgets if self.robustness else None
+        for position, name in enumerate(self.datasets):
+            if budgets is not None and name not in budgets:
+                message = f"no radii for it in robustness.budgets; there are {', '.join(budgets) or 'none'}"
+                raise refusal(message, "datasets", position, value=name)
+        return self
+
+    @model_validator(mode="after")
+    def _labels_are_known(self) -> Self:
+        for label, variant in self.variants.items():
+            twins = [name for name in (*METHODS, *self.variants) if settings_key(name) == settings_key(label)]
+            if len(twins) > 1:  # one name of a Snakemake rule
+                message = f"{twins[0]!r} and {twins[1]!r} differ in - and _ only; choose another name"
+                raise refusal(message, "variants", label)
+            self._check(variant.method, "variants", label, "method")
+            self._check_batches(label, "variants", label)
+        for key in ("methods", "ablation"):
+            for position, label in enumerate(getattr(self, key)):
+                if label not in WITHOUT_ENCODER and label not in self.variants:
+                    self._check(label, key, position)
+                    self._check_batches(label, key, position)
+        return self
+
+    def _check(self, method: str, *path: str | int) -> None:
+        """Refuse, at ``path``, a method that this track cannot train."""
+        try:
+            self._of_method(method)
+            start = starts_from(method)
+            if start:
+                self._of_method(start)
+        except ValueError as error:
+            raise refusal(str(error), *path, value=method) from None
+
+    def _check_batches(self, label: str, *path: str | int) -> None:
+        """Refuse, at ``path``, settings that no batch of the track's training can serve."""
+        settings = self.settings_of(label)
+        try:
+            for training in self.training_of(label):
+                settings.check_batch(training.batch_size)
+        except ValueError as error:
+            raise refusal(f"{label}: {error}", *path) from None
 
     def base_method(self, label: str) -> str:
         """The registered method behind a method's name or a variant's label."""
@@ -76,34 +137,50 @@ class TrackParams(Section):
             return self.variants[label].method
         return label
 
-    def settings_of(self, label: str) -> Section:
+    def settings_of(self, label: str) -> MethodSettings:
         """The settings of a method, or of a variant with its changes made; ValueError for unknown ones."""
-        method = self.base_method(label)
-        known: Section = getattr(self, "settings")  # noqa: B009  (each track declares its own)
-        name = method.replace("-", "_")
-        if method not in METHODS or (name not in type(known).model_fields and method != "random"):
-            of_track = [field.replace("_", "-") for field in type(known).model_fields]
-            names = [*WITHOUT_ENCODER, "random", *of_track, *self.variants]
-            near = difflib.get_close_matches(label, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
-            raise ValueError(f"unknown method {label!r}; {hint}")
-        settings = NoSettings() if method == "random" else getattr(known, name)
+        settings = self._of_method(self.base_method(label))
         if label not in self.variants:
             return settings
-        changes = self.variants[label].settings
+        changed = overlay(json.loads(settings.model_dump_json()), self.variants[label].settings)
         try:
             # Through the model again, so that a variant's values are held to the same ranges.
-            return type(settings).model_validate(settings.model_dump() | _as_tuples(changes))
+            return from_plain(type(settings), changed)
         except ValidationError as error:
-            raise ValueError(f"variant {label!r}: {explain(type(settings), error)}") from None
+            raise moved(error, type(settings), "variants", label, "settings") from None
 
-    def checked_settings(self, label: str) -> Section:
+    def checked_settings(self, label: str) -> MethodSettings:
         """Like :meth:`settings_of`, with a UserError for the command line."""
         try:
             return self.settings_of(label)
+        except ValidationError as error:
+            raise UserError(explain(type(self), error)) from None
         except ValueError as error:
             raise UserError(str(error)) from None
 
+    def training_of(self, label: str) -> tuple[TrainingParams, ...]:
+        """The training runs of a method or variant itself, one after another."""
+        raise NotImplementedError
 
-def _as_tuples(changes: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in changes.items()}
+    def pretrain(self, label: str, dataset: str) -> PretrainParams:
+        """The resolved parameters of one method or variant: what its stage, ``pretrain`` or ``tune``, reads."""
+        raise NotImplementedError
+
+    def _of_method(self, method: str) -> MethodSettings:
+        """The settings of a registered method; ValueError for one that this track cannot train."""
+        if method in self.variants:
+            registered = self.variants[method].method
+            raise ValueError(f"{method!r} is a variant itself; name the registered method, {registered!r}")
+        if method not in METHODS:
+            names = [*WITHOUT_ENCODER, *methods_of(self.modality), *self.variants]
+            raise ValueError(f"unknown method {method!r}; {hint(method, names)}")
+        if self.modality not in METHODS[method].modalities:
+            takes = " and ".join(METHODS[method].modalities)
+            raise ValueError(f"the method {method!r} takes {takes} data, and this track {self.modality} data")
+        declared = settings_class(method)
+        given = getattr(self.settings, settings_key(method))
+        if given is not None:
+            return given
+        if declared.model_fields:
+            raise ValueError(f"the method {method!r} needs a section settings.{settings_key(method)} in this track")
+        return declared()

@@ -1,27 +1,37 @@
 """Parameters of the one training loop, shared by all tracks."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from contrastbench.params.base import Section
+from contrastbench.params.values import (
+    BatchSize,
+    Epochs,
+    Examples,
+    NonNegative,
+    Often,
+    Positive,
+    Probability,
+    SomeEpochs,
+)
 
 
 class TrainingParams(Section):
     """Optimiser, schedule and bookkeeping of one training run."""
 
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=2)
+    epochs: Epochs
+    batch_size: BatchSize
     optimizer: Literal["adam", "adamw", "sgd", "lars"]
-    learning_rate: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
-    warmup_epochs: float = Field(ge=0)
+    learning_rate: Positive
+    weight_decay: NonNegative
+    warmup_epochs: SomeEpochs
     # The cosine schedule ends at this fraction of the learning rate; 1 keeps the rate constant.
-    final_learning_rate_fraction: float = Field(ge=0, le=1)
+    final_learning_rate_fraction: Probability
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     # Use only the first N shuffled training examples (a declared budget cut); null uses all.
-    max_examples: int | None = Field(default=None, ge=2)
+    max_examples: Annotated[Examples, Field(ge=2)] | None = None
     # Stop after this many steps whatever the epochs say; null trains all epochs.
-    max_steps: int | None = Field(default=None, ge=1)
-    checkpoint_every_steps: int = Field(ge=1)
-    log_every_steps: int = Field(ge=1)
+    max_steps: Often | None = None
+    checkpoint_every_steps: Often
+    log_every_steps: Often

@@ -1,26 +1,27 @@
 """Sizes of the audio masked autoencoder: a ViT on time x mel patches, and its decoder."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from contrastbench.params.base import Section
+from contrastbench.params.values import Depth, Width
 
-Side = Annotated[int, Field(ge=1)]
+Side = Annotated[int, Field(ge=1, le=10_000)]  # of a window, in patches
 # The fixed sin-cos positions give each axis half of the width, and each half its sines and cosines.
-Width = Annotated[int, Field(ge=4, multiple_of=4)]
+TokenWidth = Annotated[Width, Field(ge=4, multiple_of=4)]
 
 
 class ViTParams(Section):
     """Encoder. ViT-B/16, as AudioMAE has it: patch 16, width 768, depth 12, heads 12."""
 
-    patch: int = Field(ge=2)
-    width: Width
-    depth: int = Field(ge=1)
-    heads: int = Field(ge=1)
+    patch: int = Field(ge=2, le=1024)
+    width: TokenWidth
+    depth: Depth
+    heads: Width
 
     @model_validator(mode="after")
-    def _heads_share_the_width(self) -> "ViTParams":
+    def _heads_share_the_width(self) -> Self:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
         return self
@@ -34,14 +35,14 @@ class DecoderParams(Section):
     """
 
     attention: Literal["global", "local"]
-    width: Width
-    depth: int = Field(ge=1)
-    heads: int = Field(ge=1)
+    width: TokenWidth
+    depth: Depth
+    heads: Width
     window: tuple[Side, Side]
     shift: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
 
     @model_validator(mode="after")
-    def _check(self) -> "DecoderParams":
+    def _check(self) -> Self:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
         if any(shift >= side for shift, side in zip(self.shift, self.window, strict=True)):

@@ -14,8 +14,10 @@ from contrastbench.pipeline.grid import Grid
 
 def data_folders(grid: Grid) -> list[Path]:
     """The folders of arrays that the preset reads, those that are there."""
-    sound = dict.fromkeys(name for track in grid.params.tracks for name in grid.audio_datasets(track))
-    folders = [*map(grid.layout.prepared, grid.datasets()), *map(grid.layout.spectrograms, sound)]
+    sound = [
+        grid.layout.spectrograms(track, n) for track in grid.params.tracks for n in grid.spectrogram_datasets(track)
+    ]
+    folders = [*map(grid.layout.prepared, grid.datasets()), *sound]
     return [folder for folder in folders if (folder / "meta.json").is_file()]
 
 

@@ -32,7 +32,7 @@ def render(grid: Grid) -> str:
 def _stage(step: Step) -> dict[str, Any]:
     stage: dict[str, Any] = {
         "cmd": f"contrastbench run {step.name}",
-        "deps": [str(path) for path in step.inputs],
+        "deps": [str(path) for path in (*step.code, *step.inputs)],
         "params": list(step.keys),
     }
     # Kept while a stage runs again: Snakemake decides which of the files in them are stale.

@@ -1,71 +1,349 @@
-"""The experiment grid of one preset: which jobs there are, which files they need and leave.
+"""The experiment grid of one preset: which jobs there are, what they read and leave, and what makes them stale.
 
-Snakefile, DVC's stages and the command line all read it, so that they cannot disagree. No torch in here.
+Snakefile, DVC's steps and the command line all ask it, so that they cannot disagree. No torch in here.
 """
 
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
-from contrastbench.params.base import params_hash
-from contrastbench.params.root import DEFAULT
-from contrastbench.pipeline.audio_grid import AudioGrid
-from contrastbench.pipeline.figure_grid import FigureGrid
+from contrastbench.errors import UserError
+from contrastbench.params.audio_track import AudioTrack
+from contrastbench.params.base import Section, params_hash
+from contrastbench.params.evaluation import PretrainParams
+from contrastbench.params.root import DEFAULT, Params
+from contrastbench.params.track import TrackParams
+from contrastbench.params.values import MOST_SEEDS
 from contrastbench.pipeline.fingerprint import fingerprint
+from contrastbench.pipeline.layout import ALL_SEEDS, Job, Layout
+from contrastbench.pipeline.resolved import resolved
+from contrastbench.pipeline.stages import STAGES, TRAINING, WITH_ROWS, Scope, Stage
+from contrastbench.registry import WITHOUT_ENCODER, dataset_module, method_module, starts_from
+from contrastbench.results.load import ALL
+
+ENDINGS = ("md", "csv", "tex")
 
 
-class Grid(FigureGrid, AudioGrid):
-    """All stages of a preset, up to its tables and its report."""
+@dataclass
+class Grid:
+    """The jobs of one preset.
 
-    def datasets(self) -> list[str]:
-        """Every data set that the preset trains or probes on."""
-        names = [name for track in self.params.tracks for name in self.track(track).datasets]
-        names += [
-            name for track in self.params.tracks for pair in self.transfers(track) for name in (pair.train, pair.probe)
-        ]
-        names += [name for track in self.params.tracks for name in self.audio_datasets(track)]
+    ``given`` are its parameters where they are not those of the project folder ``root``, or of the run around us.
+    """
+
+    preset: str = DEFAULT
+    root: Path = field(default_factory=Path)
+    given: Params | None = None
+
+    @cached_property
+    def params(self) -> Params:
+        """The resolved parameters."""
+        return self.given or resolved(self.preset, self.root)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where the files of this preset lie."""
+        return Layout(self.preset)
+
+    def track(self, name: str) -> TrackParams:
+        """The parameters of one track."""
+        return self.params.track(name)
+
+    # Jobs
+
+    def has(self, stage: Stage, track: str) -> bool:
+        """Whether a track has a stage: all sections that it goes by, and data to run it on."""
+        section = self.track(track)
+        if stage.name == "transfer_attack" and section.robustness and not section.robustness.images.transfer:
+            return False
+        return bool(stage.data(section))
+
+    def labels(self, track: str, *, ablation: bool = False) -> list[str]:
+        """The methods and variants that a track's default target runs, or its ablation's."""
+        section = self.track(track)
+        return list(section.ablation if ablation else section.methods)
+
+    def jobs(self, stage_name: str, track: str, *, ablation: bool = False) -> list[Job]:
+        """The jobs of a stage that the default target of a track asks for, or its ablation's."""
+        stage, section = STAGES[stage_name], self.track(track)
+        if track not in self.params.tracks or not self.has(stage, track):
+            return []
+        datasets = stage.data(section)
+        labels = [label for label in self.labels(track, ablation=ablation) if self._takes(stage, track, label)]
+        if stage.scope is Scope.METHODS:
+            return [Job(track, name, ALL, seed) for name in datasets for seed in section.seeds if labels]
+        seeds = (ALL_SEEDS,) if stage.scope is Scope.SEEDS else section.seeds
+        return [Job(track, name, label, seed) for name in datasets for label in labels for seed in seeds]
+
+    def _takes(self, stage: Stage, track: str, label: str) -> bool:
+        if label in WITHOUT_ENCODER:
+            return not stage.encoder
+        return stage.name not in TRAINING or self.training_stage(Job(track, "", label)) == stage.name
+
+    def members(self, stage: Stage, job: Job) -> list[Job]:
+        """The single (method, seed) jobs that one job of a stage takes."""
+        section = self.track(job.track)
+        if stage.scope is Scope.SEEDS:
+            return [replace(job, seed=seed) for seed in section.seeds] if job.seed == ALL_SEEDS else [job]
+        if stage.scope is Scope.METHODS:
+            return [replace(job, method=label) for label in section.methods if label not in WITHOUT_ENCODER]
+        return [job]
+
+    def job(self, stage_name: str, track: str, dataset: str, method: str = ALL, seed: int = ALL_SEEDS) -> Job:
+        """The job of these arguments of a command; what the parameters do not know is a UserError."""
+        job, stage, section = Job(track, dataset, method, seed), STAGES[stage_name], self.track(track)
+        for name in (job.trained.dataset, job.judged):
+            dataset_module(name)
+        for name in stage.sections:
+            if getattr(section, name, None) is None:
+                raise UserError(f"track {track!r} has no section `{name}`, by which {stage.command} goes")
+        if method != ALL:
+            self.pretrain_params(job)
+            if method in WITHOUT_ENCODER and stage.encoder:
+                raise UserError(f"{method}: a reference row without an encoder; {stage.command} needs one")
+        known = stage.data(section)
+        if job.dataset != job.trained.dataset and dataset not in known:
+            where = f"{track}.{'transfer' if stage_name == 'transfer_probe' else ''.join(stage.sections)}"
+            raise UserError(f"{dataset}: not among the pairs of {where}; known: {', '.join(known) or 'none'}")
+        if seed != ALL_SEEDS and not 0 <= seed < MOST_SEEDS:
+            raise UserError(f"seed {seed}: must be 0 or more, and less than {MOST_SEEDS}")
+        return job
+
+    # What a job reads and leaves
+
+    def is_sound(self, track: str) -> bool:
+        """Whether a track's encoders see spectrograms, which a stage of its own makes of prepared sound."""
+        return self.track(track).modality == "audio"
+
+    def sound(self, track: str) -> AudioTrack:
+        """The parameters of a track of sound; another track is a UserError."""
+        section = self.track(track)
+        if not isinstance(section, AudioTrack):
+            raise UserError(f"track {track!r} sees no spectrograms")
+        return section
+
+    def data_folder(self, track: str, dataset: str) -> Path:
+        """The arrays that a track's encoders see of a data set."""
+        layout = self.layout
+        return layout.spectrograms(track, dataset) if self.is_sound(track) else layout.prepared(dataset)
+
+    def inputs(self, stage_name: str, job: Job) -> list[Path]:
+        """The files that a job reads."""
+        stage = STAGES[stage_name]
+        found = [path for each in self.members(stage, job) for kind in stage.reads for path in self._files(kind, each)]
+        return list(dict.fromkeys(found))
+
+    def _files(self, kind: str, job: Job) -> list[Path]:
+        trained, without = job.trained, job.method in WITHOUT_ENCODER
+        if kind == "data":
+            return [self.data_folder(job.track, trained.dataset) / "meta.json"]
+        if kind == "judged data":
+            return [self.data_folder(job.track, job.judged) / "meta.json"]
+        if kind == "judged sound":
+            return [self.layout.prepared(job.judged) / "meta.json"]
+        if kind == "features":
+            return [self.layout.run("features", trained) / "features.npz"]
+        if kind == "classifiers":
+            return [self.layout.run("attack", trained) / "classifiers.safetensors"]
+        if without:
+            return []
+        return [self.trained(self.tuned_from(trained) if kind == "start" else trained) / "model.safetensors"]
+
+    def outputs(self, stage_name: str, job: Job) -> list[Path]:
+        """The files that a job leaves."""
+        stage = STAGES[stage_name]
+        rows = [self.layout.rows(stage_name, job)] if stage.rows else []
+        return [*(self.layout.run(stage_name, job) / name for name in stage.leaves), *rows]
+
+    # Training
+
+    def pretrain_params(self, job: Job) -> PretrainParams | None:
+        """What training this job's encoder reads; None for a reference row without one."""
+        if job.method in WITHOUT_ENCODER:
+            return None
+        return self.track(job.track).pretrain(job.method, job.trained.dataset)
+
+    def training_stage(self, job: Job) -> str:
+        """The stage that trains a job's encoder last: ``pretrain`` or ``tune``."""
+        return "tune" if starts_from(self.track(job.track).base_method(job.method)) else "pretrain"
+
+    def trained(self, job: Job) -> Path:
+        """The folder of a job's trained encoder."""
+        return self.layout.run(self.training_stage(job), job.trained)
+
+    def tuned_from(self, job: Job) -> Job:
+        """The job whose weights a tuned method starts from: the same data set and seed."""
+        start = starts_from(self.track(job.track).base_method(job.method))
+        assert start is not None, f"{job.method} is trained from scratch"
+        return replace(job, method=start)
+
+    # What a result depends on
+
+    def code(self, stage_name: str, job: Job) -> str:
+        """Fingerprint of a stage's code for this job's method."""
+        params = self.pretrain_params(job)
+        return fingerprint(stage_name, *([method_module(params.method)] if params else []))
+
+    def training_code(self, job: Job) -> list[str]:
+        """Fingerprints of the stages that led to a job's encoder."""
+        if job.method in WITHOUT_ENCODER:
+            return []
+        if self.training_stage(job) == "pretrain":
+            return [self.code("pretrain", job)]
+        return [self.code("pretrain", self.tuned_from(job)), self.code("tune", job)]
+
+    def sections(self, stage_name: str, job: Job) -> list[Section]:
+        """The parameters that a row of ``stage`` depends on: of training, and the stage's own."""
+        pretrain = self.pretrain_params(job)
+        own = [getattr(self.track(job.track), name) for name in STAGES[stage_name].sections]
+        return [*([pretrain] if pretrain else []), *own]
+
+    def asked_params(self, stage_name: str, job: Job, source: str | None = None) -> str:
+        """The hash of parameters that a row must name to count; ``source`` is a transferred attack's."""
+        hashes = [params_hash(section) for section in self.sections(stage_name, job)]
+        if source is not None and source != job.method:
+            made_against = self.pretrain_params(replace(job, method=source))
+            hashes += [params_hash(made_against)] if made_against else []
+        return joined(hashes)
+
+    def asked_code(self, stage_name: str, job: Job) -> str:
+        """The hash of code that a row names when it is made now."""
+        return joined([*self.training_code(job), *(self.code(name, job) for name in STAGES[stage_name].code)])
+
+    def state(self, stage_name: str, job: Job) -> str:
+        """What makes a job's outputs stale besides its inputs: its code, and the parameters that it reads.
+
+        Of a stage that writes rows also those of training, because rows name them: weights and features may be equal
+        where parameters or code are not.
+        """
+        stage = STAGES[stage_name]
+        members = [replace(each, seed=ALL_SEEDS) for each in self.members(stage, job)]
+        parts = [f"seeds {self.track(job.track).seeds}"] if stage.scope is Scope.SEEDS else []
+        for each in dict.fromkeys(members):
+            if stage.rows:
+                parts += [self.asked_params(stage_name, each), self.asked_code(stage_name, each)]
+            else:
+                pretrain = self.pretrain_params(each) if stage_name in TRAINING else None
+                parts += [self.code(stage_name, each), *([params_hash(pretrain)] if pretrain else [])]
+        return joined(parts)
+
+    def prepare_state(self, dataset: str) -> str:
+        """What makes prepared data stale: the code that reads this data set, and the split parameters."""
+        return joined([fingerprint("prepare", dataset_module(dataset)), params_hash(self.params.data)])
+
+    def spectrogram_state(self, track: str) -> str:
+        """What makes spectrograms stale besides the sound: the code and the front end's parameters."""
+        return joined([fingerprint("spectrograms"), params_hash(self.sound(track).front_end)])
+
+    # Data
+
+    def spectrogram_datasets(self, track: str) -> list[str]:
+        """Every data set of which a track needs spectrograms."""
+        return self.datasets(track) if self.is_sound(track) else []
+
+    def datasets(self, track: str | None = None) -> list[str]:
+        """Every data set that a track, or the preset, trains or judges on."""
+        names = []
+        for name in self.params.tracks if track is None else [track]:
+            for stage in (STAGES["features"], *WITH_ROWS):
+                names += [part for each in stage.data(self.track(name)) for part in _parts(each)]
         return list(dict.fromkeys(names))
 
-    def rows(self, track: str) -> list[Path]:
-        """Every row of a track that the default target asks for."""
-        probed = [row for job in self.jobs(track) for row in (*self.rows_of(job), *self.judging_rows(job))]
-        return probed + self.transfer_rows(track) + self.attack_targets(track)
+    # Figures, tables, report
 
-    def tables(self, track: str) -> list[Path]:
-        """The rendered tables of a track."""
-        return [self.layout.tables / f"{track}.{ending}" for ending in ("md", "csv", "tex")]
+    def figure_jobs(self, track: str, dataset: str, seed: int) -> dict[str, list[Job]]:
+        """The still images of one data set and seed, by name, each with the jobs that it shows; in the preset only.
 
-    def metrics(self, track: str) -> Path:
-        """The means of a track, as `dvc metrics` reads them."""
-        return self.layout.metrics / f"{track}.json"
+        ``reconstructions`` of an autoencoder that the preset trains (an imported encoder comes without a decoder),
+        ``mixtures`` as uaMix-MAE makes them, ``adversarial-examples`` on the first attacked method and on SwARo.
+        """
+        section, found = self.track(track), {}
+        jobs = {label: Job(track, dataset, label, seed) for label in section.methods if dataset in section.datasets}
+        if self.is_sound(track):
+            if "mae" in jobs and self.sound(track).pretraining.checkpoint is None:
+                found["reconstructions"] = [jobs["mae"]]
+            if "uamix-mae" in jobs:
+                found["mixtures"] = [jobs["uamix-mae"]]
+        attacked = [job for label, job in jobs.items() if label not in WITHOUT_ENCODER]
+        if self.has(STAGES["attack"], track) and attacked:
+            ours = [job for job in attacked if job.method == "swaro"]
+            others = [job for job in attacked if job.method != "swaro"]
+            found["adversarial-examples"] = [*others[:1], *ours]
+        return found
+
+    def figure(self, track: str, dataset: str, name: str, seed: int) -> Path:
+        """Where a still image lies."""
+        return self.layout.run("figures", Job(track, dataset, name, seed)).with_suffix(".png")
+
+    def figures(self, track: str) -> list[Path]:
+        """Every still image that the default target asks for: those of a track's first seed."""
+        section = self.track(track)
+        seed = section.seeds[0]
+        return [
+            self.figure(track, dataset, name, seed)
+            for dataset in section.datasets
+            for name in self.figure_jobs(track, dataset, seed)
+        ]
+
+    def figure_inputs(self, track: str, dataset: str, name: str, seed: int) -> list[Path]:
+        """What one still image is drawn from: its data, weights and classifiers."""
+        kinds = {"mixtures": ("data",), "reconstructions": ("data", "weights")}.get(name, STAGES["figures"].reads)
+        jobs = self.figure_jobs(track, dataset, seed).get(name, [])
+        return list(dict.fromkeys(path for job in jobs for kind in kinds for path in self._files(kind, job)))
+
+    def figure_state(self, track: str, dataset: str, name: str, seed: int) -> str:
+        """What makes a still image stale besides its inputs: the code, and what is read from the parameters."""
+        section, jobs = self.track(track), self.figure_jobs(track, dataset, seed).get(name, [])
+        read = (
+            [section.robustness]
+            if name == "adversarial-examples"
+            else [section.settings_of(job.method) for job in jobs]
+        )
+        return joined([*(self.code("figures", job) for job in jobs), *map(params_hash, read)])
+
+    def rows(self, track: str, *, ablation: bool = False) -> list[Path]:
+        """Every file of rows that a track's default target asks for, or its ablation's."""
+        stages = [stage for stage in WITH_ROWS if not (ablation and stage.scope is Scope.METHODS)]
+        jobs = [(stage.name, job) for stage in stages for job in self.jobs(stage.name, track, ablation=ablation)]
+        return [self.layout.rows(name, job) for name, job in jobs]
+
+    def tables(self, track: str, *, ablation: bool = False) -> list[Path]:
+        """The rendered tables of a track, or of its ablation; none where the preset does not run the track."""
+        if track not in self.params.tracks or (ablation and not self.track(track).ablation):
+            return []
+        return [self.layout.table(f"{track}-ablation" if ablation else track, ending) for ending in ENDINGS]
+
+    def asked(self, track: str) -> str:
+        """What a track's tables show, as one hash: which rows count, and what they must name to count unmarked."""
+        parts = []
+        for stage in WITH_ROWS:
+            for ablation in (False, True):
+                for job in self.jobs(stage.name, track, ablation=ablation):
+                    parts += [stage.name, str(job.folder), self.state(stage.name, job)]
+        return joined(parts)
 
     def tables_state(self, track: str) -> str:
-        """What makes a track's tables stale besides their rows: the code that renders them, and the methods' order."""
-        section = self.track(track)
-        return "-".join([fingerprint("tables"), *section.methods, "ablation", *section.ablation])
-
-    def report(self) -> Path:
-        """The page that shows everything."""
-        return Path("results") / ("report.html" if self.preset == DEFAULT else f"report-{self.preset}.html")
+        """What makes a track's tables stale besides their rows: the code that renders them, and which rows count."""
+        return joined([fingerprint("tables"), *self.labels(track, ablation=True), self.asked(track)])
 
     def report_state(self) -> str:
         """What makes the report stale besides what it shows: the code that draws it, the parameters that it names."""
-        return f"{fingerprint('report')}-{params_hash(self.params)}"
+        return joined([fingerprint("report"), params_hash(self.params)])
 
     def targets(self) -> list[Path]:
         """Every track's rows, tables and still images. A finished table alone would hide that rows are missing."""
-        made = [(*self.rows(track), *self.tables(track), *self.figure_files(track)) for track in self.params.tracks]
+        made = [(*self.rows(track), *self.tables(track), *self.figures(track)) for track in self.params.tracks]
         return [path for files in made for path in files]
 
-    def ablation_rows(self, track: str) -> list[Path]:
-        """Every row of a track's ablation."""
-        jobs = self.ablation_jobs(track)
-        return [row for job in jobs for row in (*self.rows_of(job), *self.judging_rows(job), *self.attack_rows(job))]
 
-    def every_row(self) -> list[Path]:
-        """Every row that any target asks for."""
-        return [row for track in self.params.tracks for row in (*self.rows(track), *self.ablation_rows(track))]
+def joined(hashes: Iterable[str]) -> str:
+    """One hash of several, in this order; of a single one, itself."""
+    parts = list(hashes)
+    return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()[:12]
 
-    def ablation_tables(self, track: str) -> list[Path]:
-        """The rendered tables of a track's ablation; none where the preset does not run the track."""
-        if track not in self.params.tracks:
-            return []
-        return [self.layout.tables / f"{track}-ablation.{ending}" for ending in ("md", "csv", "tex")]
+
+def _parts(dataset: str) -> list[str]:
+    job = Job("", dataset)
+    return [job.trained.dataset, job.judged]

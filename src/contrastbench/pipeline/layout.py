@@ -1,17 +1,52 @@
 """Where every file of a run lies. Paths are relative to the project folder (the working directory)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from contrastbench.results.load import ALL, ROWS
+
+ALL_SEEDS = -1
+TO = "-to-"  # TRAINED-to-JUDGED names a pair of data sets; no data set's own name holds it
 
 
 @dataclass(frozen=True)
 class Job:
-    """One cell of the experiment grid: the wildcards of most pipeline steps."""
+    """One cell of the experiment grid: the wildcards of most rules.
+
+    dataset  the data set that is trained and judged on, or ``TRAINED-to-JUDGED``
+    method   a registered method or the label of a variant; ``ALL`` where the stage takes all at once
+    seed     ``ALL_SEEDS`` where the stage takes all of the track's seeds at once
+    """
 
     track: str
     dataset: str
-    method: str  # a registered method or the label of a variant
-    seed: int
+    method: str = ALL
+    seed: int = ALL_SEEDS
+
+    @property
+    def trained(self) -> "Job":
+        """The same job on the data set that its encoder is trained on."""
+        return replace(self, dataset=self.dataset.partition(TO)[0])
+
+    @property
+    def judged(self) -> str:
+        """The data set that it is judged on."""
+        return self.dataset.partition(TO)[2] or self.dataset
+
+    @property
+    def folder(self) -> Path:
+        """``TRACK/DATASET/METHOD/SEED``."""
+        return Path(self.track, self.dataset, self.method, ALL if self.seed == ALL_SEEDS else str(self.seed))
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return " ".join(self.folder.parts)
+
+
+def pair(trained: str, judged: str) -> str:
+    """How rows and paths name an encoder's data set and the one that it is judged on."""
+    return trained if judged == trained else f"{trained}{TO}{judged}"
 
 
 @dataclass(frozen=True)
@@ -28,37 +63,48 @@ class Layout:
         """Arrays of a data set; the same for all presets."""
         return Path("data/prepared") / dataset
 
-    def spectrograms(self, dataset: str) -> Path:
-        """Log-mel arrays of an audio data set."""
-        return Path("data/spectrograms") / self.preset / dataset
+    def spectrograms(self, track: str, dataset: str) -> Path:
+        """Log-mel arrays of an audio data set, as a track's front end makes them."""
+        return Path("data/spectrograms") / self.preset / track / dataset
 
-    def stage(self, stage: str, track: str) -> Path:
-        """Folder that ``stage`` writes for all jobs of ``track``."""
-        return Path("runs") / self.preset / stage / track
+    @property
+    def runs(self) -> Path:
+        """Everything that the stages leave, besides data and results."""
+        return Path("runs") / self.preset
 
     def run(self, stage: str, job: Job) -> Path:
         """Folder that ``stage`` writes for ``job``."""
-        return self.stage(stage, job.track) / job.dataset / job.method / str(job.seed)
+        return self.runs / stage / job.folder
+
+    def log(self, stage: str, job: Job) -> Path:
+        """What ``stage`` printed."""
+        return self.runs / "logs" / stage / f"{job.folder}.log"
+
+    def benchmark(self, stage: str, job: Job) -> Path:
+        """What Snakemake measured of ``stage``."""
+        return self.runs / "benchmarks" / stage / f"{job.folder}.tsv"
 
     def fingerprint(self, step: str) -> Path:
         """File that changes just when the code of ``step`` changes in meaning."""
         return Path("runs/fingerprints") / f"{step}.txt"
 
-    @property
-    def rows(self) -> Path:
-        """Root of the result rows of all presets."""
-        return Path("results/rows")
+    def rows(self, stage: str, job: Job) -> Path:
+        """The rows that ``stage`` writes for ``job``."""
+        return Path(ROWS) / self.preset / stage / f"{job.folder}.jsonl"
 
-    def rows_of(self, stage: str, track: str) -> Path:
-        """Folder of the rows that ``stage`` writes for ``track``."""
-        return self.rows / self.preset / stage / track
+    def receipt(self, rows: Path) -> Path:
+        """What says that the file ``rows`` was measured in this checkout."""
+        return self.runs / "measured" / f"{rows.relative_to(Path(ROWS) / self.preset)}.sha256"
+
+    def table(self, track: str, ending: str) -> Path:
+        """One rendered table file; ``track`` may end in ``-ablation``."""
+        return Path("results/tables") / self.preset / f"{track}.{ending}"
+
+    def metrics(self, track: str) -> Path:
+        """Means of a track, as `dvc metrics` reads them."""
+        return Path("results/metrics") / self.preset / f"{track}.json"
 
     @property
-    def tables(self) -> Path:
-        """Rendered tables of this preset."""
-        return Path("results/tables") / self.preset
-
-    @property
-    def metrics(self) -> Path:
-        """Means of this preset, as `dvc metrics` reads them."""
-        return Path("results/metrics") / self.preset
+    def report(self) -> Path:
+        """The page that shows everything."""
+        return Path("results") / ("report.html" if self.preset == "default" else f"report-{self.preset}.html")

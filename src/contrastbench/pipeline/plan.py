@@ -10,16 +10,13 @@ from contrastbench.errors import UserError
 from contrastbench.files import write_text
 from contrastbench.params.base import params_hash
 from contrastbench.params.root import presets
-from contrastbench.pipeline.audio_grid import JUDGING_STAGES
 from contrastbench.pipeline.estimate import Estimate, Measured, Task, estimate
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
-from contrastbench.pipeline.runs import TRAINING_STAGES, benchmarks
+from contrastbench.pipeline.runs import benchmarks
+from contrastbench.pipeline.stages import STAGES, TRAINING, Scope, Stage
 from contrastbench.pipeline.tools import call
-
-ORDER = ("prepare", "spectrograms", *TRAINING_STAGES, "features", "probe", "transfer_probe")
-BY_DATASET = "transfer_attack"  # the one stage whose jobs take all methods at once
-ALL_SEEDS = ("features", "probe", "transfer_probe", *JUDGING_STAGES)  # whose jobs take all seeds at once
+from contrastbench.results.load import ALL
 
 
 @dataclass(frozen=True)
@@ -43,8 +40,8 @@ class Plan:
 
     def stages(self) -> list[str]:
         """Stages, those that others read from first, tables last."""
-        place = {stage: index for index, stage in enumerate(ORDER)} | {"tables": len(ORDER) + 1}
-        return sorted(dict.fromkeys(job.stage for job in self.jobs), key=lambda stage: place.get(stage, len(ORDER)))
+        place = {stage: index for index, stage in enumerate(STAGES)}
+        return sorted(dict.fromkeys(job.stage for job in self.jobs), key=place.__getitem__)
 
     def pending(self, stage: str | None = None) -> list[Planned]:
         """Jobs that have to run."""
@@ -55,52 +52,43 @@ def make_plan(preset: str, root: Path = Path()) -> Plan:
     """Ask Snakemake what is to be done, and estimate it from every preset's measured jobs."""
     grid = Grid(preset, root)
     known = {(task.stage, task.name): task for task in tasks(grid, root)}
+    owners = job_of_files(grid)
     measured = list(_measured(root))
     jobs = []
-    for (stage, name), done in _job_states(preset).items():
+    for (stage, name), done in _job_states(preset, owners).items():
         task = known.get((stage, name), Task(stage, name, "", "", "", "", None))
         cost = None if done else estimate(task, measured)
         jobs.append(Planned(stage, name, done, cost, None if done else _size(task, root)))
     return Plan(preset, jobs, _downloads(grid, root))
 
 
-def tasks(grid: Grid, root: Path) -> Iterator[Task]:
-    """Every job of the grid, its ablations included, in terms of what decides its cost."""
+def _stages_and_jobs(grid: Grid) -> Iterator[tuple[Stage, Job]]:
+    """Every job of the grid, its ablations included."""
     for track in grid.params.tracks:
-        jobs = dict.fromkeys([*grid.jobs(track), *grid.ablation_jobs(track)])
-        for job in jobs:
-            yield from _job_tasks(grid, job, root)
-        for dataset, seed in dict.fromkeys((job.dataset, job.seed) for job in jobs):
-            setting = _hash(grid.robustness(track))
-            count = _examples(grid, Job(track, dataset, "", seed), root)
-            yield Task(BY_DATASET, f"{track}-{dataset}-{seed}", track, dataset, "", setting, count)
+        for stage in STAGES.values():
+            if stage.leaves or stage.rows:
+                jobs = [*grid.jobs(stage.name, track), *grid.jobs(stage.name, track, ablation=True)]
+                yield from ((stage, job) for job in dict.fromkeys(jobs))
 
 
-def _job_tasks(grid: Grid, job: Job, root: Path) -> Iterator[Task]:
-    params = grid.pretrain_params(job)
-    count = _examples(grid, job, root)
-    encoder = _hash(getattr(params, "encoder", None))
-    name = f"{job.track}-{job.dataset}-{job.method}-{job.seed}"
-    if params is not None:
-        epochs = float(sum(phase.epochs for phase in params.phases()))
-        limit = params.phases()[0].max_examples
-        seen = None if count is None else epochs * (count if limit is None else min(count, limit))
-        yield Task(grid.training_stage(job), name, job.track, job.dataset, job.method, encoder, seen, epochs)
-    seeds = len(grid.track(job.track).seeds)
-    judged_work = None if count is None else count * seeds
-    label = f"{job.track}-{job.dataset}-{job.method}"
-    for stage in ("features", "probe"):
-        yield Task(stage, label, job.track, job.dataset, job.method, encoder, judged_work, seeds)
-    for judged in grid.all_judged_pairs(job.track):
-        if judged.trained == job.dataset:
-            label = f"{job.track}-{judged.label}-{job.method}"
-            yield Task(judged.stage, label, job.track, judged.label, job.method, encoder, judged_work, seeds)
-    attacks = f"{encoder}-{_hash(grid.robustness(job.track))}"
-    yield Task("attack", name, job.track, job.dataset, job.method, attacks, count)
-    for pair in grid.transfers(job.track):
-        if pair.train == job.dataset:
-            label = f"{job.track}-{pair.label}-{job.method}"
-            yield Task("transfer_probe", label, job.track, pair.label, job.method, encoder, None, seeds)
+def tasks(grid: Grid, root: Path) -> Iterator[Task]:
+    """Every job of the grid in terms of what decides its cost."""
+    for stage, job in _stages_and_jobs(grid):
+        params = grid.pretrain_params(job) if job.method != ALL else None
+        count = _examples(grid, job, root)
+        encoder = _hash(getattr(params, "encoder", None))
+        name = str(job.folder)
+        if stage.name in TRAINING and params is not None:
+            epochs = float(sum(phase.epochs for phase in params.phases()))
+            limit = params.phases()[0].max_examples
+            seen = None if count is None else epochs * (count if limit is None else min(count, limit))
+            yield Task(stage.name, name, job.track, job.dataset, job.method, encoder, seen, epochs)
+            continue
+        seeds = len(grid.members(stage, job)) if stage.scope is Scope.SEEDS else 1
+        suite = [_hash(getattr(grid.track(job.track), section)) for section in stage.sections]
+        setting = "-".join([encoder, *(suite if "robustness" in stage.sections else [])])
+        work = None if count is None else count * seeds
+        yield Task(stage.name, name, job.track, job.dataset, job.method, setting, work, seeds)
 
 
 def _hash(section: object) -> str:
@@ -110,7 +98,8 @@ def _hash(section: object) -> str:
 def _examples(grid: Grid, job: Job, root: Path) -> float | None:
     """Training examples of the job's prepared data; None before they are prepared."""
     try:
-        meta = json.loads((root / grid.data_folder(job) / "meta.json").read_text(encoding="utf-8"))
+        folder = root / grid.data_folder(job.track, job.trained.dataset)
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         return float(meta["splits"]["train"]["count"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -132,7 +121,24 @@ def _measured(root: Path) -> Iterator[Measured]:
                 yield Measured(task, float(line.seconds), peak if peak == peak else 0.0)  # type: ignore[arg-type]
 
 
-def _job_states(preset: str) -> dict[tuple[str, str], bool]:
+def job_of_files(grid: Grid) -> dict[str, tuple[str, str]]:
+    """(stage, name of the job) that leaves each file of a preset."""
+    owners = {
+        str(path): (stage.name, str(job.folder))
+        for stage, job in _stages_and_jobs(grid)
+        for path in grid.outputs(stage.name, job)
+    }
+    for name in grid.datasets():
+        owners[str(grid.layout.prepared(name) / "meta.json")] = ("prepare", name)
+    for track in grid.params.tracks:
+        for name in grid.spectrogram_datasets(track):
+            owners[str(grid.layout.spectrograms(track, name) / "meta.json")] = ("spectrograms", f"{track}/{name}")
+        owners |= {str(path): ("figures", str(path.with_suffix(""))) for path in grid.figures(track)}
+        owners |= {str(path): ("tables", track) for path in (*grid.tables(track), grid.layout.metrics(track))}
+    return owners | {str(grid.layout.report): ("report", "report")}
+
+
+def _job_states(preset: str, owners: dict[str, tuple[str, str]]) -> dict[tuple[str, str], bool]:
     """(stage, job) -> whether all its files are there and up to date, as Snakemake sees it."""
     answer = call("snakemake", "--summary", "--config", f"preset={preset}", quiet=True)
     lines = [line.split("\t") for line in answer.stdout.splitlines()]
@@ -143,31 +149,17 @@ def _job_states(preset: str) -> dict[tuple[str, str], bool]:
     states: dict[tuple[str, str], bool] = {}
     for line in lines[1:]:
         entry = dict(zip(header, line, strict=False))
-        job = _job_of(Path(entry["output_file"]), entry["rule"])
-        states[job] = states.get(job, True) and entry["plan"] == "no update"
+        job = owners.get(entry["output_file"])
+        if job is not None:
+            states[job] = states.get(job, True) and entry["plan"] == "no update"
     return states
-
-
-def _job_of(path: Path, rule: str) -> tuple[str, str]:
-    """Stage and benchmark name of the job that writes ``path``."""
-    parts = path.parts
-    if parts[:2] == ("results", "rows") and len(parts) == 9:
-        stage, track, dataset, method, seed = parts[3], parts[4], parts[5], parts[6], path.stem
-    elif parts[0] == "runs" and len(parts) >= 8:
-        stage, track, dataset, method, seed = parts[2:7]
-    elif parts[0] == "data":
-        return parts[1].removesuffix("d") if parts[1] == "prepared" else parts[1], parts[-2]
-    else:
-        return rule.partition("_")[0], rule
-    if stage == BY_DATASET:
-        return stage, f"{track}-{dataset}-{seed}"
-    return stage, f"{track}-{dataset}-{method}" + ("" if stage in ALL_SEEDS else f"-{seed}")
 
 
 def _size(task: Task, root: Path) -> int | None:
     """Bytes that the same stage of the same track left for some job of any preset, the largest of them."""
-    job = "*/*" if task.stage in ALL_SEEDS else "*/*/*"
-    folders = (root / "runs").glob(f"*/{task.stage}/{task.track}/{job}") if task.track else ()
+    if not task.track:
+        return None
+    folders = (root / "runs").glob(f"*/{task.stage}/{task.track}/*/*/*")
     sizes = [sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) for folder in folders]
     return max(sizes, default=None)
 

@@ -7,11 +7,9 @@ from contrastbench.errors import UserError
 from contrastbench.files import write_text
 from contrastbench.pipeline.data_check import data_folders, verify_data
 from contrastbench.pipeline.dvc_file import require_fitting_dvc_file
-from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.steps import step, steps
 from contrastbench.pipeline.tools import call, dvc, snakemake_is_done
-from contrastbench.registry import dataset_module
 
 
 def run_step(grid: Grid, name: str) -> int:
@@ -29,19 +27,9 @@ def run_step(grid: Grid, name: str) -> int:
 
 
 def fingerprints(grid: Grid) -> dict[Path, str]:
-    """What each step's fingerprint file says: one line per job's code."""
-    texts = {}
-    for each in steps(grid):
-        stage, _, track = each.name.partition("-")
-        if stage == "prepare":
-            lines = {name: fingerprint("prepare", dataset_module(name)) for name in grid.datasets()}
-        elif stage in ("tables", "report"):
-            lines = {stage: fingerprint(stage)}
-        else:
-            lines = {f"{job.dataset}/{job.method}": grid.code(stage, job) for job in grid.jobs(track)}
-        path = next(path for path in each.inputs if path.parent.name == "fingerprints")
-        texts[path] = "".join(f"{name} {code}\n" for name, code in lines.items())
-    return texts
+    """What each file of fingerprints says: a line for each method or data set."""
+    files = {path: lines for each in steps(grid) for path, lines in each.code.items()}
+    return {path: "".join(f"{name} {code}\n" for name, code in lines.items()) for path, lines in files.items()}
 
 
 def write_fingerprints(grid: Grid) -> list[Path]:

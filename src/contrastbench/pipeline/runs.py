@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from contrastbench.files import reading
-
-# Stages that train, in the order of the pipeline.
-TRAINING_STAGES = ("pretrain", "tune")
+from contrastbench.pipeline.layout import Job, Layout
+from contrastbench.pipeline.stages import TRAINING
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Run:
 
 def runs_of(root: Path, preset: str) -> list[Run]:
     """Every training run of a preset whose record can be read."""
-    return [run for stage in TRAINING_STAGES for run in _runs(root / "runs" / preset / stage, stage)]
+    return [run for stage in TRAINING for run in _runs(root / "runs" / preset / stage, stage)]
 
 
 def _runs(folder: Path, stage: str) -> Iterator[Run]:
@@ -66,23 +65,24 @@ def benchmarks(root: Path, preset: str) -> pd.DataFrame:
             seconds, peak = float(frame["s"].mean()), float(frame["max_rss"].max())
         except (OSError, ValueError, KeyError, pd.errors.ParserError):
             continue
-        stage = path.relative_to(folder).parts[0]
-        lines.append({"stage": stage, "job": path.stem, "seconds": seconds, "peak_mb": peak})
+        stage, *job = path.relative_to(folder).with_suffix("").parts
+        lines.append({"stage": stage, "job": "/".join(job), "seconds": seconds, "peak_mb": peak})
     return pd.DataFrame(lines, columns=["stage", "job", "seconds", "peak_mb"])
 
 
 def features_of_test(root: Path, preset: str, track: str, dataset: str, method: str, seed: int) -> np.ndarray | None:
     """Cached features (N, D) of the test split; None where there are none."""
-    path = root / "runs" / preset / "features" / track / dataset / method / str(seed) / "features.npz"
+    path = root / Layout(preset).run("features", Job(track, dataset, method, seed)) / "features.npz"
     if not path.is_file():
         return None
     with reading(path, "file of features", "delete it and run the stage features again"), np.load(path) as archive:
         return np.asarray(archive["test"]) if "test" in archive else None
 
 
-def labels_of_test(root: Path, preset: str, dataset: str) -> tuple[np.ndarray, list[str]] | None:
+def labels_of_test(root: Path, preset: str, track: str, dataset: str) -> tuple[np.ndarray, list[str]] | None:
     """Labels (N,) of the test split and the names of the classes; None where the data are not prepared."""
-    for folder in (root / "data/prepared" / dataset, root / "data/spectrograms" / preset / dataset):
+    layout = Layout(preset)
+    for folder in (root / layout.prepared(dataset), root / layout.spectrograms(track, dataset)):
         if (folder / "test_y.npy").is_file() and (folder / "meta.json").is_file():
             with reading(folder, "prepared data set", "delete it and prepare it again"):
                 meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))

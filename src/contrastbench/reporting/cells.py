@@ -1,12 +1,14 @@
 """A cell of a table: all seeds of one (preset, track, data set, protocol, metric, method)."""
 
-import re
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from contrastbench.registry import DATASETS, METHODS, WITHOUT_ENCODER
+from contrastbench.results.load import Loaded
+from contrastbench.results.order import natural
+from contrastbench.results.protocols import Protocol
 from contrastbench.results.rows import Row
 
 REGISTERED = (*WITHOUT_ENCODER, *METHODS)
@@ -18,9 +20,15 @@ class Key(NamedTuple):
     preset: str
     track: str
     dataset: str
-    protocol: str
+    protocol: Protocol
     metric: str
     method: str
+    base: str  # the registered method behind ``method``
+
+    @property
+    def is_variant(self) -> bool:
+        """Whether ``method`` is a label of params.yaml's ``variants``, and no registered method."""
+        return self.method != self.base
 
     @property
     def column(self) -> "Column":
@@ -32,16 +40,17 @@ class Column(NamedTuple):
     """What the methods are compared on."""
 
     dataset: str
-    protocol: str
+    protocol: Protocol
     metric: str
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The rows of one key, by seed."""
+    """The rows of one key, by seed; ``older`` where older code than today's made one of them."""
 
     key: Key
     rows: tuple[Row, ...]
+    older: bool = False
 
     @property
     def mean(self) -> float:
@@ -72,37 +81,28 @@ class Cell:
 
 def key_of(row: Row) -> Key:
     """The cell that a row belongs to."""
-    return Key(row.preset, row.track, row.dataset, row.protocol, row.metric, row.method)
+    return Key(row.preset, row.track, row.dataset, row.protocol.column, row.metric, row.method, row.base)
 
 
-def cells_of(rows: Iterable[Row]) -> dict[Key, Cell]:
+def cells_of(loaded: Loaded) -> dict[Key, Cell]:
     """Group rows into cells."""
     groups: dict[Key, list[Row]] = {}
-    for row in rows:
+    for row in loaded.rows:
         groups.setdefault(key_of(row), []).append(row)
+
+    def older(rows: Iterable[Row]) -> bool:
+        return any(row.identity in loaded.older for row in rows)
+
     return {
-        key: Cell(key, tuple(sorted(group, key=lambda row: row.seed)))
+        key: Cell(key, tuple(sorted(group, key=lambda row: row.seed)), older(group))
         for key, group in sorted(groups.items(), key=lambda item: order(item[0]))
     }
 
 
-def base_of(method: str) -> str | None:
-    """The registered method that a variant's label begins with; the method itself if it is registered."""
-    if method in REGISTERED:
-        return method
-    fitting = [name for name in REGISTERED if method.startswith(f"{name}-")]
-    return max(fitting, key=len) if fitting else None
-
-
-def is_variant(method: str) -> bool:
-    """Whether ``method`` is a label of params.yaml's ``variants`` and no registered method."""
-    return method not in REGISTERED
-
-
-def method_order(method: str) -> tuple:
+def method_order(key: Key) -> tuple:
     """Registry order, each variant after its base, labels of no known base last."""
-    base = base_of(method)
-    return (REGISTERED.index(base) if base else len(REGISTERED), is_variant(method), method)
+    known = REGISTERED.index(key.base) if key.base in REGISTERED else len(REGISTERED)
+    return (known, key.is_variant, key.method)
 
 
 def dataset_order(dataset: str) -> tuple:
@@ -112,19 +112,13 @@ def dataset_order(dataset: str) -> tuple:
     return ("-to-" in dataset, names.index(first) if first in names else len(names), dataset)
 
 
-def natural(text: str) -> list:
-    """Sort key that puts ``low-label-5`` before ``low-label-20``."""
-    parts = re.split(r"(\d+(?:\.\d+)?)", text)
-    return [(1, float(part), "") if index % 2 else (0, 0.0, part) for index, part in enumerate(parts)]
-
-
 def order(key: Key) -> tuple:
     """Sort key of cells."""
     return (
         key.preset,
         key.track,
         dataset_order(key.dataset),
-        natural(key.protocol),
+        natural(key.protocol.name),
         key.metric,
-        method_order(key.method),
+        method_order(key),
     )

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from contrastbench.reporting.cells import Cell, Key, cells_of
-from contrastbench.reporting.rendered import METRICS, TABLES, rendered_files
+from contrastbench.reporting.rendered import rendered_files
 from contrastbench.reporting.significance import ALPHA, compare_rows, holm
-from contrastbench.results.load import ROWS, Loaded, rows_at, rows_in, rows_of
+from contrastbench.results.load import ROWS, Loaded, rows_at, rows_in
 from contrastbench.results.revisions import ignored
 
 TOLERANCE = (
@@ -32,7 +32,7 @@ def stale_files(loaded: Loaded, root: Path = Path()) -> list[str]:
             lines.append(f"{path}: stale against {ROWS}")
     present = [
         file.relative_to(root).as_posix()
-        for folder in (TABLES, METRICS)
+        for folder in ("results/tables", "results/metrics")
         for file in sorted((root / folder).glob("*/*"))
         if file.is_file()
     ]
@@ -44,7 +44,7 @@ def stale_files(loaded: Loaded, root: Path = Path()) -> list[str]:
 
 def kept_presets(loaded: Loaded, root: Path = Path()) -> list[str]:
     """Presets whose rows git does not ignore; all outside a git repository."""
-    first = {preset: next(s.path for s in loaded.rows if s.row.preset == preset) for preset in loaded.presets()}
+    first = {preset: next(s.path for s in loaded.stored if s.row.preset == preset) for preset in loaded.presets()}
     skipped = ignored(list(first.values()), root)
     return [preset for preset, path in first.items() if path not in skipped]
 
@@ -85,9 +85,9 @@ def reproduction(root: Path = Path()) -> tuple[Reproduction, list[str]]:
 def reproduction_of(committed: Loaded, here: Loaded) -> Reproduction:
     """Sort every committed cell by how well ``here`` repeats it."""
     found = Reproduction()
-    now = cells_of(rows_of(here.rows))
+    now = cells_of(here)
     differing: list[tuple[Cell, Cell]] = []
-    for key, old in cells_of(rows_of(committed.rows)).items():
+    for key, old in cells_of(committed).items():
         new = now.get(key)
         if new is None or {row.seed for row in old.rows} - {row.seed for row in new.rows}:
             found.missing.append(key)
@@ -105,7 +105,7 @@ def reproduction_of(committed: Loaded, here: Loaded) -> Reproduction:
         else:
             why = "" if same_data else "; the test data differ"
             key = old.key
-            name = f"{key.preset} {key.track} {key.dataset} {key.method} {key.protocol} {key.metric}"
+            name = f"{key.preset} {key.track} {key.dataset} {key.method} {key.protocol.name} {key.metric}"
             found.outside.append(f"{name}: {new.mean:.4f}, committed {old.mean:.4f}{why}")
     return found
 

@@ -5,24 +5,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from contrastbench.errors import UserError
+from contrastbench.pipeline.asked import rows_that_counted
+from contrastbench.pipeline.stages import STAGES
 from contrastbench.reporting.cells import Cell, Key, cells_of, key_of, order
 from contrastbench.reporting.params_diff import changed_parameters
 from contrastbench.reporting.significance import ALPHA, compare_rows, holm
-from contrastbench.results.load import ROWS, Loaded, rows_at, rows_of
+from contrastbench.results.load import Loaded
 from contrastbench.results.metrics import METRICS
 from contrastbench.results.revisions import describe
 
 BETTER, WORSE, SAME, NEW, GONE, NOT_COMPARABLE = "better", "worse", "same", "new", "gone", "not comparable"
-
-# Sections of a track whose values decide what a stage's protocol measures; other sections decide what is measured.
-PROTOCOL_SECTIONS = {
-    "probe": ("probe",),
-    "transfer_probe": ("probe",),
-    "attack": ("robustness",),
-    "transfer_attack": ("robustness",),
-    "few_shot": ("few_shot",),
-    "low_shot": ("low_shot",),
-}
 
 
 @dataclass(frozen=True)
@@ -84,8 +76,8 @@ def compare_revisions(before: str, after: str, preset: str, root: Path = Path())
 
 
 def _rows_at(revision: str, preset: str, root: Path, problems: list[str]) -> Loaded:
-    loaded = rows_at(revision, f"{ROWS}/{preset}", root)
-    problems += [f"{revision}: {problem}" for problem in loaded.problems]
+    loaded = rows_that_counted(revision, preset, root)
+    problems += [f"{revision}: {problem}" for problem in (*loaded.problems, *loaded.left_out)]
     if not loaded.rows:
         problems.append(f"{describe(revision, root)}: no result rows of preset {preset!r}")
     return loaded
@@ -93,7 +85,7 @@ def _rows_at(revision: str, preset: str, root: Path, problems: list[str]) -> Loa
 
 def compare_rows_of(before: Loaded, after: Loaded, parameters: Mapping[str, object]) -> list[Change]:
     """Every cell of either side, judged; ``parameters`` are the key paths that differ between the sides."""
-    left, right = cells_of(rows_of(before.rows)), cells_of(rows_of(after.rows))
+    left, right = cells_of(before), cells_of(after)
     stages = _stages(before) | _stages(after)
     changes = []
     for key in sorted(left.keys() | right.keys(), key=order):
@@ -169,7 +161,7 @@ def _seeds(cell: Cell) -> str:
 def _protocol_changes(old: Cell, new: Cell, stage: str, parameters: Mapping[str, object]) -> list[str]:
     if all(a.params_hash == b.params_hash for a, b in _common(old, new)):
         return []
-    sections = tuple(f"{old.key.track}.{section}." for section in PROTOCOL_SECTIONS.get(stage, ()))
+    sections = tuple(f"{old.key.track}.{section}." for section in STAGES[stage].sections)
     return [path for path in parameters if path.startswith(sections)]
 
 
@@ -187,14 +179,14 @@ def _corrected(changes: list[Change]) -> list[Change]:
 
 
 def _stages(loaded: Loaded) -> dict[Key, str]:
-    return {key_of(stored.row): stored.stage for stored in loaded.rows}
+    return {key_of(row): row.stage for row in loaded.rows}
 
 
 def _code_changes(before: Loaded, after: Loaded) -> dict[str, tuple[int, int]]:
-    left, right = ({stored.path: stored.row.code_hash for stored in side.rows} for side in (before, after))
+    left, right = ({row.identity: row.code_hash for row in side.rows} for side in (before, after))
     counts: dict[str, tuple[int, int]] = {}
-    for stored in before.rows:
-        if stored.path in right:
-            differing, total = counts.get(stored.stage, (0, 0))
-            counts[stored.stage] = (differing + (left[stored.path] != right[stored.path]), total + 1)
+    for row in before.rows:
+        if row.identity in right:
+            differing, total = counts.get(row.stage, (0, 0))
+            counts[row.stage] = (differing + (left[row.identity] != right[row.identity]), total + 1)
     return {stage: count for stage, count in counts.items() if count[0]}

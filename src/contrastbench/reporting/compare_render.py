@@ -35,7 +35,7 @@ def lines_of(changes: list[Change]) -> list[tuple[str, ...]]:
     return [
         (
             change.key.dataset,
-            change.key.protocol,
+            change.key.protocol.name,
             METRICS[change.key.metric].label,
             change.key.method,
             _value(change.before),
@@ -98,6 +98,7 @@ def as_json(comparison: Comparison, everything: bool) -> str:
     """Everything at full precision."""
     cells = [
         change.key._asdict()
+        | {"protocol": change.key.protocol.name}
         | {
             "before": _numbers(change.before),
             "after": _numbers(change.after),

@@ -24,7 +24,7 @@ def embedding_maps(root: Path, preset: str, track: str, datasets: list[str], see
     """One chart a data set whose features and labels are at hand."""
     charts = []
     for dataset in datasets:
-        labels = labels_of_test(root, preset, dataset)
+        labels = labels_of_test(root, preset, track, dataset)
         for pair in PAIRS.get(track, ()):
             features = [features_of_test(root, preset, track, dataset, method, seed) for method in pair]
             arrays = [array for array in features if array is not None]

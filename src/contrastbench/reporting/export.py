@@ -31,13 +31,15 @@ def tables_text(loaded: Loaded, presets: list[str], form: str) -> str:
 
 
 def rows_frame(loaded: Loaded) -> pd.DataFrame:
-    """One line a row, with the stage that wrote it; ``interval`` becomes two columns, ``detail`` JSON text."""
+    """One line per row; the parts of its protocol and its interval become columns, ``detail`` JSON text."""
     lines = []
-    for stored in loaded.rows:
-        content = stored.row.model_dump(by_alias=True, mode="json")
+    for row in loaded.rows:
+        content = row.model_dump(by_alias=True, mode="json")
+        parts = {f"protocol_{part}": value for part, value in content.pop("protocol").items()}
         low, high = content.pop("interval") or (None, None)
         detail = json.dumps(content.pop("detail"))
-        lines.append({"stage": stored.stage, **content, "interval_low": low, "interval_high": high, "detail": detail})
+        ends = {"interval_low": low, "interval_high": high}
+        lines.append({**content, "protocol": row.protocol.name, **parts, **ends, "detail": detail})
     return pd.DataFrame(lines)
 
 

@@ -1,6 +1,5 @@
 """Interactive figures of the report, made by plotly from cells and training histories. Absent data, no figure."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,7 +10,9 @@ from plotly.colors import qualitative
 from plotly.subplots import make_subplots
 
 from contrastbench.pipeline.runs import Run
-from contrastbench.reporting.cells import Cell, Key, is_variant, method_order
+from contrastbench.pipeline.stages import GROUPS, Curve
+from contrastbench.reporting.cells import REGISTERED, Cell, Key
+from contrastbench.results.protocols import Protocol
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,12 @@ PALETTE = (*qualitative.T10, *qualitative.Vivid)
 
 def colours(methods: Iterable[str]) -> dict[str, str]:
     """A colour a method, the same in all figures; readable on light and dark ground."""
-    return {
-        method: PALETTE[method_order(method)[0] % len(PALETTE)] for method in sorted(set(methods), key=method_order)
-    }
+    return {method: PALETTE[place(method)[0] % len(PALETTE)] for method in sorted(set(methods), key=place)}
+
+
+def place(method: str) -> tuple[int, str]:
+    """Registry order; variants come last."""
+    return (REGISTERED.index(method) if method in REGISTERED else len(REGISTERED), method)
 
 
 def styled(figure: go.Figure, height: int = 380) -> go.Figure:
@@ -47,12 +51,16 @@ def styled(figure: go.Figure, height: int = 380) -> go.Figure:
     )
 
 
+def _is_variant(method: str) -> bool:
+    return method not in REGISTERED
+
+
 def training_curves(history: pd.DataFrame) -> list[Chart]:
     """Loss and effective rank over epochs: one chart for each data set and training stage, a line a seed."""
     if history.empty:
         return []
     charts = []
-    known = history[~history["method"].map(is_variant)]
+    known = history[~history["method"].map(_is_variant)]
     for (stage, dataset), group in known.groupby(["stage", "dataset"], sort=False):
         panels = {"loss": "loss", "effective_rank": "effective rank"}
         charts.append(
@@ -79,7 +87,7 @@ def selection_curves(history: pd.DataFrame) -> list[Chart]:
     """What the weights of negatives chose during training, for the methods that log it."""
     if history.empty or "false_negatives_top" not in history:
         return []
-    logged = history[history["false_negatives_top"].notna() & ~history["method"].map(is_variant)]
+    logged = history[history["false_negatives_top"].notna() & ~history["method"].map(_is_variant)]
     reading = (
         "Labels are used only to look, never to train. False negatives: same-class samples among the 10 % most heavily "
         "weighted negatives (the dotted line is their share among all negatives). Effective share: 1 when all "
@@ -124,32 +132,46 @@ def _curves(group: pd.DataFrame, panels: dict[str, str]) -> go.Figure:
     return styled(figure, 110 + 240 * rows)
 
 
-SHOT_FAMILIES = (
-    (r"low-label-(\d+)", "Few labels", "labels per class", "Frozen features, logistic regression on few labels."),
-    (r"few-shot-\d+-way-(\d+)-shot-(.+)", "Few-shot episodes", "shots", "Mean accuracy over episodes."),
-    (r"low-shot-(\d+)", "Low-shot", "labels per class", "Frozen features, logistic regression on few clips."),
-)
+def protocol_curves(cells: dict[Key, Cell]) -> list[Chart]:
+    """Lines over the part of a protocol that its group is drawn over: labels, radius, signal-to-noise ratio.
 
-
-def shot_curves(cells: dict[Key, Cell]) -> list[Chart]:
-    """Accuracy over the number of labels, for every protocol that varies it."""
+    One chart for each data set and for what else the protocols say; a variant is no line.
+    """
     charts = []
-    for pattern, title, axis, reading in SHOT_FAMILIES:
-        groups: dict[tuple[str, str], dict[str, list[tuple[float, Cell]]]] = {}
-        for key, cell in cells.items():
-            found = re.fullmatch(pattern, key.protocol)
-            if found and not is_variant(key.method):
-                kind = found[2] if len(found.groups()) > 1 else ""
-                points = groups.setdefault((key.dataset, kind), {}).setdefault(key.method, [])
-                points.append((float(found[1]), cell))
-        for (dataset, kind), lines in groups.items():
-            if max(len(points) for points in lines.values()) < 2:
-                continue
-            where = f"{dataset}, {kind}" if kind else dataset
-            figure = accuracy_lines(lines, axis)
-            figure.update_xaxes(type="log", tickvals=sorted({x for points in lines.values() for x, _ in points}))
-            charts.append(Chart(f"{title}: {where}", f"{reading} Bars: standard deviation over seeds.", figure))
+    for group in GROUPS:
+        for curve in group.curves:
+            found: dict[tuple[str, Protocol], dict[str, list[tuple[float, Cell]]]] = {}
+            for key, cell in cells.items():
+                x = getattr(key.protocol, curve.over)
+                if x is not None and not key.is_variant and group.holds(key.protocol):
+                    rest = key.protocol.model_copy(update={curve.over: None})
+                    found.setdefault((key.dataset, rest), {}).setdefault(key.method, []).append((float(x), cell))
+            charts += [_protocol_chart(curve, *where, lines, cells) for where, lines in found.items() if _bends(lines)]
     return charts
+
+
+def _bends(lines: dict[str, list[tuple[float, Cell]]]) -> bool:
+    return max(len(points) for points in lines.values()) > 1
+
+
+def _protocol_chart(
+    curve: Curve, dataset: str, rest: Protocol, lines: dict[str, list[tuple[float, Cell]]], cells: dict[Key, Cell]
+) -> Chart:
+    """One of :func:`protocol_curves`; the value of the family ``curve.zero`` is added at 0."""
+    zero = {key.method: cell for key, cell in cells.items() if _is_zero(key, curve, dataset, rest)}
+    for method, points in lines.items():
+        points += [(0.0, zero[method])] if method in zero else []
+    figure = accuracy_lines(lines, curve.axis)
+    if curve.logarithmic:
+        figure.update_xaxes(type="log", tickvals=sorted({x for points in lines.values() for x, _ in points}))
+    said = [f"{rest.way}-way" * bool(rest.way), rest.classifier, rest.head and rest.head.upper()]
+    steps = f"{rest.steps} steps" if rest.steps else ""
+    title = ", ".join(text for text in (f"{rest.family} on {dataset}", rest.norm, steps, *said) if text)
+    return Chart(title, f"{curve.reading} Bars: standard deviation over seeds.", figure)
+
+
+def _is_zero(key: Key, curve: Curve, dataset: str, rest: Protocol) -> bool:
+    return key.protocol.family == curve.zero and key.dataset == dataset and key.protocol.head == rest.head
 
 
 def accuracy_lines(lines: dict[str, list[tuple[float, Cell]]], axis: str) -> go.Figure:
@@ -169,7 +191,7 @@ def accuracy_lines(lines: dict[str, list[tuple[float, Cell]]], axis: str) -> go.
     return styled(figure.update_xaxes(title_text=axis).update_yaxes(title_text="accuracy %"))
 
 
-def simplex(runs: list[Run], cells: dict[Key, Cell], protocol: str = "linear") -> list[Chart]:
+def simplex(runs: list[Run], cells: dict[Key, Cell], family: str = "linear") -> list[Chart]:
     """UnReMix's three weights as a triangle, coloured by accuracy: one chart a data set."""
     charts = []
     for dataset in dict.fromkeys(run.dataset for run in runs):
@@ -177,11 +199,11 @@ def simplex(runs: list[Run], cells: dict[Key, Cell], protocol: str = "linear") -
         values = {
             key.method: cell
             for key, cell in cells.items()
-            if key.dataset == dataset and key.protocol == protocol and key.method in weights
+            if key.dataset == dataset and key.protocol.family == family and key.method in weights
         }
         if len(values) < 3:
             continue
-        shown = sorted(values, key=method_order)
+        shown = sorted(values, key=place)
         corner = np.array([weights[method] for method in shown])
         accuracy = [round(100 * values[method].mean, 2) for method in shown]
         figure = go.Figure(
@@ -202,7 +224,7 @@ def simplex(runs: list[Run], cells: dict[Key, Cell], protocol: str = "linear") -
             for side, name in zip("abc", NAMES, strict=True)
         }
         figure.update_layout(ternary={"sum": 1, "bgcolor": "rgba(0,0,0,0)", **axes})
-        reading = f"{protocol} top-1 of UnReMix for each mixture of its three scores; the middle weighs them alike."
+        reading = f"{family} top-1 of UnReMix for each mixture of its three scores; the middle weighs them alike."
         figure = styled(figure).update_layout(margin={"l": 60, "r": 60, "t": 50, "b": 40}, showlegend=False)
         charts.append(Chart(f"The simplex of UnReMix's weights on {dataset}", reading, figure))
     return charts

@@ -10,13 +10,13 @@ from contrastbench.errors import UserError
 from contrastbench.params.base import params_hash
 from contrastbench.params.root import load
 from contrastbench.pipeline.runs import Run
-from contrastbench.results.load import Stored
 from contrastbench.results.revisions import head_state
+from contrastbench.results.rows import Row
 
 PACKAGES = ("contrastbench", "torch", "torchvision", "torchaudio", "lightning-fabric", "scikit-learn", "foolbox")
 
 
-def facts(rows: list[Stored], runs: list[Run], preset: str, root: Path) -> list[tuple[str, str]]:
+def facts(rows: list[Row], runs: list[Run], preset: str, root: Path) -> list[tuple[str, str]]:
     """Name and value, one pair a line."""
     try:
         state = head_state(root)
@@ -24,9 +24,9 @@ def facts(rows: list[Stored], runs: list[Run], preset: str, root: Path) -> list[
         state = None
     commit = "not in a git repository" if state is None else state[0][:12] + (", uncommitted changes" * state[1])
     found = [("commit", commit), ("preset", preset), ("parameters", _parameters(preset, root))]
-    data = sorted({(stored.row.dataset, stored.row.data_hash) for stored in rows})
+    data = sorted({(row.dataset, row.data_hash) for row in rows})
     found.append(("data", ", ".join(f"{name} {digits}" for name, digits in data)))
-    found.append(("devices of the rows", ", ".join(sorted({stored.row.device for stored in rows}))))
+    found.append(("devices of the rows", ", ".join(sorted({row.device for row in rows}))))
     trained = sorted({str(run.record["torch"]) for run in runs if "torch" in run.record})
     if trained:
         found.append(("torch of the training runs", ", ".join(trained)))
@@ -52,16 +52,15 @@ def _versions() -> list[str]:
     return found
 
 
-def costs(measured: pd.DataFrame, rows: list[Stored]) -> list[tuple[str, int, float, float, float]]:
+def costs(measured: pd.DataFrame, rows: list[Row]) -> list[tuple[str, int, float, float, float]]:
     """Per stage: jobs, seconds in all, seconds of the longest job, peak MiB.
 
     Snakemake's measurements where there are any (they include start-up); else what the rows say.
     """
     if measured.empty:
         per_job: dict[tuple, tuple[float, float]] = {}
-        for stored in rows:
-            row = stored.row
-            job = (stored.stage, row.track, row.dataset, row.method, row.seed)
+        for row in rows:
+            job = (row.stage, row.track, row.dataset, row.method, row.seed)
             seconds, peak = per_job.get(job, (0.0, 0.0))
             per_job[job] = (max(seconds, row.wall_s), max(peak, row.peak_mb))
         lines = [{"stage": job[0], "seconds": cost[0], "peak_mb": cost[1]} for job, cost in per_job.items()]

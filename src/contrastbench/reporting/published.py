@@ -45,7 +45,7 @@ def published() -> tuple[Published, ...]:
 
 def published_for(table: Table) -> dict[str, list[Published]]:
     """The numbers that belong to a table's data set and protocols, by method; empty where there are none."""
-    protocols = {column.protocol for column in table.columns}
+    protocols = {column.protocol.name for column in table.columns}
     found: dict[str, list[Published]] = {}
     for number in published():
         if number.dataset == table.dataset and number.protocol in protocols and number.method in table.methods:

@@ -7,12 +7,12 @@ from contrastbench.reporting.published import HEADING, published_for
 from contrastbench.reporting.tables import BEST, TIED, Table
 from contrastbench.results.metrics import METRICS
 
-FAILED, TIE = "⚠", "≈"
+FAILED, TIE, OLDER = "⚠", "≈", "†"
 LEGEND = (
     f"Mean ± standard deviation over seeds. **Bold**: significantly better than every other method of the column; "
     f"{TIE}: not significantly worse than its best (paired over seeds and test examples, variance over seeds pooled "
     f"over the column, Holm-corrected over the table, 5 %). {FAILED}: failed a sanity check, see below the table; "
-    f"takes no part in the comparison."
+    f"takes no part in the comparison. {OLDER}: a row was made by older code of its stages."
 )
 
 
@@ -22,8 +22,8 @@ def as_frame(tables: list[Table]) -> pd.DataFrame:
         [
             {
                 "dataset": column.dataset,
-                "family": table.family.title,
-                "protocol": column.protocol,
+                "family": table.group.title,
+                "protocol": column.protocol.name,
                 "metric": column.metric,
                 "method": method,
                 "mean": cell.mean,
@@ -32,6 +32,7 @@ def as_frame(tables: list[Table]) -> pd.DataFrame:
                 "n": cell.n,
                 "mark": table.marks.get((method, column), ""),
                 "failed_checks": "; ".join(cell.failed_checks),
+                "older_code": cell.older,
             }
             for table in tables
             for column in table.columns
@@ -51,13 +52,13 @@ def as_markdown(tables: list[Table], heading: str = "") -> str:
     parts = [f"# {heading}\n"] if heading else []
     parts += [LEGEND + "\n"]
     for table in tables:
-        parts += [f"## {table.title}\n", f"{table.family.reading} {table.seeds}.\n", markdown_grid(table)]
+        parts += [f"## {table.title}\n", f"{table.group.reading} {table.seeds}.\n", markdown_grid(table)]
     return "\n".join(parts)
 
 
 def markdown_grid(table: Table) -> str:
     """The bare Markdown table, and below it which sanity checks failed."""
-    header = ["method", *(f"{column.protocol}<br>{_caption(table, column)}" for column in table.columns)]
+    header = ["method", *(f"{column.protocol.name}<br>{_caption(table, column)}" for column in table.columns)]
     rule = ["---", *["---:"] * len(table.columns)]
     elsewhere = published_for(table)
     if elsewhere:
@@ -103,16 +104,17 @@ def _markdown_cell(table: Table, method: str, column: Column) -> str:
         text = f"**{text}**"
     elif mark == TIED:
         text += f" {TIE}"
-    return f"{text} {FAILED}" if cell.failed_checks else text
+    return text + f" {FAILED}" * bool(cell.failed_checks) + f" {OLDER}" * cell.older
 
 
 def _latex_table(table: Table) -> str:
     body = {"method": [latex_escape(method) for method in table.methods]}
     for column in table.columns:
-        name = f"{latex_escape(column.protocol)} ({latex_escape(METRICS[column.metric].label)})"
+        name = f"{latex_escape(column.protocol.name)} ({latex_escape(METRICS[column.metric].label)})"
         body[name] = [_latex_cell(table, method, column) for method in table.methods]
     caption = latex_escape(f"{table.title}. {table.seeds}.") + " Bold: significantly best; "
-    caption += r"$\approx$: not significantly worse than the best; $\dagger$: failed a sanity check."
+    caption += r"$\approx$: not significantly worse than the best; $\ast$: failed a sanity check; "
+    caption += r"$\dagger$: made by older code."
     return pd.DataFrame(body).to_latex(
         index=False, escape=False, column_format="l" + "r" * len(table.columns), caption=caption
     )
@@ -128,7 +130,7 @@ def _latex_cell(table: Table, method: str, column: Column) -> str:
         text = rf"\textbf{{{text}}}"
     elif mark == TIED:
         text += r" $\approx$"
-    return rf"{text} $\dagger$" if cell.failed_checks else text
+    return text + r" $\ast$" * bool(cell.failed_checks) + r" $\dagger$" * cell.older
 
 
 def latex_escape(text: str) -> str:

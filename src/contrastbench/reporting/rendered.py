@@ -2,17 +2,17 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from contrastbench.errors import UserError
 from contrastbench.params.root import load
-from contrastbench.reporting.cells import cells_of, is_variant
+from contrastbench.pipeline.layout import Layout
+from contrastbench.reporting.cells import cells_of
 from contrastbench.reporting.render import LEGEND, as_csv, as_latex, as_markdown, markdown_grid
 from contrastbench.reporting.tables import Table, ablation_tables, tables_of
-from contrastbench.results.load import Loaded, rows_of
-from contrastbench.results.rows import Row
+from contrastbench.results.load import Loaded
 
-TABLES, METRICS = "results/tables", "results/metrics"
 REGION = re.compile(r"^(<!-- table: ([^\n]*?) -->\n).*?^(<!-- end -->)", re.DOTALL | re.MULTILINE)
 
 
@@ -29,17 +29,17 @@ def rendered_files(loaded: Loaded, presets: list[str], root: Path = Path()) -> d
 
 def track_files(loaded: Loaded, preset: str, track: str) -> dict[str, str]:
     """Tables and metrics of one track, by path; nothing where it has no rows."""
-    rows = by_track(loaded, preset).get(track, [])
-    tables = _formats(f"{TABLES}/{preset}/{track}", tables_of(rows), f"{track}, preset {preset}")
-    return tables | ({f"{METRICS}/{preset}/{track}.json": metrics_json(rows)} if tables else {})
+    rows = by_track(loaded, preset).get(track, Loaded())
+    tables = _formats(Layout(preset), track, tables_of(rows), f"{track}, preset {preset}")
+    return tables | ({Layout(preset).metrics(track).as_posix(): metrics_json(rows)} if tables else {})
 
 
 def ablation_files(loaded: Loaded, preset: str, track: str, root: Path = Path()) -> dict[str, str]:
     """Tables of one track's variants, by path; nothing where there are no rows of variants."""
-    rows = by_track(loaded, preset).get(track, [])
+    rows = by_track(loaded, preset).get(track, Loaded())
     heading = f"{track}, ablation, preset {preset}"
     tables = ablation_tables(rows, also=ablation_methods(preset, track, root))
-    return _formats(f"{TABLES}/{preset}/{track}-ablation", tables, heading)
+    return _formats(Layout(preset), f"{track}-ablation", tables, heading)
 
 
 def ablation_methods(preset: str, track: str, root: Path = Path()) -> tuple[str, ...]:
@@ -50,29 +50,26 @@ def ablation_methods(preset: str, track: str, root: Path = Path()) -> tuple[str,
         return ()
 
 
-def by_track(loaded: Loaded, preset: str) -> dict[str, list[Row]]:
+def by_track(loaded: Loaded, preset: str) -> dict[str, Loaded]:
     """The rows of one preset, by track."""
-    tracks: dict[str, list[Row]] = {}
-    for row in rows_of(loaded.only(preset).rows):
-        tracks.setdefault(row.track, []).append(row)
-    return dict(sorted(tracks.items()))
+    chosen = loaded.only(preset)
+    tracks = sorted({row.track for row in chosen.rows})
+    return {name: replace(chosen, stored=[each for each in chosen.stored if each.row.track == name]) for name in tracks}
 
 
-def _formats(stem: str, tables: list[Table], heading: str) -> dict[str, str]:
+def _formats(layout: Layout, name: str, tables: list[Table], heading: str) -> dict[str, str]:
     if not tables:
         return {}
-    return {
-        f"{stem}.csv": as_csv(tables),
-        f"{stem}.md": as_markdown(tables, heading),
-        f"{stem}.tex": as_latex(tables),
-    }
+    texts = {"csv": as_csv(tables), "md": as_markdown(tables, heading), "tex": as_latex(tables)}
+    return {layout.table(name, ending).as_posix(): text for ending, text in texts.items()}
 
 
-def metrics_json(rows: list[Row]) -> str:
+def metrics_json(rows: Loaded) -> str:
     """Means of the registered methods as ``{dataset: {protocol: {method: mean}}}``, for ``dvc metrics diff``."""
     nested: dict[str, dict[str, dict[str, float]]] = {}
-    for key, cell in cells_of(row for row in rows if not is_variant(row.method)).items():
-        nested.setdefault(key.dataset, {}).setdefault(key.protocol, {})[key.method] = round(cell.mean, 6)
+    for key, cell in cells_of(rows).items():
+        if not key.is_variant:
+            nested.setdefault(key.dataset, {}).setdefault(key.protocol.name, {})[key.method] = round(cell.mean, 6)
     return json.dumps(nested, indent=1) + "\n"
 
 
@@ -99,7 +96,7 @@ def _region(name: str, loaded: Loaded, where: str, root: Path) -> str:
     if len(parts) not in (2, 3):
         raise UserError(f"{where}: table {table!r}: must be PRESET/TRACK or PRESET/TRACK/DATASET")
     preset, track = parts[0], parts[1].removesuffix("-ablation")
-    rows = by_track(loaded, preset).get(track, [])
+    rows = by_track(loaded, preset).get(track, Loaded())
     if parts[1].endswith("-ablation"):
         tables = ablation_tables(rows, also=ablation_methods(preset, track, root))
     else:

@@ -10,20 +10,20 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from contrastbench.errors import UserError
+from contrastbench.pipeline.layout import Layout
 from contrastbench.pipeline.runs import Run, benchmarks, histories, runs_of
 from contrastbench.reporting.cells import cells_of
 from contrastbench.reporting.dag import dag_svg
 from contrastbench.reporting.embedding import embedding_maps
-from contrastbench.reporting.figures import Chart, selection_curves, shot_curves, simplex, training_curves
+from contrastbench.reporting.figures import Chart, protocol_curves, selection_curves, simplex, training_curves
 from contrastbench.reporting.provenance import costs, facts
 from contrastbench.reporting.published import HEADING, published_for
-from contrastbench.reporting.render import FAILED, TIE, value_text
+from contrastbench.reporting.render import FAILED, OLDER, TIE, value_text
 from contrastbench.reporting.rendered import ablation_methods, by_track
-from contrastbench.reporting.robustness_figures import attack_heatmap, eps_curves, transfer_matrix
+from contrastbench.reporting.robustness_figures import attack_heatmap, transfer_matrix
 from contrastbench.reporting.tables import Table, ablation_tables, tables_of
 from contrastbench.results.load import Loaded
 from contrastbench.results.metrics import METRICS
-from contrastbench.results.rows import Row
 
 TITLES = {
     "unremix": "UnReMix: contrastive learning with weighted negatives",
@@ -72,7 +72,7 @@ def build_report(
     by_name = by_track(loaded, preset)
     names = sorted(by_name, key=lambda name: (name not in TITLES, list(TITLES).index(name) if name in TITLES else name))
     tracks = [track_section(name, by_name[name], runs, preset, root) for name in names]
-    pictures, left_out = gallery(root / "runs" / preset / "figures")
+    pictures, left_out = gallery(root / Layout(preset).runs / "figures")
     environment = Environment(loader=PackageLoader("contrastbench.reporting"), autoescape=True, trim_blocks=True)
     environment.filters |= {"plotly_json": plotly_json, "with_code": with_code}
     page = environment.get_template("report.html").render(
@@ -85,13 +85,14 @@ def build_report(
         facts=facts(chosen.rows, runs, preset, root),
         costs=costs(benchmarks(root, preset), chosen.rows),
         plan=plan,
-        problems=[*loaded.problems, *loaded.left_out],
+        problems=[*loaded.problems, *loaded.left_out, *([older] if (older := chosen.older_line()) else [])],
         plotly=Markup(get_plotlyjs()),
         metrics=METRICS,
         value_text=value_text,
         published_for=published_for,
         published_heading=HEADING,
         failed=FAILED,
+        older=OLDER,
         tie=TIE,
     )
     if len(page.encode()) > LARGEST:
@@ -99,7 +100,7 @@ def build_report(
     return page
 
 
-def track_section(track: str, rows: list[Row], runs: list[Run], preset: str, root: Path) -> TrackSection:
+def track_section(track: str, rows: Loaded, runs: list[Run], preset: str, root: Path) -> TrackSection:
     """Tables and every chart that has data."""
     cells = cells_of(rows)
     own = [run for run in runs if run.track == track]
@@ -107,7 +108,7 @@ def track_section(track: str, rows: list[Row], runs: list[Run], preset: str, roo
     datasets = list(dict.fromkeys(key.dataset for key in cells))
     ablation = ablation_tables(rows, also=ablation_methods(preset, track, root))
     section = TrackSection(track, TITLES.get(track, track), tables_of(rows), ablation)
-    section.charts += shot_curves(cells) + eps_curves(cells) + attack_heatmap(cells) + transfer_matrix(cells)
+    section.charts += protocol_curves(cells) + attack_heatmap(cells) + transfer_matrix(cells)
     section.charts += simplex(own, cells) + selection_curves(history) + training_curves(history)
     section.charts += embedding_maps(root, preset, track, datasets)
     return section

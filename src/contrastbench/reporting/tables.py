@@ -5,28 +5,19 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import combinations
 
-from contrastbench.reporting.cells import (
-    Cell,
-    Column,
-    Key,
-    base_of,
-    cells_of,
-    dataset_order,
-    is_variant,
-    method_order,
-    natural,
-)
+from contrastbench.pipeline.stages import GROUPS, OTHER, Group, group_of
+from contrastbench.reporting.cells import Cell, Column, Key, cells_of, dataset_order, method_order
 from contrastbench.reporting.significance import ALPHA, SeedVariance, compare_rows, holm, pooled_seeds
+from contrastbench.results.load import Loaded
 from contrastbench.results.metrics import METRICS
-from contrastbench.results.protocols import FAMILIES, OTHER, Family, family_of
-from contrastbench.results.rows import Row
+from contrastbench.results.order import natural
 
 BEST, TIED = "best", "tied"
 
 
 @dataclass(frozen=True)
 class Table:
-    """One data set and one family of protocols.
+    """One data set and one group of protocols.
 
     methods  row order
     columns  column order
@@ -36,7 +27,7 @@ class Table:
     """
 
     dataset: str
-    family: Family
+    group: Group
     methods: tuple[str, ...]
     columns: tuple[Column, ...]
     cells: dict[tuple[str, Column], Cell]
@@ -45,7 +36,7 @@ class Table:
     @property
     def title(self) -> str:
         """Heading."""
-        return f"{self.dataset}: {self.family.title}"
+        return f"{self.dataset}: {self.group.title}"
 
     @property
     def seeds(self) -> str:
@@ -61,7 +52,7 @@ class Table:
 
     def only(self, patterns: Iterable[str]) -> "Table":
         """The columns whose protocol matches one of ``patterns``; what is significant stays that of the whole table."""
-        columns = tuple(c for c in self.columns if any(fnmatchcase(c.protocol, pattern) for pattern in patterns))
+        columns = tuple(c for c in self.columns if any(fnmatchcase(c.protocol.name, pattern) for pattern in patterns))
         cells = {place: cell for place, cell in self.cells.items() if place[1] in columns}
         methods = tuple(method for method in self.methods if any(place[0] == method for place in cells))
         return replace(self, methods=methods, columns=columns, cells=cells)
@@ -71,43 +62,44 @@ class Table:
         found: dict[str, list[str]] = {}
         for (method, column), cell in self.cells.items():
             for line in cell.failed_checks:
-                found.setdefault(line, []).append(f"{method} {column.protocol}")
+                found.setdefault(line, []).append(f"{method} {column.protocol.name}")
         return found
 
 
-def tables_of(rows: Iterable[Row]) -> list[Table]:
-    """The tables of the registered methods. ``rows`` are those of one preset and track."""
-    return _split([cell for key, cell in cells_of(rows).items() if not is_variant(key.method)])
+def tables_of(loaded: Loaded) -> list[Table]:
+    """The tables of the registered methods; the rows are those of one preset and track."""
+    return _split([cell for key, cell in cells_of(loaded).items() if not key.is_variant])
 
 
-def ablation_tables(rows: Iterable[Row], also: Iterable[str] = ()) -> list[Table]:
+def ablation_tables(loaded: Loaded, also: Iterable[str] = ()) -> list[Table]:
     """The tables of variants, the methods they vary and those ``also`` named, on the columns of the variants."""
-    cells = cells_of(rows)
-    variants = [key for key in cells if is_variant(key.method)]
-    wanted = {key.method for key in variants} | {base_of(key.method) for key in variants} | set(also)
+    cells = cells_of(loaded)
+    variants = [key for key in cells if key.is_variant]
+    wanted = {key.method for key in variants} | {key.base for key in variants} | set(also)
     columns = {key.column for key in variants}
     return _split([cell for key, cell in cells.items() if key.method in wanted and key.column in columns])
 
 
 def _split(cells: list[Cell]) -> list[Table]:
-    groups: dict[tuple[str, Family], list[Cell]] = {}
+    groups: dict[tuple[str, Group], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.key.dataset, family_of(cell.key.protocol)), []).append(cell)
-    families = [*FAMILIES, OTHER]
-    in_order = sorted(groups, key=lambda group: (dataset_order(group[0]), families.index(group[1])))
-    return [_table(dataset, family, groups[dataset, family]) for dataset, family in in_order]
+        groups.setdefault((cell.key.dataset, group_of(cell.key.protocol)), []).append(cell)
+    places = [*GROUPS, OTHER]
+    in_order = sorted(groups, key=lambda group: (dataset_order(group[0]), places.index(group[1])))
+    return [_table(dataset, group, groups[dataset, group]) for dataset, group in in_order]
 
 
-def _table(dataset: str, family: Family, cells: list[Cell]) -> Table:
-    methods = sorted({cell.key.method for cell in cells}, key=method_order)
+def _table(dataset: str, group: Group, cells: list[Cell]) -> Table:
+    keys = {cell.key.method: cell.key for cell in cells}
+    methods = sorted(keys, key=lambda method: method_order(keys[method]))
     columns = sorted({cell.key.column for cell in cells}, key=_column_order)
     placed = {(cell.key.method, cell.key.column): cell for cell in cells}
-    return Table(dataset, family, tuple(methods), tuple(columns), placed, marks(placed))
+    return Table(dataset, group, tuple(methods), tuple(columns), placed, marks(placed))
 
 
 def _column_order(column: Column) -> tuple:
     leading = ("linear", "clean")
-    return (column.protocol not in leading, natural(column.protocol), column.metric)
+    return (column.protocol.family not in leading, natural(column.protocol.name), column.metric)
 
 
 def marks(cells: dict[tuple[str, Column], Cell]) -> dict[tuple[str, Column], str]:

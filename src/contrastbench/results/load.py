@@ -2,144 +2,189 @@
 
 import base64
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from contrastbench.errors import UserError
 from contrastbench.files import entries_under
+from contrastbench.results.legacy import SCHEMA_THEN, row_from
 from contrastbench.results.metrics import METRICS
 from contrastbench.results.revisions import WORKTREE, files_at
-from contrastbench.results.rows import Row, parse_row, row_path, unpack_correct
+from contrastbench.results.rows import Row, parse_json, parse_row, unpack_correct
 
 ROWS = "results/rows"
+ALL = "all"  # in a path: the job takes all methods, or all seeds
 ROUNDING = 1e-9  # how far numbers may lie apart that are equal before they are rounded
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A row, the stage that wrote it, and where it lies."""
+    """A row and the file that it lies in."""
 
     row: Row
-    stage: str
     path: str
 
 
 @dataclass
 class Loaded:
-    """The rows that could be read, in the order of their paths.
+    """The rows that could be read, in the order of their files.
 
     problems  one line for each row that could not be read
-    left_out  one line for the readable rows of a preset that its parameters do not ask for
+    left_out  one line for each reason why readable rows do not count
+    older     the rows that older code made, by identity; they count, and are marked
     """
 
-    rows: list[Stored] = field(default_factory=list)
+    stored: list[Stored] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    older: set[tuple] = field(default_factory=set)
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows alone."""
+        return [each.row for each in self.stored]
 
     def only(self, preset: str) -> "Loaded":
         """The rows of one preset, with all lines."""
-        return replace(self, rows=[stored for stored in self.rows if stored.row.preset == preset])
-
-    def asked_for(self, preset: str, wanted: set[str]) -> "Loaded":
-        """Without the rows of ``preset`` that lie elsewhere than at the paths ``wanted``; one line tells of them.
-
-        A seed, method or data set that the parameters name no more leaves rows of older parameters behind.
-        """
-        left = [stored for stored in self.rows if stored.row.preset == preset and stored.path not in wanted]
-        if not left:
-            return self
-        paths = {stored.path for stored in left}
-        rows = [stored for stored in self.rows if stored.path not in paths]
-        line = (
-            f"{left[0].path}{f' and {len(left) - 1} more' if len(left) > 1 else ''}: left out, as the parameters of "
-            f"preset {preset} do not ask for it (any more); delete it, or name its method, data set and seed there"
-        )
-        return replace(self, rows=rows, left_out=[*self.left_out, line])
+        return replace(self, stored=[each for each in self.stored if each.row.preset == preset])
 
     def presets(self) -> list[str]:
         """Presets that have rows, the default first."""
-        return sorted({stored.row.preset for stored in self.rows}, key=lambda name: (name != "default", name))
+        return sorted({row.preset for row in self.rows}, key=lambda name: (name != "default", name))
+
+    def checked(self, preset: str, why_not: Callable[[Row], str | None], is_older: Callable[[Row], bool]) -> "Loaded":
+        """Without the rows of ``preset`` for which ``why_not`` gives a reason; one line per reason tells of them."""
+        reasons: dict[str, list[Stored]] = {}
+        kept, older = [], set(self.older)
+        for each in self.stored:
+            reason = why_not(each.row) if each.row.preset == preset else None
+            if reason is not None:
+                reasons.setdefault(reason, []).append(each)
+                continue
+            kept.append(each)
+            if each.row.preset == preset and is_older(each.row):
+                older.add(each.row.identity)
+        lines = [_left_out(preset, reason, rows) for reason, rows in reasons.items()]
+        return replace(self, stored=kept, left_out=[*self.left_out, *lines], older=older)
+
+    def older_line(self) -> str | None:
+        """One line that counts the rows of older code; None where there are none."""
+        count = sum(row.identity in self.older for row in self.rows)
+        return (
+            f"{count} of {len(self.stored)} rows were made by older code of their stages; marked †" if count else None
+        )
 
 
-def rows_in(root: Path = Path()) -> Loaded:
-    """All rows of the project folder ``root``."""
-    return rows_at(WORKTREE, ROWS, root)
+def _left_out(preset: str, reason: str, rows: list[Stored]) -> str:
+    files = list(dict.fromkeys(each.path for each in rows))
+    more = f" and {len(files) - 1} more files" if len(files) > 1 else ""
+    return f"{files[0]}{more}: {len(rows)} rows left out: {reason} (preset {preset})"
 
 
-def rows_at(revision: str, folder: str, root: Path = Path()) -> Loaded:
+def rows_in(root: Path = Path(), folder: str = ROWS) -> Loaded:
+    """All rows of the project folder ``root``, or those under ``folder`` in it."""
+    return rows_at(WORKTREE, folder, root)
+
+
+def rows_at(revision: str, folder: str = ROWS, root: Path = Path()) -> Loaded:
     """The rows under ``folder`` at a git revision, or in the WORKTREE."""
     if revision != WORKTREE:
         return parse_all(files_at(revision, folder, root))
     entries = {path.relative_to(root).as_posix(): path for path in entries_under(root / folder)}
-    rows = {name: path for name, path in entries.items() if name.endswith(".json")}
+    rows = {name: path for name, path in entries.items() if name.endswith((".jsonl", ".json"))}
     loaded = parse_all({name: path.read_bytes() for name, path in rows.items() if path.is_file()})
-    loaded.problems += [f"{name}: not a result row: not a file" for name, path in rows.items() if not path.is_file()]
+    loaded.problems += [f"{name}: not result rows: not a file" for name, path in rows.items() if not path.is_file()]
     return loaded
 
 
 def parse_all(files: Mapping[str, bytes]) -> Loaded:
-    """Read rows from the bytes of their files, by path (``results/rows/PRESET/STAGE/.../SEED.json``)."""
+    """Read rows from the bytes of their files, by path.
+
+    Today ``results/rows/PRESET/STAGE/TRACK/DATASET/METHOD/SEED.jsonl``, a line per row; in older commits
+    ``.../METHOD/PROTOCOL/SEED.json``. Where both hold a row, the former counts.
+    """
     loaded = Loaded()
     owner: dict[tuple, str] = {}
-    for path in sorted(files):
-        if not path.endswith(".json"):
-            continue
-        try:
-            stored = _parse(path, files[path])
-            first = owner.setdefault(_identity(stored.row), path)
-            if first != path:
-                raise UserError(f"{path}: measures the same as {first}; left out")
-            loaded.rows.append(stored)
-        except UserError as problem:
-            loaded.problems.append(" ".join(str(problem).split()))
+    for path in sorted(files, key=lambda path: (not path.endswith(".jsonl"), path)):
+        for source, read in _readers(path, files[path]):
+            try:
+                row = read()
+                _check(source, row)
+                first = owner.setdefault(row.identity, source)
+                if first != source:
+                    raise UserError(f"{source}: measures the same as {first}; left out")
+                loaded.stored.append(Stored(row, path))
+            except UserError as problem:
+                loaded.problems.append(" ".join(str(problem).split()))
     return loaded
 
 
-def _parse(path: str, content: bytes) -> Stored:
+def _readers(path: str, content: bytes) -> Iterator[tuple[str, Callable[[], Row]]]:
+    """For each row in a file: what to call it in messages, and a function that reads it."""
+    if path.endswith(".json"):
+        yield path, lambda: _old_row(path, _text(path, content))
+    elif path.endswith(".jsonl"):
+        for number, line in enumerate(content.split(b"\n"), 1):
+            if line.strip():
+                source = f"{path}:{number}"
+                yield source, lambda line=line, source=source: _row(path, source, _text(source, line))  # type: ignore[misc]
+
+
+def _text(source: str, content: bytes) -> str:
     try:
-        text = content.decode()
+        return content.decode()
     except UnicodeDecodeError:
-        raise UserError(f"{path}: not a result row: not UTF-8 text") from None
-    row = parse_row(text, path)
+        raise UserError(f"{source}: not a result row: not UTF-8 text") from None
+
+
+def _row(path: str, source: str, text: str) -> Row:
+    row = parse_row(text, source)
+    folder = f"{ROWS}/{row.preset}/{row.stage}/{row.track}/{row.dataset}"
+    places = {f"{folder}/{method}/{seed}.jsonl" for method in (row.method, ALL) for seed in (row.seed, ALL)}
+    if path not in places:
+        raise UserError(f"{source}: not a row of this file: it says {_named(row)}")
+    return row
+
+
+def _old_row(path: str, text: str) -> Row:
+    content = parse_json(text, path)
+    version = content.get("schema") if isinstance(content, dict) else None
+    if type(version) is not int or version != SCHEMA_THEN:
+        raise UserError(f"{path}: row schema {version!r}; a file per row has {SCHEMA_THEN}")
     parts = PurePosixPath(path).parts
-    stage = parts[3] if len(parts) > 3 else ""
-    if row_path(Path(ROWS), stage, row).as_posix() != path:
-        raise UserError(f"{path}: not a result row of this place: it says {_name(row)}")
+    row = row_from(content, parts[3] if len(parts) > 3 else "", path)
+    name = f"{row.track}/{row.dataset}/{row.method}/{row.protocol.name}/{row.seed}.json"
+    if path != f"{ROWS}/{row.preset}/{row.stage}/{name}":
+        raise UserError(f"{path}: not a row of this file: it says {_named(row)}")
+    return row
+
+
+def _check(source: str, row: Row) -> None:
     if row.metric not in METRICS:
-        raise UserError(f"{path}: unknown metric {row.metric!r}; known: {', '.join(METRICS)}")
-    if not math.isfinite(row.value) or row.n < 1:
-        raise UserError(f"{path}: value {row.value} over {row.n} examples is no measurement")
+        raise UserError(f"{source}: unknown metric {row.metric!r}; known: {', '.join(METRICS)}")
+    if row.n < 1:
+        raise UserError(f"{source}: value {row.value} over {row.n} examples is no measurement")
     if METRICS[row.metric].percent and not 0 <= row.value <= 1:
-        raise UserError(f"{path}: value {row.value:g}: a share must lie between 0 and 1")
+        raise UserError(f"{source}: value {row.value:g}: a share must lie between 0 and 1")
     low, high = row.interval or (row.value, row.value)
     if not low - ROUNDING <= row.value <= high + ROUNDING:
-        raise UserError(f"{path}: interval {low:g} to {high:g} does not hold the value {row.value:g}")
+        raise UserError(f"{source}: interval {low:g} to {high:g} does not hold the value {row.value:g}")
     if row.correct is not None:
-        _check_verdicts(path, row)
-    return Stored(row, stage, path)
+        _check_verdicts(source, row)
 
 
-def _check_verdicts(path: str, row: Row) -> None:
+def _check_verdicts(source: str, row: Row) -> None:
     try:
         length = len(base64.b64decode(row.correct or "", validate=True))
     except ValueError:
         length = -1
     if length != (row.n + 7) // 8:
-        raise UserError(f"{path}: correct: not one bit for each of {row.n} examples")
+        raise UserError(f"{source}: correct: not one bit for each of {row.n} examples")
     share = float(unpack_correct(row.correct or "", row.n).mean())
     if not math.isclose(share, row.value, abs_tol=ROUNDING):
-        raise UserError(f"{path}: value {row.value:g} disagrees with its verdicts, which give {share:g}")
+        raise UserError(f"{source}: value {row.value:g} disagrees with its verdicts, which give {share:g}")
 
 
-def _identity(row: Row) -> tuple:
-    return (row.preset, row.track, row.dataset, row.method, row.protocol, row.metric, row.seed)
-
-
-def _name(row: Row) -> str:
-    return f"{row.preset} {row.track} {row.dataset} {row.method} {row.protocol} seed {row.seed}"
-
-
-def rows_of(stored: Iterable[Stored]) -> list[Row]:
-    """The rows alone."""
-    return [item.row for item in stored]
+def _named(row: Row) -> str:
+    return f"{row.preset} {row.stage} {row.track} {row.dataset} {row.method} seed {row.seed}"

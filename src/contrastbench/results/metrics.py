@@ -9,7 +9,7 @@ class Metric:
 
     label             name in tables
     higher_is_better  direction of better
-    percent           whether values are shares that are written as per cent
+    percent           whether values are shares, which are written in per cent
     """
 
     label: str
@@ -23,7 +23,6 @@ class Metric:
 
 METRICS: dict[str, Metric] = {
     "top1": Metric("top-1 %", higher_is_better=True, percent=True),
-    "accuracy": Metric("accuracy %", higher_is_better=True, percent=True),
     "robust-top1": Metric("robust top-1 %", higher_is_better=True, percent=True),
     "median-distance": Metric("median l2 distance to an error", higher_is_better=True, percent=False),
 }

@@ -1,103 +1,80 @@
-"""Families of protocols: which columns share a table, and how such a table is read."""
+"""What a row measures: a protocol's parts, and how its name is written. Names are written here and read nowhere."""
 
-import re
-from dataclasses import dataclass
+from string import Formatter
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+# How the protocols of a family are named, in tables and on the command line.
+FORMS: dict[str, str] = {
+    "linear": "linear",
+    "knn": "knn",
+    "low-label": "low-label-{shots}",
+    "few-shot": "few-shot-{way}-way-{shots}-shot-{classifier}",
+    "low-shot": "low-shot-{shots}",
+    "clean": "clean",
+    "noise": "noise@{eps:.4g}",
+    "fgsm": "fgsm@{eps:.4g}",
+    "square": "square@{eps:.4g}",
+    "pgd": "pgd-{steps}-{norm}@{eps:.4g}",
+    "foolbox-pgd": "foolbox-pgd-{steps}-{norm}@{eps:.4g}",
+    "apgd": "apgd-{steps}-{norm}@{eps:.4g}",
+    "autoattack": "autoattack-{norm}@{eps:.4g}",
+    "worst-case": "worst-case@{eps:.4g}",
+    "deepfool": "deepfool-{norm}",
+    "cw": "cw-{norm}",
+    "ddn": "ddn-{norm}",
+    "hopskipjump": "hopskipjump-{norm}",
+    "transfer": "transfer-from-{source}@{eps:.4g}",
+    "audio-clean": "audio-clean",
+    "audio-pgd-spectrogram": "audio-pgd-{steps}-spectrogram@{eps:.4g}",
+    "audio-pgd-waveform": "audio-pgd-{steps}-waveform@{snr_db:g}dB",
+    "audio-noise": "audio-noise-waveform@{snr_db:g}dB",
+}
+PARTS = {family: {part for _, part, _, _ in Formatter().parse(form) if part} for family, form in FORMS.items()}
+# Heads whose rows share a column: the standard linear classifier, and the classifier of a supervised method.
+STANDARD_HEADS = ("slf", "own")
 
 
-@dataclass(frozen=True)
-class Family:
-    """Protocols that belong in one table.
+class Protocol(BaseModel):
+    """The parts of one protocol; those that a family does not have are None.
 
-    pattern  what the whole protocol name matches
-    title    heading of the table
-    reading  how to read it, one sentence or two
+    family      key of ``FORMS``
+    shots, way  labels per class; classes of an episode
+    classifier  of few-shot episodes
+    head        the classifier under attack: ``slf``, ``own``, ``alf`` or ``aff``
+    norm, eps, steps  of an attack; ``snr_db`` bounds one on waveforms
+    source      the method that a transferred perturbation was made against
     """
 
-    pattern: str
-    title: str
-    reading: str
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    family: str
+    shots: int | None = None
+    way: int | None = None
+    classifier: str | None = None
+    head: str | None = None
+    norm: str | None = None
+    eps: float | None = None
+    steps: int | None = None
+    snr_db: float | None = None
+    source: str | None = None
 
-_ATTACKED = "Share of test images still classified correctly under the strongest perturbation found within the radius"
+    @model_validator(mode="after")
+    def _is_known_and_complete(self) -> "Protocol":
+        if self.family not in FORMS:
+            raise ValueError(f"unknown protocol {self.family!r}; known: {', '.join(FORMS)}")
+        missing = sorted(part for part in PARTS[self.family] if getattr(self, part) is None)
+        if missing:
+            raise ValueError(f"{self.family!r} needs {', '.join(missing)}")
+        return self
 
-FAMILIES = (
-    Family(
-        r"linear|knn|low-label-\d+",
-        "Frozen features",
-        "The encoder is frozen. `linear`: logistic regression on all training labels; `low-label-N`: on N labels per "
-        "class, several draws; `knn`: nearest neighbours. The rows `pixels` and `random` say what learning added.",
-    ),
-    Family(
-        r"few-shot-.*",
-        "Few-shot episodes",
-        "N-way K-shot episodes on test clips: the accuracy of a classifier that saw K clips of each of N classes; "
-        "n is the number of episodes, chance is 1/N.",
-    ),
-    Family(
-        r"low-shot-\d+",
-        "Low-shot regression",
-        "Logistic regression on N labelled clips per class, frozen encoder; `A-to-B` is trained on A, judged on B.",
-    ),
-    Family(
-        r"audio-.*",
-        "Attacks on sound",
-        "Share of test segments still classified correctly by a linear head on the frozen encoder. `spectrogram`: PGD "
-        "within the l_inf radius after @ on normalised log-mels (1 is two standard deviations); `waveform`: PGD on the "
-        "samples through the front end, at the signal-to-noise ratio after @; `noise`: random noise of that energy.",
-    ),
-    Family(
-        r"clean|autoattack-linf@.*|worst-case@.*",
-        "Robust accuracy in l_inf",
-        f"{_ATTACKED} (the number after @, on pixels in [0, 1]). Standard linear head on the frozen encoder; "
-        "supervised methods keep their own. `worst-case` counts an image only if it withstands every attack up to "
-        "the radius.",
-    ),
-    Family(
-        r"pgd-\d+-linf@.*",
-        "PGD in l_inf",
-        f"{_ATTACKED} (the number after @), by projected gradient descent with as many steps as the name says.",
-    ),
-    Family(
-        r"((noise|fgsm|square)@|(foolbox-pgd|apgd)-.*linf@).*",
-        "Other attacks in l_inf",
-        f"{_ATTACKED} (the number after @). Noise is no attack and should do least harm; Square sees no gradients.",
-    ),
-    Family(
-        r"(pgd|foolbox-pgd|autoattack|apgd).*-l2@.*",
-        "Attacks bounded in l2",
-        f"{_ATTACKED} (the number after @, on pixels in [0, 1]).",
-    ),
-    Family(
-        r"(pgd|foolbox-pgd|autoattack|apgd).*-l1@.*",
-        "Attacks bounded in l1",
-        f"{_ATTACKED} (the number after @, on pixels in [0, 1]).",
-    ),
-    Family(
-        r"(deepfool|cw|ddn|hopskipjump)-.*",
-        "Smallest perturbation that fools",
-        "Median over test images of the l2 distance to the nearest misclassified image that the attack found; larger "
-        "is more robust.",
-    ),
-    Family(
-        r"alf-.*",
-        "Adversarial linear head (ALF)",
-        f"{_ATTACKED}; the linear head was trained on perturbed images, the encoder is frozen.",
-    ),
-    Family(
-        r"aff-.*",
-        "Adversarial full fine-tuning (AFF)",
-        f"{_ATTACKED}; encoder and head were trained on perturbed images with labels.",
-    ),
-    Family(
-        r"transfer-from-.*",
-        "Transfer of attacks",
-        "Images that were perturbed against SOURCE, shown to the row's method (black box). The matrix is square: low "
-        "values off the diagonal mean that perturbations carry over.",
-    ),
-)
-OTHER = Family(r".*", "Other protocols", "Each column is one protocol; see docs/protocols/.")
+    @property
+    def name(self) -> str:
+        """For example ``pgd-20-linf@0.1``, or ``alf-pgd-20-linf@0.1`` for a head that is not standard."""
+        prefix = "" if self.head is None or self.head in STANDARD_HEADS else f"{self.head}-"
+        return prefix + FORMS[self.family].format_map(dict(self))
 
-
-def family_of(protocol: str) -> Family:
-    """The family whose pattern the whole name matches; the order of FAMILIES is that of the tables."""
-    return next((family for family in FAMILIES if re.fullmatch(family.pattern, protocol)), OTHER)
+    @property
+    def column(self) -> "Protocol":
+        """The protocol without what does not separate columns: whose the standard head is."""
+        return self.model_copy(update={"head": None}) if self.head in STANDARD_HEADS else self

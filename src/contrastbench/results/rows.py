@@ -1,7 +1,8 @@
-"""The result row: one JSON file per (method, data set, protocol, seed), the only source of every table."""
+"""Result rows, the only source of every table: one file per job, one line per row."""
 
 import base64
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +12,36 @@ from pydantic_core import PydanticSerializationError
 
 from contrastbench.errors import UserError
 from contrastbench.files import write_text
+from contrastbench.results.order import natural
+from contrastbench.results.protocols import Protocol
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Row(BaseModel):
     """One measured value with everything needed to judge whether another row may be compared with it.
 
-    ``value`` and ``interval`` are fractions in [0, 1] for accuracies. ``correct`` holds one bit per test
-    example (packed, base64) where the protocol judges examples, so that two rows can be compared pairwise.
-    ``detail`` is free: chosen regularisation, draws, failed sanity checks under the key ``failed_checks``.
+    ``base`` is the registered method behind ``method``, which may be the label of a variant. ``value`` and
+    ``interval`` are fractions in [0, 1] for accuracies. ``correct`` holds one bit per test example (packed, base64)
+    where the protocol judges examples, so that two rows can be compared pairwise. ``detail`` is free: chosen
+    regularisation, draws, failed sanity checks under the key ``failed_checks``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
-    track: str  # unremix | swaro | uamix
+    preset: str
+    stage: str
+    track: str
+    dataset: str  # the data set, or TRAINED-to-JUDGED
     method: str
-    dataset: str
-    protocol: str  # e.g. linear, knn, low-label-5, pgd-20-linf@0.1, few-shot-5-way-1-shot
-    metric: str  # e.g. top1, robust-top1, median-distance
+    base: str
+    protocol: Protocol
+    metric: str  # a key of metrics.METRICS
     seed: int
     value: float
     interval: tuple[float, float] | None = None
     n: int  # test examples (or episodes) behind the value
-    preset: str
     params_hash: str
     data_hash: str
     code_hash: str
@@ -44,6 +50,11 @@ class Row(BaseModel):
     peak_mb: float
     correct: str | None = None
     detail: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def identity(self) -> tuple:
+        """What a row measures; no two rows measure the same."""
+        return (self.preset, self.track, self.dataset, self.method, self.protocol.name, self.metric, self.seed)
 
 
 class _Detail(BaseModel):
@@ -67,36 +78,53 @@ def unpack_correct(packed: str, n: int) -> np.ndarray:
     return np.unpackbits(np.frombuffer(base64.b64decode(packed), np.uint8), count=n).astype(bool)
 
 
-def row_path(root: Path, stage: str, row: Row) -> Path:
-    """Where a row lies: ``root/PRESET/STAGE/TRACK/DATASET/METHOD/PROTOCOL/SEED.json``.
+def rows_text(rows: Iterable[Row]) -> str:
+    """One line per row, sorted; keys in a fixed order, parts that a protocol does not have left out."""
 
-    The stage that wrote it (probe, attack, few_shot, ...) comes first, so that each pipeline step owns a folder.
-    """
-    return root / row.preset / stage / row.track / row.dataset / row.method / row.protocol / f"{row.seed}.json"
+    def place(row: Row) -> tuple:
+        return (row.method, natural(row.protocol.name), row.metric, row.seed)
+
+    return "".join(f"{_line(row)}\n" for row in sorted(rows, key=place))
 
 
-def write_row(path: Path, row: Row) -> None:
-    """Write ``row`` as JSON, atomically, keys in a fixed order."""
-    write_text(path, json.dumps(row.model_dump(by_alias=True), indent=1) + "\n")
+def _line(row: Row) -> str:
+    content = row.model_dump(by_alias=True)
+    content["protocol"] = row.protocol.model_dump(exclude_none=True)
+    return json.dumps(content, separators=(",", ":"), allow_nan=False)
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write a job's rows as one file, whole or not at all."""
+    write_text(path, rows_text(rows))
 
 
 def parse_row(text: str, source: str) -> Row:
-    """Read one row; a corrupt row or an unknown schema version is a one-line UserError naming ``source``."""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:  # too long a number is a plain ValueError
-        raise UserError(f"{source}: not a result row: {error}") from None
+    """Read one line; a corrupt row or an unknown schema version is a one-line UserError naming ``source``."""
+    content = parse_json(text, source)
     version = content.get("schema") if isinstance(content, dict) else None
     if type(version) is not int or version != SCHEMA:  # True == 1
         raise UserError(f"{source}: row schema {version!r}, this version reads {SCHEMA}")
+    return validated(content, source)
+
+
+def parse_json(text: str, source: str) -> Any:
+    """The JSON in ``text``; anything else is a UserError."""
     try:
-        row = Row.model_validate(content)
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # too long a number is a plain ValueError
+        raise UserError(f"{source}: not a result row: {error}") from None
+
+
+def validated(content: dict[str, Any], source: str) -> Row:
+    """The row with this ``content``; a mistake is a UserError."""
+    try:
+        row = Row.model_validate_json(json.dumps(content))  # strict mode reads lists as tuples only from JSON
         _Read.model_validate(content)
-        row.model_dump_json()  # halves of surrogate pairs and deep nesting are read well and fail whoever writes them
-        return row
+        row.model_dump_json()  # halves of surrogate pairs and deep nesting can be read, but not be written
     except ValidationError as error:
         mistake = error.errors()[0]
         where = ".".join(map(str, mistake["loc"]))
         raise UserError(f"{source}: not a result row: {where}: {mistake['msg']}") from None
-    except PydanticSerializationError as error:
+    except (PydanticSerializationError, ValueError, RecursionError) as error:
         raise UserError(f"{source}: not a result row: {error}") from None
+    return row

@@ -13,15 +13,19 @@ from contrastbench.augment.log_mel import log_mel, normalise, pad_or_cut
 from contrastbench.datasets.store import FrontEnd, open_prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.classifiers import check_logits, standard_linear
-from contrastbench.jobs.cache import labelled
-from contrastbench.jobs.classify import ready, trained_method
-from contrastbench.jobs.context import RowWriter
-from contrastbench.jobs.judged import features_on, row_writer
+from contrastbench.jobs.classifiers import ready
+from contrastbench.jobs.features_file import labelled
+from contrastbench.jobs.judged import features_on
 from contrastbench.jobs.modality import to_tensor_for
+from contrastbench.jobs.rows import RowWriter
+from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.segments import Segments, samples_in, segments_of, waveforms
-from contrastbench.params.audio import AudioAttackParams, FrontEndParams
+from contrastbench.jobs.weights import load_trained
+from contrastbench.params.audio import AudioAttackParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
+from contrastbench.results.protocols import Protocol
+from contrastbench.results.rows import Row
 from contrastbench.training.seeds import generator_for
 
 ANYTHING = (-torch.inf, torch.inf)  # a normalised log-mel value has no bounds
@@ -29,16 +33,17 @@ BATCH = 64
 SLACK_DB = 0.01  # rounding in float32
 
 
-def audio_attack(
-    grid: Grid, job: Job, judged: str, params: AudioAttackParams, front_end: FrontEndParams, device: str = "cpu"
-) -> None:
-    """Fit the classifier on a job's frozen features of ``judged``, attack it and write a row for each attack.
+def audio_attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
+    """Fit the classifier on a job's frozen features, attack it and give a row for each attack.
 
     All methods of a seed meet the same segments and the same random starts. Raises UserError when no test clip
     fills a segment, or the training split lacks a class.
     """
-    encoder = trained_method(grid, job, open_prepared(grid.data_folder(job))).encoder
-    features, data = features_on(grid, job, judged, device)
+    section, judged = grid.sound(job.track), job.judged
+    params, front_end = section.audio_attack, section.front_end
+    assert params is not None
+    encoder = load_trained(grid, job).encoder
+    features, data = features_on(grid, job, runtime.device)
     train, validation = (labelled(features, data, split) for split in ("train", "validation"))
     check_classes(train.labels, len(data.meta.classes), judged)
     classifier, chosen = standard_linear(encoder, train, validation, params.l2_grid, job.seed)
@@ -50,13 +55,15 @@ def audio_attack(
     spectrograms = to_tensor_for(data)(torch.from_numpy(np.array(data.x("test")[index])))
     wave = waveforms(sound.x("test"), segments.start[index], segments.stop[index], front_end.frames)
 
-    rows, common = row_writer(grid, job, "audio_attack", data, params)
-    target = Target(ready(classifier).to(device), labels, torch.device(device), job.seed, rows, common | chosen)
+    rows = RowWriter(grid, "audio_attack", job, data.meta.hash)
+    device = torch.device(runtime.device)
+    target = Target(ready(classifier).to(device), labels, device, job.seed, rows, chosen)
     check_logits(target.model, spectrograms[:BATCH].to(device))
-    target.judge("audio-clean", target.stands(target.model, spectrograms), {}, [], metric="top1")
+    target.judge(Protocol(family="audio-clean"), target.stands(target.model, spectrograms), [], metric="top1")
     attack_spectrograms(target, spectrograms, params)
     assert data.meta.front_end is not None, "spectrograms always say what front end made them"
     attack_sound(target, wave, differentiable(data.meta.front_end), params)
+    return rows.rows
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class Target:
     """A classifier under attack, and where its rows go.
 
     labels  (N,) int64
-    detail  what every row says: how the classifier was chosen, what its training warned of
+    detail  what every row says: how the classifier was chosen
     """
 
     model: nn.Module
@@ -84,13 +91,9 @@ class Target:
         predicted = [model(part.to(self.device)).argmax(1).cpu() for part in inputs.split(BATCH)]
         return (torch.cat(predicted) == self.labels).numpy()
 
-    def judge(
-        self, protocol: str, stands: np.ndarray, facts: dict, failures: list[str], metric: str = "robust-top1"
-    ) -> None:
-        """Write the row of one attack; failed checks mark it."""
-        lines = [*self.detail.get("failed_checks", []), *failures]
-        detail = self.detail | facts | ({"failed_checks": lines} if lines else {})
-        self.rows.accuracy(protocol, stands, detail, metric)
+    def judge(self, protocol: Protocol, stands: np.ndarray, failed: list[str], metric: str = "robust-top1") -> None:
+        """Add the row of one attack; failed checks mark it."""
+        self.rows.accuracy(protocol, stands, self.detail, failed, metric)
 
 
 def attack_spectrograms(target: Target, spectrograms: Tensor, params: AudioAttackParams) -> None:
@@ -106,9 +109,9 @@ def attack_spectrograms(target: Target, spectrograms: Tensor, params: AudioAttac
             bounds=ANYTHING,
             batch_size=BATCH,
         )
-        facts = {"norm": "linf", "eps": eps, "steps": params.steps}
+        protocol = Protocol(family="audio-pgd-spectrogram", norm="linf", eps=eps, steps=params.steps)
         failures = check_ball(spectrograms, result.images, eps)
-        target.judge(params.on_spectrogram(eps), target.stands(target.model, result.images), facts, failures)
+        target.judge(protocol, target.stands(target.model, result.images), failures)
 
 
 def attack_sound(
@@ -118,7 +121,9 @@ def attack_sound(
     heard = WaveformClassifier(front_end, target.model)
     for snr_db in params.snr_db:
         stands = {}
-        for protocol, steps in ((params.noise(snr_db), 0), (params.on_waveform(snr_db), params.steps)):
+        noise = Protocol(family="audio-noise", snr_db=snr_db)
+        attack = Protocol(family="audio-pgd-waveform", snr_db=snr_db, steps=params.steps)
+        for protocol, steps in ((noise, 0), (attack, params.steps)):
             result = attack_waveforms(
                 front_end,
                 target.model,
@@ -133,7 +138,7 @@ def attack_sound(
             failures = check_sound(wave, result.images, snr_db)
             if stands[steps].sum() > stands[0].sum():
                 failures.append("gradients do less than noise of the same energy")
-            target.judge(protocol, stands[steps], {"snr_db": snr_db, "steps": steps}, failures)
+            target.judge(protocol, stands[steps], failures)
 
 
 def check_classes(labels: np.ndarray, classes: int, name: str) -> None:

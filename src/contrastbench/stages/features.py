@@ -1,20 +1,19 @@
 """Stage ``features``: frozen features of every split, extracted once per trained encoder."""
 
-from contrastbench.datasets.store import open_prepared
-from contrastbench.jobs.cache import write_features
 from contrastbench.jobs.encode import encode, input_features
-from contrastbench.jobs.runs import load_method
+from contrastbench.jobs.features_file import write_features
+from contrastbench.jobs.runtime import Runtime
+from contrastbench.jobs.weights import load_trained, training_data
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
+from contrastbench.registry import WITHOUT_ENCODER
 
 
-def features(grid: Grid, job: Job, *, device: str = "cpu") -> None:
+def features(grid: Grid, job: Job, runtime: Runtime) -> None:
     """Write ``features.npz`` (one float32 array (N, D) per split) into the job's folder."""
-    data = open_prepared(grid.data_folder(job))
-    params = grid.pretrain_params(job)
-    if params is None:  # a reference row without an encoder
+    data = training_data(grid, job)
+    if job.method in WITHOUT_ENCODER:
         arrays = {split: input_features(data, split) for split in data.meta.splits if split != "unlabeled"}
     else:
-        method = load_method(grid.trained(job), params, data, job.seed)
-        arrays = encode(method, data, device)
-    write_features(grid.layout.run("features", job), arrays)
+        arrays = encode(load_trained(grid, job), data, runtime.device)
+    write_features(grid, job, data, arrays)

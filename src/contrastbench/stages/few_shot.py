@@ -7,25 +7,30 @@ from contrastbench.datasets.store import Prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.clips import Clips
 from contrastbench.evaluation.few_shot import draw_episodes, few_shot_accuracies, mean_interval
-from contrastbench.jobs.judged import Features, clip_column, clips_of, features_on, row_writer
-from contrastbench.params.audio import FewShotParams
+from contrastbench.jobs.judged import Features, clip_column, clips_of, features_on
+from contrastbench.jobs.rows import RowWriter
+from contrastbench.jobs.runtime import Runtime
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
+from contrastbench.results.protocols import Protocol
+from contrastbench.results.rows import Row
 from contrastbench.training.seeds import generator_for
 
 SPLITS = ("train", "validation", "test")
 BASE, NOVEL = 0, 2  # values of the column ``role``
 
 
-def few_shot(grid: Grid, job: Job, judged: str, params: FewShotParams, device: str = "cpu") -> None:
-    """Judge a job's encoder on episodes of the data set ``judged``; a row for each number of shots and classifier.
+def few_shot(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
+    """Judge a job's encoder on episodes of a data set: a row for each number of shots and classifier.
 
     The episodes depend on the data set, the seed and the shots alone: all methods of a seed meet the same ones.
     """
-    features, data = features_on(grid, job, judged, device)
+    params, judged = grid.track(job.track).few_shot, job.judged
+    assert params is not None
+    features, data = features_on(grid, job, runtime.device)
     novel, base = novel_and_base(features, data, params.class_of.get(judged, "y"), seen=judged == job.dataset)
     base_mean = base.segment_rows()[0].mean(axis=0)
-    rows, common = row_writer(grid, job, "few_shot", data, params)
+    rows = RowWriter(grid, "few_shot", job, data.meta.hash)
     cpu = torch.device("cpu")
     for shots in params.shots:
         episodes = draw_episodes(
@@ -46,8 +51,10 @@ def few_shot(grid: Grid, job: Job, judged: str, params: FewShotParams, device: s
                 generator=generator_for(cpu, "segments", judged, job.seed, shots),
             )
             value, interval = mean_interval(accuracies)
-            detail = common | {"classes": len(np.unique(novel.labels)), "clips": len(novel.labels)}
-            rows.value(params.protocol(shots, classifier), "top1", value, params.episodes, interval, detail=detail)
+            detail = {"classes": len(np.unique(novel.labels)), "clips": len(novel.labels)}
+            protocol = Protocol(family="few-shot", way=params.way, shots=shots, classifier=classifier)
+            rows.value(protocol, "top1", value, params.episodes, interval, detail=detail)
+    return rows.rows
 
 
 def novel_and_base(features: Features, data: Prepared, class_of: str, *, seen: bool) -> tuple[Clips, Clips]:

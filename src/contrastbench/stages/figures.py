@@ -14,16 +14,17 @@ from contrastbench.attacks.pgd import pgd
 from contrastbench.augment.log_mel import SHIFT
 from contrastbench.augment.mixing import mix
 from contrastbench.datasets.base import SAMPLE_RATE
-from contrastbench.datasets.store import Prepared, open_prepared
+from contrastbench.datasets.store import Prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.classifiers import Classifier
 from contrastbench.evaluation.verdicts import attack_order
-from contrastbench.jobs.classify import load_classifier, trained_method
+from contrastbench.jobs.classifiers import FILE, load_classifier
 from contrastbench.jobs.modality import to_tensor_for
-from contrastbench.jobs.runs import load_method
+from contrastbench.jobs.runtime import Runtime
+from contrastbench.jobs.weights import load_trained, training_data
 from contrastbench.methods.mae import MAE
 from contrastbench.models.masked_autoencoder import reconstruct
-from contrastbench.params.uamix import UaMixSettings
+from contrastbench.params.settings_autoencoder import UaMixSettings
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.reporting.stills import (
@@ -43,32 +44,30 @@ IMAGES = 4
 CANDIDATES = 200  # test images that the attacked ones are taken from
 
 
-def figures(grid: Grid, track: str, dataset: str, seed: int, *, device: str = "cpu") -> list[Path]:
-    """Draw what :meth:`Grid.figure_jobs` lists and return the files; UserError where it lists nothing."""
+def figures(grid: Grid, job: Job, runtime: Runtime) -> None:
+    """Draw one still image; ``job.method`` is its name. UserError where :meth:`Grid.figure_jobs` does not list it."""
     drawn = {
         "reconstructions": draw_reconstructed_clips,
         "mixtures": draw_mixed_clips,
         "adversarial-examples": draw_attacked_images,
     }
-    wanted = grid.figure_jobs(track, dataset, seed)
-    if not wanted:
+    wanted = grid.figure_jobs(job.track, job.dataset, job.seed)
+    if job.method not in wanted:
+        known = ", ".join(wanted) or "none"
         raise UserError(
-            f"{track}, {dataset}, seed {seed}: the preset {grid.preset!r} has no still images to draw of it"
+            f"{job.track}, {job.dataset}, seed {job.seed}: the preset {grid.preset!r} has no still image "
+            f"{job.method!r} to draw of it; known: {known}"
         )
-    data = open_prepared(grid.data_folder(next(iter(wanted.values()))[0]))
-    files = []
-    for name, jobs in wanted.items():
-        files.append(grid.figure_file(name, jobs[0]))
-        drawn[name](grid, jobs, data, files[-1], torch.device(device))
-    return files
+    shown = wanted[job.method]
+    path = grid.figure(job.track, job.dataset, job.method, job.seed)
+    drawn[job.method](grid, shown, training_data(grid, shown[0]), path, torch.device(runtime.device))
+    runtime.tell(f"written: {path}")
 
 
 def draw_reconstructed_clips(grid: Grid, jobs: list[Job], data: Prepared, path: Path, device: torch.device) -> None:
     """A few validation clips through the trained autoencoder, with the mask that its training uses."""
     (job,) = jobs
-    params = grid.pretrain_params(job)
-    assert params is not None
-    method = load_method(grid.trained(job), params, data, job.seed).to(device)
+    method = load_trained(grid, job).to(device)
     assert isinstance(method, MAE)
     generator = generator_for(device, "figures", "reconstructions", job.seed)
     x, names = _validation_clips(data, CLIPS, generator)
@@ -102,14 +101,14 @@ def draw_mixed_clips(grid: Grid, jobs: list[Job], data: Prepared, path: Path, de
 
 def draw_attacked_images(grid: Grid, jobs: list[Job], data: Prepared, path: Path, device: torch.device) -> None:
     """A few test images that every method of ``jobs`` classifies rightly, attacked on each by the suite's PGD."""
-    suite = grid.robustness(jobs[0].track)
+    suite = grid.track(jobs[0].track).robustness
     y = data.y("test")
     assert suite is not None and y is not None
     eps, seed = suite.budget(data.meta.name).main, jobs[0].seed
     chosen = attack_order(len(y), seed)[:CANDIDATES]
     images = to_tensor_for(data)(torch.from_numpy(data.x("test")[chosen]).to(device)).contiguous()
     labels = torch.from_numpy(y[chosen]).to(device)
-    models = {job.method: _classifier(grid, job, data, device) for job in jobs}
+    models = {job.method: _classifier(grid, job, device) for job in jobs}
     right = torch.stack([_predicted(model, images) == labels for model in models.values()]).all(0)
     # Those that all classify rightly first; the others only where there are not enough of them.
     first = (~right).long().argsort(stable=True)[:IMAGES]
@@ -137,10 +136,12 @@ def _seconds(data: Prepared) -> float:
     return data.x("validation").shape[1] * SHIFT / SAMPLE_RATE
 
 
-def _classifier(grid: Grid, job: Job, data: Prepared, device: torch.device) -> Classifier:
+def _classifier(grid: Grid, job: Job, device: torch.device) -> Classifier:
     """The first classifier that the stage ``attack`` left for ``job``: the one that transfer judges."""
-    weights, *_ = grid.attack_files(job)
-    return load_classifier(weights, trained_method(grid, job, data)).to(device)
+    suite = grid.track(job.track).robustness
+    assert suite is not None
+    head = suite.heads_of(grid.track(job.track).base_method(job.method))[0]
+    return load_classifier(grid.layout.run("attack", job) / FILE, load_trained(grid, job), head).to(device)
 
 
 def _predicted(model: Classifier, images: Tensor) -> Tensor:

@@ -8,22 +8,27 @@ from contrastbench.datasets.store import Prepared
 from contrastbench.evaluation.clips import Clips
 from contrastbench.evaluation.low_shot import low_shot as fit_and_judge
 from contrastbench.evaluation.low_shot import rotate_folds
-from contrastbench.jobs.judged import Features, clip_column, clips_of, features_on, row_writer
-from contrastbench.params.audio import LowShotParams
+from contrastbench.jobs.judged import Features, clip_column, clips_of, features_on
+from contrastbench.jobs.rows import RowWriter
+from contrastbench.jobs.runtime import Runtime
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
+from contrastbench.results.protocols import Protocol
+from contrastbench.results.rows import Row
 
 SPLITS = ("train", "validation", "test")
 
 
-def low_shot(grid: Grid, job: Job, judged: str, params: LowShotParams, device: str = "cpu") -> None:
-    """Judge a job's encoder with few labels of the data set ``judged``; a row for each number of labels per class.
+def low_shot(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
+    """Judge a job's encoder with few labels of a data set: a row for each number of labels per class.
 
     A row's verdicts are those of all draws one after another, and inside a draw of all folds.
     """
-    features, data = features_on(grid, job, judged, device)
-    pairs = list(folds(features, data, seen=judged == job.dataset))
-    rows, common = row_writer(grid, job, "low_shot", data, params)
+    params = grid.track(job.track).low_shot
+    assert params is not None
+    features, data = features_on(grid, job, runtime.device)
+    pairs = list(folds(features, data, seen=job.judged == job.dataset))
+    rows = RowWriter(grid, "low_shot", job, data.meta.hash)
     for shots in params.shots:
         draws = [
             np.concatenate(
@@ -40,8 +45,9 @@ def low_shot(grid: Grid, job: Job, judged: str, params: LowShotParams, device: s
             )
             for draw in range(params.draws)
         ]
-        detail = common | {"draws": [float(correct.mean()) for correct in draws], "folds": len(pairs)}
-        rows.accuracy(params.protocol(shots), np.concatenate(draws), detail)
+        detail = {"draws": [float(correct.mean()) for correct in draws], "folds": len(pairs)}
+        rows.accuracy(Protocol(family="low-shot", shots=shots), np.concatenate(draws), detail)
+    return rows.rows
 
 
 def folds(features: Features, data: Prepared, *, seen: bool) -> Iterator[tuple[Clips, Clips]]:

@@ -1,22 +1,25 @@
 """Stage ``prepare``: fetch a data set, verify it, write its arrays."""
 
-from pathlib import Path
-
 from contrastbench.datasets import adapter
 from contrastbench.datasets.fetch import fetch
-from contrastbench.datasets.store import Meta, carve_validation, write_prepared
-from contrastbench.params.data import DataParams
+from contrastbench.datasets.store import carve_validation, write_prepared
+from contrastbench.jobs.runtime import Runtime
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
 
 
-def prepare(
-    dataset: str, raw: Path, folder: Path, params: DataParams, mirror: Path | None = None, *, show_progress: bool = True
-) -> Meta:
-    """Leave the array store of ``dataset`` in ``folder``; a failure leaves what was there before."""
-    source = adapter(dataset)
-    fetch(source, raw, mirror, show_progress=show_progress)
+def prepare(grid: Grid, job: Job, runtime: Runtime) -> None:
+    """Leave the array store of the job's data set; a failure leaves what was there before."""
+    params, layout, source = grid.params.data, grid.layout, adapter(job.dataset)
+    raw = layout.raw(job.dataset)
+    fetch(source, raw, runtime.mirror, show_progress=runtime.show_progress)
     splits = source.read(raw, params)
     rule = source.split_rule
     if "validation" not in splits:
         splits["train"], splits["validation"] = carve_validation(splits["train"], params.validation_fraction)
         rule += f"; validation: {params.validation_fraction:.0%} of train per class, by the sha256 of the position"
-    return write_prepared(folder, source, splits, rule)
+    meta = write_prepared(layout.prepared(job.dataset), source, splits, rule)
+    counts = ", ".join(f"{split} {facts.count:,}" for split, facts in meta.splits.items())
+    skipped = sum(map(len, meta.skipped.values()))
+    note = f"; {skipped} bad clips skipped, named in meta.json" if skipped else ""
+    runtime.tell(f"{layout.prepared(job.dataset)}: {counts}; data hash {meta.hash}{note}")

@@ -1,39 +1,31 @@
 """Stage ``pretrain``: train one method on one data set with one seed."""
 
-from pathlib import Path
-
-from contrastbench.datasets.store import open_prepared
 from contrastbench.errors import UserError
-from contrastbench.jobs.context import Meter
 from contrastbench.jobs.examples import examples_for
-from contrastbench.jobs.runs import build_method, write_run
+from contrastbench.jobs.meter import Meter
+from contrastbench.jobs.runtime import Runtime
+from contrastbench.jobs.weights import build_method, required_params, training_data, write_run
 from contrastbench.params.base import params_hash
-from contrastbench.params.evaluation import PretrainParams, ScratchParams
-from contrastbench.pipeline.fingerprint import fingerprint
-from contrastbench.pipeline.layout import Job, Layout
-from contrastbench.registry import method_module
+from contrastbench.params.evaluation import ScratchParams
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
 from contrastbench.training.loop import train
 from contrastbench.training.record import TrainingLog
 
 
-def pretrain(
-    layout: Layout,
-    job: Job,
-    params: PretrainParams,
-    data_folder: Path,
-    *,
-    device: str = "cpu",
-    show_progress: bool = True,
-) -> None:
-    """Train and leave ``model.safetensors``, ``history.csv`` and ``run.json`` in the job's folder."""
+def pretrain(grid: Grid, job: Job, runtime: Runtime) -> None:
+    """Train and leave ``model.safetensors``, ``history.csv`` and ``run.json`` in the job's folder.
+
+    A killed run continues from its checkpoint.
+    """
+    params = required_params(grid, job)
     if not isinstance(params, ScratchParams):
         raise UserError(f"{job.method} starts from trained weights: run `contrastbench tune`")
     meter = Meter()
-    data = open_prepared(data_folder)
+    data = training_data(grid, job)
     method = build_method(params, data, job.seed)
-    code = fingerprint("pretrain", method_module(params.method))
     log = TrainingLog()
-    checkpoint = layout.run("checkpoints", job) / "pretrain.pt"
+    checkpoint = grid.layout.run("checkpoints", job) / "pretrain.pt"
     if method.trains:
         log = train(
             method,
@@ -41,9 +33,9 @@ def pretrain(
             params.training,
             seed=job.seed,
             checkpoint=checkpoint,
-            identity=f"{params_hash(params)}-{code}-{data.meta.hash}",
-            device=device,
-            show_progress=show_progress,
+            identity=f"{params_hash(params)}-{grid.code('pretrain', job)}-{data.meta.hash}",
+            device=runtime.device,
+            show_progress=runtime.show_progress,
         )
-    write_run(layout.run("pretrain", job), method, log, params, code, data.meta.hash, device, meter)
+    write_run(grid, job, method, log, runtime.device, meter)
     checkpoint.unlink(missing_ok=True)

@@ -9,22 +9,27 @@ import torch
 
 from contrastbench.augment.log_mel import log_mel, normalise, number_of_frames, pad_or_cut
 from contrastbench.datasets.base import Split
-from contrastbench.datasets.store import FrontEnd, Meta, Prepared, open_prepared, write_prepared
+from contrastbench.datasets.store import FrontEnd, Prepared, open_prepared, write_prepared
 from contrastbench.errors import UserError
+from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.segments import Segments, segments_of, waveforms
 from contrastbench.params.audio import FrontEndParams
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
 
 BATCH = 128  # segments
 TRAINED_ON = {"train", "unlabeled"}
 
 
-def spectrograms(prepared: Path, folder: Path, params: FrontEndParams) -> Meta:
-    """Read the sound in ``prepared`` and leave its spectrograms in ``folder``, in the same store format.
+def spectrograms(grid: Grid, job: Job, runtime: Runtime) -> None:
+    """Read the prepared sound of the job's data set and leave its spectrograms, in the same store format.
 
     ``SPLIT_x`` is float16 (N, frames, mels), one row a segment; every column of the clips is repeated for their
     segments, and ``clip`` says which clip a segment belongs to. Frames that a clip lacks are 0 before the
     normalisation, as in AudioMAE; they do not count in the statistics.
     """
+    prepared, folder = grid.layout.prepared(job.dataset), grid.layout.spectrograms(job.track, job.dataset)
+    params = grid.sound(job.track).front_end
     data = open_prepared(prepared)
     if data.meta.modality != "audio" or data.meta.front_end is not None:
         raise UserError(f"{prepared}: holds no sound; spectrograms are made of prepared audio data sets")
@@ -33,7 +38,9 @@ def spectrograms(prepared: Path, folder: Path, params: FrontEndParams) -> Meta:
         mean, std = statistics(data, params)
     front_end = FrontEnd(frames=params.frames, mels=params.mels, mean=mean, std=std)
     splits = {split: _spectrograms_of(data, split, front_end, params, folder) for split in data.meta.splits}
-    return write_prepared(folder, data.meta, splits, data.meta.split_rule, front_end)
+    meta = write_prepared(folder, data.meta, splits, data.meta.split_rule, front_end)
+    counts = ", ".join(f"{split} {facts.count:,}" for split, facts in meta.splits.items())
+    runtime.tell(f"{folder}: segments: {counts}; data hash {meta.hash}")
 
 
 def statistics(data: Prepared, params: FrontEndParams) -> tuple[float, float]:

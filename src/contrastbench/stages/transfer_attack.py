@@ -9,46 +9,49 @@ from contrastbench.evaluation.robustness import Target
 from contrastbench.evaluation.transfer import transfer_matrix
 from contrastbench.evaluation.verdicts import PartialStore
 from contrastbench.files import file_hash
-from contrastbench.jobs.cache import training_record
-from contrastbench.jobs.classify import load_classifier, trained_method
-from contrastbench.jobs.context import RowWriter
+from contrastbench.jobs.classifiers import FILE, load_classifier
 from contrastbench.jobs.modality import to_tensor_for
+from contrastbench.jobs.rows import RowWriter
+from contrastbench.jobs.runtime import Runtime
+from contrastbench.jobs.suite import suite
+from contrastbench.jobs.weights import load_trained
 from contrastbench.params.base import params_hash
 from contrastbench.pipeline.grid import Grid
-from contrastbench.stages.attack import suite
+from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.stages import STAGES
+from contrastbench.results.protocols import Protocol
+from contrastbench.results.rows import Row
 
 
-def transfer_attack(grid: Grid, track: str, dataset: str, seed: int, *, device: str = "cpu") -> None:
-    """Write one row per (source, target): method = target, protocol = ``transfer-from-SOURCE@EPS``."""
-    jobs = grid.attacked_jobs(track, dataset, seed)
+def transfer_attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
+    """One row per (source, target) of the job's methods: method = target, protocol = ``transfer-from-SOURCE@EPS``."""
+    jobs = grid.members(STAGES["transfer_attack"], job)
     if not jobs:
-        raise UserError(f"{track}, {dataset}, seed {seed}: no method to attack")
+        raise UserError(f"{job.name}: no method to attack")
     params, data = suite(grid, jobs[0])
-    labels = data.y("test")
+    labels, device = data.y("test"), torch.device(runtime.device)
     assert labels is not None
     targets, weights = {}, []
-    for job in jobs:
-        path = grid.layout.run("attack", job) / f"{grid.attack_heads(job)[0]}.safetensors"
-        classifier = load_classifier(path, trained_method(grid, job, data)).to(torch.device(device))
+    for each in jobs:
+        path = grid.layout.run("attack", each) / FILE
+        head = params.heads_of(grid.track(each.track).base_method(each.method))[0]
+        classifier = load_classifier(path, load_trained(grid, each), head).to(device)
         weights.append(file_hash(path))
-        targets[job.method] = Target(
-            classifier, data.x("test"), labels, to_tensor_for(data), torch.device(device), seed, params.batch_size
+        targets[each.method] = Target(
+            classifier, data.x("test"), labels, to_tensor_for(data), device, job.seed, params.batch_size
         )
-    eps = params.budget(dataset).main
+    eps = params.budget(job.dataset).main
     code = grid.code("transfer_attack", jobs[0])
     identity = hashlib.sha256("/".join([*weights, data.meta.hash, params_hash(params), code]).encode()).hexdigest()
-    store = PartialStore(grid.layout.stage("checkpoints", track) / dataset / "transfer-attack" / str(seed), identity)
+    store = PartialStore(grid.layout.run("checkpoints", job) / "transfer-attack", identity)
     matrix = transfer_matrix(targets, store, eps=eps, steps=params.steps.pgd, count=params.images.transfer)
-    for job in jobs:
-        pretrain = grid.pretrain_params(job)
-        assert pretrain is not None
-        trained_on, common = training_record(grid, job)
-        later = ("features", "attack", "transfer_attack")
-        all_code = [*grid.training_code(job), *(grid.code(stage, job) for stage in later)]
-        rows = RowWriter(grid.layout, "transfer_attack", job, [pretrain, params], all_code, data.meta.hash, trained_on)
+    found = []
+    for each in jobs:
+        rows = RowWriter(grid, "transfer_attack", each, data.meta.hash)
         for source in targets:
-            lines = [*common.get("failed_checks", []), *matrix.failed_checks(source, job.method)]
-            detail = {"source": source, "norm": "linf", "eps": eps} | ({"failed_checks": lines} if lines else {})
-            protocol = grid.transfer_protocol(source, eps)
-            rows.accuracy(protocol, matrix.stands[source][job.method], detail, "robust-top1")
+            protocol = Protocol(family="transfer", source=source, norm="linf", eps=eps)
+            failed = matrix.failed_checks(source, each.method)
+            rows.accuracy(protocol, matrix.stands[source][each.method], None, failed, "robust-top1")
+        found += rows.rows
     store.clear()
+    return found

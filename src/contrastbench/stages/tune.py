@@ -1,51 +1,41 @@
 """Stage ``tune``: progressive retraining of a masked autoencoder's encoder (uaMix-MAE, Fig-A), in two steps."""
 
-from dataclasses import replace
-from pathlib import Path
-
-from contrastbench.datasets.store import Prepared, open_prepared
+from contrastbench.datasets.store import Prepared
 from contrastbench.errors import UserError
 from contrastbench.files import file_hash
-from contrastbench.jobs.context import Meter
 from contrastbench.jobs.examples import examples_for
-from contrastbench.jobs.runs import build_method, load_method, write_run
+from contrastbench.jobs.meter import Meter
+from contrastbench.jobs.runtime import Runtime
+from contrastbench.jobs.weights import build_method, load_trained, required_params, training_data, write_run
+from contrastbench.methods import Method
 from contrastbench.methods.contrastive_tuning import ContrastiveTuning
+from contrastbench.params.audio_track import TuneParams
 from contrastbench.params.base import params_hash
-from contrastbench.params.evaluation import PretrainParams
-from contrastbench.params.uamix import EncoderStepParams, HeadStepParams, TuneParams
-from contrastbench.pipeline.fingerprint import fingerprint
-from contrastbench.pipeline.layout import Job, Layout
-from contrastbench.registry import method_module
+from contrastbench.params.tuning import EncoderStepParams, HeadStepParams
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
 from contrastbench.training.checkpoint import load_checkpoint, save_checkpoint
 from contrastbench.training.loop import train
 from contrastbench.training.record import TrainingLog
 from contrastbench.training.seeds import seed_for
 
 
-def tune(
-    layout: Layout,
-    job: Job,
-    params: PretrainParams,
-    data_folder: Path,
-    *,
-    device: str = "cpu",
-    show_progress: bool = True,
-) -> None:
+def tune(grid: Grid, job: Job, runtime: Runtime) -> None:
     """Learn the head on the frozen encoder, then the encoder's upper part with it.
 
     Starts from the weights that ``pretrain`` left for ``params.start`` with the same data set and seed. Leaves
     ``model.safetensors``, ``history.csv`` and ``run.json`` in the folder of ``tune``. A killed run continues in
-    the step where it stood.
+    the step where it stopped.
     """
+    params = required_params(grid, job)
     if not isinstance(params, TuneParams):
         raise UserError(f"{job.method} is trained from scratch: run `contrastbench pretrain`")
     meter = Meter()
-    data = open_prepared(data_folder)
-    start = layout.run("pretrain", replace(job, method=params.start.method))
-    method = _method_on(start, params, data, job.seed)
-    code = fingerprint("tune", method_module(params.method))
-    identity = "-".join([params_hash(params), code, data.meta.hash, file_hash(start / "model.safetensors")])
-    checkpoints = layout.run("checkpoints", job)
+    data, start = training_data(grid, job), grid.tuned_from(job)
+    method = _method_on(load_trained(grid, start), params, data, job.seed)
+    weights = file_hash(grid.trained(start) / "model.safetensors")
+    identity = "-".join([params_hash(params), grid.code("tune", job), data.meta.hash, weights])
+    checkpoints = grid.layout.run("checkpoints", job)
 
     whole = TrainingLog()
     steps: list[HeadStepParams | EncoderStepParams] = [params.head_step, params.encoder_step]
@@ -61,21 +51,20 @@ def tune(
                 seed=seed_for("tune", number, job.seed),  # other batches and draws in each step
                 checkpoint=checkpoints / f"tune-{number}.pt",
                 identity=identity,
-                device=device,
-                show_progress=show_progress,
+                device=runtime.device,
+                show_progress=runtime.show_progress,
             )
             state = {"identity": identity, "method": method.state_dict(), "log": vars(log)}
             save_checkpoint(finished, state)
         method.load_state_dict(state["method"])
         _append(whole, TrainingLog(**state["log"]), number)
-    write_run(layout.run("tune", job), method, whole, params, code, data.meta.hash, device, meter)
+    write_run(grid, job, method, whole, runtime.device, meter)
     for path in checkpoints.glob("tune-*.pt"):
         path.unlink()
 
 
-def _method_on(start: Path, params: TuneParams, data: Prepared, seed: int) -> ContrastiveTuning:
-    """The method with a fresh head on the encoder that ``pretrain`` left in ``start``."""
-    pretrained = load_method(start, params.start, data, seed)
+def _method_on(pretrained: Method, params: TuneParams, data: Prepared, seed: int) -> ContrastiveTuning:
+    """The method with a fresh head on the pretrained encoder."""
     method = build_method(params, data, seed)
     assert isinstance(method, ContrastiveTuning)
     method.encoder.load_state_dict(pretrained.encoder.state_dict())

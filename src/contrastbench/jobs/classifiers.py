@@ -4,28 +4,21 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
 from contrastbench.datasets.store import Prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.classifiers import Classifier, Training, fine_tuned, robust_linear, standard_linear
 from contrastbench.files import reading, write_bytes
-from contrastbench.jobs.cache import labelled, read_features
+from contrastbench.jobs.features_file import labelled, read_features
 from contrastbench.jobs.modality import to_tensor_for
-from contrastbench.jobs.runs import load_method
 from contrastbench.methods import Method
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.training.seeds import generator_for
 
-
-def trained_method(grid: Grid, job: Job, data: Prepared) -> Method:
-    """The method whose weights the features of ``job`` come from."""
-    params = grid.pretrain_params(job)
-    if params is None:
-        raise UserError(f"{job.method}: a reference row without an encoder; there is nothing to attack")
-    return load_method(grid.weights(job)[0].parent, params, data, job.seed)
+FILE = "classifiers.safetensors"
 
 
 def fit_classifier(
@@ -34,7 +27,7 @@ def fit_classifier(
     """The classifier called ``head`` on ``device``, and what was chosen for it on validation data."""
     if head == "own":
         return own_classifier(method).to(device), {}
-    cached = read_features(grid.layout.run("features", job), data.meta.splits)
+    cached = read_features(grid, job, data)
     if head == "slf":
         train, validation = (labelled(cached, data, split) for split in ("train", "validation"))
         classifier, chosen = standard_linear(method.encoder, train, validation, params.l2_grid, job.seed)
@@ -58,18 +51,27 @@ def own_classifier(method: Method) -> Classifier:
     return Classifier(method.encoder, head)
 
 
-def save_classifier(path: Path, classifier: Classifier) -> None:
-    """Write the weights of encoder and head."""
-    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in classifier.state_dict().items()}
-    write_bytes(path, save(state))  # save_file would hide a full disk in an error of its own
+def state_of(classifier: nn.Module) -> dict[str, Tensor]:
+    """The weights of encoder and head, on the CPU."""
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in classifier.state_dict().items()}
 
 
-def load_classifier(path: Path, method: Method) -> Classifier:
-    """What :func:`save_classifier` wrote, ready to be attacked: eval mode, no parameter gradients."""
+def save_classifiers(path: Path, classifiers: dict[str, dict[str, Tensor]]) -> None:
+    """Write the weights (:func:`state_of`) of several heads into one file, the first one first."""
+    state = {f"{head}/{name}": tensor for head, own in classifiers.items() for name, tensor in own.items()}
+    write_bytes(path, save(state, {"heads": " ".join(classifiers)}))  # save_file would hide a full disk
+
+
+def load_classifier(path: Path, method: Method, head: str) -> Classifier:
+    """One of what :func:`save_classifiers` wrote, ready to be attacked: eval mode, no parameter gradients."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; run the stage attack first")
-    with reading(path, "classifier of this method", "delete it and run the stage attack again"):
-        state = load_file(path)
+    with reading(path, "file of this method's classifiers", "delete it and run the stage attack again"):
+        state = {
+            name.removeprefix(f"{head}/"): tensor
+            for name, tensor in load_file(path).items()
+            if name.startswith(f"{head}/")
+        }
         classes, features = state["head.weight"].shape
         classifier = Classifier(method.encoder, nn.Linear(features, classes))
         classifier.load_state_dict(state)

@@ -6,14 +6,16 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save
 
-from contrastbench.datasets.store import Prepared
+from contrastbench.datasets.store import Prepared, open_prepared
 from contrastbench.errors import UserError
 from contrastbench.files import reading, write_bytes, write_text
-from contrastbench.jobs.context import Meter, device_name
+from contrastbench.jobs.meter import Meter, device_name
 from contrastbench.jobs.modality import input_shape
+from contrastbench.jobs.records import asked_record, trained_record
 from contrastbench.methods import Method, method_class
-from contrastbench.params.base import params_hash
 from contrastbench.params.evaluation import PretrainParams
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
 from contrastbench.training.record import TrainingLog
 from contrastbench.training.seeds import seed_for
 
@@ -24,38 +26,51 @@ def build_method(params: PretrainParams, data: Prepared, seed: int) -> Method:
     return method_class(params.method).from_params(params, input_shape(data), len(data.meta.classes))
 
 
+def training_data(grid: Grid, job: Job) -> Prepared:
+    """The arrays that a job's encoder is trained on."""
+    return open_prepared(grid.data_folder(job.track, job.trained.dataset))
+
+
+def required_params(grid: Grid, job: Job) -> PretrainParams:
+    """What training the job reads; a reference row without an encoder is a UserError."""
+    params = grid.pretrain_params(job)
+    if params is None:
+        raise UserError(f"{job.method}: a reference row without an encoder; there are no weights")
+    return params
+
+
+def load_trained(grid: Grid, job: Job) -> Method:
+    """The method that training left for ``job``, in eval mode on the CPU.
+
+    Weights of other parameters, code or data than those asked for are a UserError.
+    """
+    params, data = required_params(grid, job), training_data(grid, job)
+    trained_record(grid, job)
+    return load_method(grid.trained(job), params, data, job.seed)
+
+
 def load_method(folder: Path, params: PretrainParams, data: Prepared, seed: int) -> Method:
-    """The method that ``pretrain`` left in ``folder``, in eval mode on the CPU."""
+    """The method whose weights lie in ``folder``, in eval mode on the CPU."""
     method = build_method(params, data, seed)
     weights = folder / "model.safetensors"
     if not weights.is_file():
-        raise UserError(f"{weights}: no such file; run the stage pretrain first")
+        raise UserError(f"{weights}: no such file; run the training first")
     with reading(weights, "file of this method's weights", "delete it and run the training again"):
         method.load_state_dict(load_file(weights))
     return method.eval()
 
 
-def write_run(
-    folder: Path,
-    method: Method,
-    log: TrainingLog,
-    params: PretrainParams,
-    code: str,
-    data_hash: str,
-    device: str,
-    meter: Meter,
-) -> None:
+def write_run(grid: Grid, job: Job, method: Method, log: TrainingLog, device: str, meter: Meter) -> None:
     """Write weights, history and the record of one training run, each whole or not at all."""
+    folder = grid.trained(job)
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in method.state_dict().items()}
     write_bytes(folder / "model.safetensors", save(state))  # save_file would hide a full disk in an error of its own
     import pandas as pd  # a quarter of a second, which the stages that only read runs need not wait for
 
     write_text(folder / "history.csv", pd.DataFrame(log.history).to_csv(index=False))
     record = {
-        "params": params.model_dump(mode="json"),
-        "params_hash": params_hash(params),
-        "code_hash": code,
-        "data_hash": data_hash,
+        "params": required_params(grid, job).model_dump(mode="json"),
+        **asked_record(grid, job),
         "device": device_name(device),
         "torch": torch.__version__,
         "steps": log.steps,

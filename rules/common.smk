@@ -1,0 +1,41 @@
+# What the rules share. The table of stages (src/contrastbench/pipeline/stages.py) says what a stage reads and leaves.
+from contrastbench.pipeline.grid import ENDINGS
+from contrastbench.pipeline.layout import ALL, ALL_SEEDS, Job
+
+JOB = Job("{track}", "{dataset}", "{method}", "{seed}")
+OF_ALL_SEEDS = Job("{track}", "{dataset}", "{method}")
+OF_ALL_METHODS = Job("{track}", "{dataset}", ALL, "{seed}")
+
+
+def job_of(wildcards):
+    method = wildcards.get("method", ALL)
+    seed = int(wildcards.get("seed", ALL_SEEDS))
+    return Job(wildcards.track, wildcards.dataset, method, seed)
+
+
+def reads(stage):
+    """The inputs of a stage's job."""
+    return lambda wildcards: GRID.inputs(stage, job_of(wildcards))
+
+
+def state(stage):
+    """What makes a stage's job stale besides its inputs."""
+    return lambda wildcards: GRID.state(stage, job_of(wildcards))
+
+
+def run(stage, name, job=JOB):
+    """A file that a stage leaves."""
+    return str(GRID.layout.run(stage, job) / name)
+
+
+def rows(stage, job=JOB):
+    """The rows that a stage writes."""
+    return str(GRID.layout.rows(stage, job))
+
+
+def log_of(stage, job=JOB):
+    return str(GRID.layout.log(stage, job))
+
+
+def benchmark_of(stage, job=JOB):
+    return str(GRID.layout.benchmark(stage, job))

@@ -1,0 +1,62 @@
+# Trained encoders -> result rows. What takes less time than to start Python is judged with all seeds at once: the stages
+# that the rule `judge` stands for.
+
+
+rule judge:
+    input:
+        lambda wildcards: GRID.inputs(wildcards.stage, job_of(wildcards)),
+    output:
+        rows("{stage}", OF_ALL_SEEDS),
+    log:
+        log_of("{stage}", OF_ALL_SEEDS),
+    benchmark:
+        benchmark_of("{stage}", OF_ALL_SEEDS)
+    resources:
+        mem_mb=2500,
+        gpu=GPUS,
+    params:
+        command=lambda wildcards: wildcards.stage.replace("_", "-"),
+        state=lambda wildcards: GRID.state(wildcards.stage, job_of(wildcards)),
+    shell:
+        "contrastbench {params.command} {wildcards.track} {wildcards.dataset} {wildcards.method}"
+        f" --preset {PRESET} --state {{params.state}} > {{log}} 2>&1"
+
+
+rule attack:
+    input:
+        reads("attack"),
+    output:
+        rows("attack"),
+        run("attack", "classifiers.safetensors"),
+        run("attack", "verdicts.npz"),
+    log:
+        log_of("attack"),
+    benchmark:
+        benchmark_of("attack")
+    resources:
+        mem_mb=2500,
+        gpu=GPUS,
+    params:
+        state=state("attack"),
+    shell:
+        "contrastbench attack {wildcards.track} {wildcards.dataset} {wildcards.method} {wildcards.seed}"
+        f" --preset {PRESET} --state {{params.state}} > {{log}} 2>&1"
+
+
+rule transfer_attack:
+    input:
+        reads("transfer_attack"),
+    output:
+        rows("transfer_attack", OF_ALL_METHODS),
+    log:
+        log_of("transfer_attack", OF_ALL_METHODS),
+    benchmark:
+        benchmark_of("transfer_attack", OF_ALL_METHODS)
+    resources:
+        mem_mb=2500,
+        gpu=GPUS,
+    params:
+        state=state("transfer_attack"),
+    shell:
+        "contrastbench transfer-attack {wildcards.track} {wildcards.dataset} {wildcards.seed}"
+        f" --preset {PRESET} --state {{params.state}} > {{log}} 2>&1"

@@ -1,0 +1,156 @@
+"""One command per stage, from the table of stages: ``contrastbench STAGE TRACK DATASET METHOD SEED``."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+
+from contrastbench.cli.options import (
+    Dataset,
+    Device,
+    MethodName,
+    Mirror,
+    OptionalSeeds,
+    Pair,
+    Preset,
+    Seed,
+    State,
+    Track,
+)
+from contrastbench.errors import UserError
+from contrastbench.files import file_hash, write_text
+from contrastbench.jobs.runtime import Runtime
+from contrastbench.pipeline.data_check import check_image_size, verify_data
+from contrastbench.pipeline.device import resolve_device
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.stages import STAGES, TRAINING, Scope, Stage
+from contrastbench.registry import dataset_module
+from contrastbench.results.load import rows_in
+from contrastbench.results.rows import Row, write_rows
+
+HELP = {
+    "pretrain": "Train one method on one data set with one seed; a killed run continues from its checkpoint.",
+    "tune": "Tune a trained encoder of the same data set and seed; a killed run continues from its checkpoint.",
+    "features": "Extract the frozen features of trained encoders, for every split.",
+    "probe": "Judge cached features: linear probe, low-label probe and kNN; writes result rows.",
+    "transfer_probe": "Judge encoders on another data set than they were trained on; writes result rows.",
+    "few_shot": "Judge encoders on N-way K-shot episodes; writes result rows.",
+    "low_shot": "Judge encoders with a few labels per class; writes result rows.",
+    "audio_attack": "Attack a linear classifier of sound, on its spectrograms and on the waveform; writes result rows.",
+    "attack": "Fit classifiers on one trained encoder and attack them; a killed run continues where it stopped.",
+    "transfer_attack": "Attack every attacked method with the images crafted on every other; writes result rows.",
+}
+Figure = Annotated[str, typer.Argument(help="reconstructions, mixtures or adversarial-examples.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command("prepare")(prepare_command)
+    app.command("spectrograms")(spectrograms_command)
+    for name, text in HELP.items():
+        stage = STAGES[name]
+        make = _of_all_methods if stage.scope is Scope.METHODS else _of_one_method
+        app.command(stage.command, help=text)(make(stage))
+    app.command("figures")(figures_command)
+
+
+def prepare_command(dataset: Dataset, mirror: Mirror = None) -> None:
+    """Fetch a data set if need be and write its memory-mapped arrays into data/prepared."""
+    dataset_module(dataset)
+    _call("prepare", Grid(), Job("", dataset), Runtime(tell=typer.echo, show_progress=True, mirror=mirror))
+
+
+def spectrograms_command(track: Track, dataset: Dataset, preset: Preset = "default") -> None:
+    """Write the normalised log-mel segments of a prepared audio data set into data/spectrograms."""
+    grid = Grid(preset)
+    dataset_module(dataset)
+    grid.sound(track)
+    _call("spectrograms", grid, Job(track, dataset), Runtime(tell=typer.echo))
+
+
+def figures_command(
+    track: Track, dataset: Dataset, figure: Figure, seed: Seed, preset: Preset = "default", device: Device = "auto"
+) -> None:
+    """Draw a still image of the report's gallery: reconstructions, mixtures or adversarial examples."""
+    grid = Grid(preset)
+    grid.track(track)
+    _call("figures", grid, Job(track, dataset, figure, seed), Runtime(resolve_device(device), typer.echo))
+
+
+def _of_one_method(stage: Stage) -> Callable[..., None]:
+    def command(
+        track: Track,
+        dataset: Pair,
+        method: MethodName,
+        seeds: OptionalSeeds = None,
+        preset: Preset = "default",
+        device: Device = "auto",
+        state: State = None,
+    ) -> None:
+        grid = Grid(preset)
+        whole = grid.job(stage.name, track, dataset, method)
+        chosen = [grid.job(stage.name, track, dataset, method, seed) for seed in seeds or grid.track(track).seeds]
+        if stage.scope is Scope.SEEDS:
+            _require_state(grid, stage, whole, state)
+            _judge(grid, stage, whole, chosen, device)
+            return
+        for job in chosen:
+            _require_state(grid, stage, job, state)
+            if stage.rows:
+                _judge(grid, stage, job, [job], device)
+            else:
+                _run(grid, stage, job, device)
+
+    return command
+
+
+def _of_all_methods(stage: Stage) -> Callable[..., None]:
+    def command(
+        track: Track,
+        dataset: Dataset,
+        seed: Seed,
+        preset: Preset = "default",
+        device: Device = "auto",
+        state: State = None,
+    ) -> None:
+        grid = Grid(preset)
+        job = grid.job(stage.name, track, dataset, seed=seed)
+        _require_state(grid, stage, job, state)
+        _judge(grid, stage, job, [job], device)
+
+    return command
+
+
+def _require_state(grid: Grid, stage: Stage, job: Job, state: str | None) -> None:
+    """Refuse a job whose code is not what it was when Snakemake read the graph: its rows would name the wrong code."""
+    if state is not None and state != grid.state(stage.name, job):
+        raise UserError(f"{stage.name} {job.name}: the code has changed since this run began; start it again")
+
+
+def _run(grid: Grid, stage: Stage, job: Job, device: str) -> Any:
+    """What the stage returns, on verified data."""
+    if stage.name in TRAINING:
+        check_image_size(grid, job.track, job.dataset)
+    verify_data(grid, [path.parent for path in grid.inputs(stage.name, job) if path.name == "meta.json"])
+    runtime = Runtime(resolve_device(device), typer.echo, show_progress=stage.name in TRAINING)
+    return _call(stage.name, grid, job, runtime)
+
+
+def _call(name: str, grid: Grid, job: Job, runtime: Runtime) -> Any:
+    return getattr(import_module(f"contrastbench.stages.{name}"), name)(grid, job, runtime)
+
+
+def _judge(grid: Grid, stage: Stage, whole: Job, chosen: list[Job], device: str) -> None:
+    """Write the rows of ``chosen`` into the file of ``whole``; rows of other seeds that lie there stay.
+
+    A receipt beside the runs says that the file was measured here: the committed rows of a clone have none.
+    """
+    path = grid.layout.rows(stage.name, whole)
+    rows: list[Row] = [row for job in chosen for row in _run(grid, stage, job, device)]
+    seeds = {job.seed for job in chosen}
+    others = [row for row in rows_in(folder=str(path)).rows if row.seed not in seeds]
+    write_rows(path, [*others, *rows])
+    write_text(grid.layout.receipt(path), f"{file_hash(path)}\n")
+    typer.echo(f"written: {path} ({len(rows)} rows)")

@@ -1,0 +1,76 @@
+"""Cached features, read without torch, so that probes start fast."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from contrastbench.datasets.store import Prepared
+from contrastbench.errors import UserError
+from contrastbench.evaluation.labelled import Labelled
+from contrastbench.files import file_hash, reading, replacing
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
+from contrastbench.registry import WITHOUT_ENCODER
+
+SPLITS = ("train", "validation", "test")
+ORIGIN = "made_from"  # beside the arrays of the splits
+
+
+def origin_of(grid: Grid, job: Job, data: Prepared) -> str:
+    """What a job's features are made from: data and weights, by their hashes."""
+    if job.method in WITHOUT_ENCODER:
+        return data.meta.hash
+    weights = grid.trained(job) / "model.safetensors"
+    if not weights.is_file():
+        raise UserError(f"{weights}: no such file; run the stage {grid.training_stage(job)} first")
+    return f"{data.meta.hash} {file_hash(weights)}"
+
+
+def write_features(grid: Grid, job: Job, data: Prepared, arrays: dict[str, np.ndarray]) -> None:
+    """Write ``features.npz``; features that are not finite are refused, so that no protocol judges them."""
+    folder = grid.layout.run("features", job)
+    for split, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise UserError(f"{folder}: the {split} features are not finite; the training run has diverged")
+    with replacing(folder / "features.npz") as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays, **{ORIGIN: np.array(origin_of(grid, job, data))})  # type: ignore[arg-type]
+
+
+def read_features(grid: Grid, job: Job, data: Prepared) -> dict[str, np.ndarray]:
+    """What :func:`write_features` left for ``job``: an array (N, D) for every labelled split of ``data``.
+
+    Features of other data or weights than those that are there now are a UserError.
+    """
+    path = grid.layout.run("features", job.trained) / "features.npz"
+    again = f"contrastbench features {job.trained.name} --preset {grid.preset}"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run `{again}` first")
+    with reading(path, "file of features", f"delete it and run `{again}`"):
+        with np.load(path) as archive:
+            features = dict(archive)
+        origin = str(features.pop(ORIGIN, ""))
+        lacking = [split for split in data.meta.splits if split != "unlabeled" and split not in features]
+        if lacking:
+            raise ValueError(f"without the split {', '.join(lacking)}")
+    if origin != origin_of(grid, job, data):
+        raise UserError(f"{path}: made from other data or weights than those that are here; run `{again}`")
+    return features
+
+
+def labelled(features: dict[str, np.ndarray], data: Prepared, split: str) -> Labelled:
+    """Features and labels of one split; their counts must agree."""
+    labels = data.y(split)
+    if labels is None:
+        raise UserError(f"{data.folder}: the split {split!r} has no labels to judge by")
+    if len(features[split]) != len(labels):
+        raise UserError(f"{split}: {len(features[split])} features for {len(labels)} labels; extract them again")
+    return Labelled(features[split], np.asarray(labels))
+
+
+def examples(features: dict[str, np.ndarray], data: Prepared, split: str) -> Labelled:
+    """Like :func:`labelled`; where sound is cut into several segments, with the clip of each."""
+    rows = labelled(features, data, split)
+    if "clip" not in data.meta.splits[split].arrays:
+        return rows
+    clip = np.asarray(data.column(split, "clip"))
+    return rows if len(np.unique(clip)) == len(clip) else replace(rows, clip=clip)

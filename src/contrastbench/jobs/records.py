@@ -1,0 +1,48 @@
+"""What training says of itself in ``run.json``, read without torch, and held against what is asked for."""
+
+import json
+from pathlib import Path
+
+from contrastbench.datasets.store import data_hash
+from contrastbench.errors import UserError
+from contrastbench.files import reading
+from contrastbench.params.base import params_hash
+from contrastbench.pipeline.grid import Grid, joined
+from contrastbench.pipeline.layout import Job
+
+
+def run_record(folder: Path) -> dict:
+    """What training left in ``run.json``; a missing or broken file is a UserError."""
+    path = folder / "run.json"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run the training first")
+    with reading(path, "record of a training run", "delete it and run the training again"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record["device"], str) or not isinstance(record["warnings"], list):
+            raise TypeError("device or warnings of the wrong type")
+    return record
+
+
+def asked_record(grid: Grid, job: Job) -> dict[str, str | None]:
+    """The hashes that the record of a job's training must name: of the parameters, the code and the training data."""
+    params = grid.pretrain_params(job)
+    assert params is not None
+    return {
+        "params_hash": params_hash(params),
+        "code_hash": joined(grid.training_code(job)),
+        "data_hash": data_hash(grid.root / grid.data_folder(job.track, job.trained.dataset)),
+    }
+
+
+def trained_record(grid: Grid, job: Job) -> dict:
+    """The record of a job's training; of one with other parameters, code or data than asked for, a UserError."""
+    folder = grid.trained(job)
+    record = run_record(grid.root / folder)
+    for name, asked in asked_record(grid, job).items():
+        if record.get(name) != asked:
+            stage = grid.training_stage(job)
+            raise UserError(
+                f"{folder}: trained with other {name.removesuffix('_hash').replace('params', 'parameters')} than those "
+                f"asked for; run `contrastbench {stage} {job.trained.name} --preset {grid.preset}`"
+            )
+    return record

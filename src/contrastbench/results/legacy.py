@@ -1,0 +1,65 @@
+"""Rows as older commits hold them (schema 1): a file per row, the protocol as a name, no method behind a variant."""
+
+import re
+from typing import Any
+
+from contrastbench.errors import UserError
+from contrastbench.registry import METHODS, WITHOUT_ENCODER
+from contrastbench.results.protocols import FORMS, PARTS, Protocol
+from contrastbench.results.rows import SCHEMA, Row, validated
+
+SCHEMA_THEN = 1
+_FOUND = {
+    "shots": r"\d+",
+    "way": r"\d+",
+    "steps": r"\d+",
+    "classifier": r"[a-z0-9]+",
+    "norm": r"l\w+",
+    "eps": r"[\d.e+-]+",
+    "snr_db": r"[\d.e+-]+",
+    "source": r".+",
+}
+_NUMBERS = {"shots": int, "way": int, "steps": int, "eps": float, "snr_db": float}
+
+
+def _pattern(form: str) -> re.Pattern[str]:
+    text = re.sub(r"\\{(\w+)(:[^}]*)?\\}", lambda part: f"(?P<{part[1]}>{_FOUND[part[1]]})", re.escape(form))
+    return re.compile(text)
+
+
+_PATTERNS = {family: _pattern(form) for family, form in FORMS.items()}
+
+
+def protocol_from(name: str, detail: dict[str, Any]) -> Protocol:
+    """The parts of a protocol called ``name``; attacks told norm, radius and head in ``detail``, at full precision."""
+    head, plain = detail.get("head"), name
+    if head in ("alf", "aff"):
+        plain = name.removeprefix(f"{head}-")
+    for family, pattern in _PATTERNS.items():
+        found = pattern.fullmatch(plain)
+        if found:
+            parts: dict[str, Any] = {part: _NUMBERS.get(part, str)(text) for part, text in found.groupdict().items()}
+            told = {part: detail[part] for part in ("eps", "norm", "steps", "snr_db") if detail.get(part)}
+            if family == "clean":  # was said to be in l_inf
+                told = {}
+            return Protocol(family=family, head=head, **{**parts, **told})
+    raise UserError(f"unknown protocol {name!r}")
+
+
+def row_from(content: dict[str, Any], stage: str, source: str) -> Row:
+    """A row of schema 1 as one of today; what cannot be one is a UserError naming ``source``."""
+    try:
+        name, detail, method = content["protocol"], content.get("detail", {}), content["method"]
+        protocol = protocol_from(name, detail)
+        if protocol.name != name:
+            raise UserError(f"its detail says {protocol.name!r}, its protocol {name!r}")
+        bases = [known for known in (*METHODS, *WITHOUT_ENCODER) if f"{method}-".startswith(f"{known}-")]
+    except UserError as error:
+        raise UserError(f"{source}: not a result row: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{source}: not a result row: {type(error).__name__}: {error}") from None
+    told = set(PARTS[protocol.family]) | {"eps", "norm", "steps", "snr_db", "head", "source"}
+    rest = {key: value for key, value in detail.items() if key not in told}
+    base = max(bases, key=len, default="")  # a label's beginning was all that told; empty: not known
+    new = {"schema": SCHEMA, "stage": stage, "base": base, "detail": rest}
+    return validated({**content, **new, "protocol": protocol.model_dump(exclude_none=True)}, source)
