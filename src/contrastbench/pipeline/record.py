@@ -54,7 +54,8 @@ def record(grid: Grid) -> None:
     """Commit all outputs to DVC's cache and ``dvc.lock``.
 
     Refused unless Snakemake has nothing to do, every step's files are there, all data are what they were made and all
-    weights those that are asked for: outputs that do not belong to the present parameters and code would poison DVC's cache of runs.
+    weights those that are asked for: outputs that do not belong to the present parameters and code would poison DVC's
+    cache of runs.
     """
     require_fitting_dvc_file(grid)
     if not snakemake_is_done():
