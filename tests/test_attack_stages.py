@@ -1,5 +1,6 @@
 """From training to rows: a contrastive and a supervised method through every stage of the robustness suite."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,13 +20,10 @@ from contrastbench.evaluation.verdicts import PartialStore, read_verdicts
 from contrastbench.jobs import runs
 from contrastbench.methods import Batch, Step
 from contrastbench.methods.contrastive_base import ContrastiveMethod
-from contrastbench.params.base import Section, overlay, read_yaml, validate
+from contrastbench.params.base import overlay, read_yaml, validate
 from contrastbench.params.data import DataParams
-from contrastbench.params.image_track import ImagePretrainParams, SimCLRSettings
-from contrastbench.params.images import AugmentParams, EncoderParams, ProjectorParams
+from contrastbench.params.image_track import ImagePretrainParams, ImageTrack
 from contrastbench.params.robustness import RobustnessParams
-from contrastbench.params.track import NoSettings, TrackParams
-from contrastbench.params.training import TrainingParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job, Layout
 from contrastbench.results.rows import Row, parse_row, unpack_correct
@@ -84,33 +82,6 @@ SUITE = {
 }
 
 
-class Settings(Section):
-    simclr: SimCLRSettings
-    supervised: NoSettings
-
-
-class SuiteTrack(TrackParams):
-    """A track of two methods, so that the test does not depend on the numbers of a real one."""
-
-    encoder: EncoderParams
-    projector: ProjectorParams
-    augment: AugmentParams
-    training: TrainingParams
-    settings: Settings
-    robustness: RobustnessParams
-
-    def pretrain(self, label: str, dataset: str) -> ImagePretrainParams:
-        return ImagePretrainParams(
-            track="swaro",
-            method=label,
-            encoder=self.encoder,
-            projector=self.projector,
-            augment=self.augment,
-            training=self.training,
-            settings=self.checked_settings(label),
-        )
-
-
 class Supervised(ContrastiveMethod):
     """Cross-entropy on one view: the smallest method with a classifier of its own."""
 
@@ -127,6 +98,7 @@ class Supervised(ContrastiveMethod):
 
 
 def grid_of(root: Path, suite: dict = SUITE) -> Grid:
+    """A track of two methods, so that the tests do not depend on the numbers of a real one."""
     base = read_yaml(root / "params.yaml")["unremix"]
     for key in ("transfer", "variants", "settings", "robustness"):
         base.pop(key, None)
@@ -136,12 +108,13 @@ def grid_of(root: Path, suite: dict = SUITE) -> Grid:
         "seeds": [0],
         "encoder": {"width": 8, "stem_stride": 1},
         "training": {"epochs": 6, "batch_size": 128},
-        "settings": {"simclr": {"temperature": 0.5}, "supervised": {}},
+        "settings": {"simclr": {"temperature": 0.5}},
         "variants": {},
         "ablation": [],
         "robustness": suite,
     }
-    track = validate(SuiteTrack, overlay(base, changes), lambda _: "test")
+    track = validate(ImageTrack, overlay(base, changes), lambda _: "test")
+    track._name = "swaro"
     grid = Grid("default", root)
     grid.__dict__["params"] = SimpleNamespace(tracks=("swaro",), track=lambda _: track)
     return grid
@@ -166,7 +139,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, repository: Path):  # type
         patch.chdir(tmp_path_factory.mktemp("project"))
         method_class = runs.method_class
         patch.setattr(runs, "method_class", lambda name: Supervised if name == "supervised" else method_class(name))
-        patch.setitem(registry.METHODS, "supervised", "contrastbench.methods.simclr:SimCLR")  # code for fingerprints
+        entry = replace(registry.METHODS["supervised"], path="methods.simclr:SimCLR")  # code for fingerprints
+        patch.setitem(registry.METHODS, "supervised", entry)
         patch.setattr(aa, "build", cheap_autoattack(aa.build))
         grid = grid_of(repository)
         layout = Layout("default")
@@ -339,15 +313,13 @@ def test_the_suite_asks_every_check(project: Grid, change: dict, message: str | 
         assert len(found) == 1 and message in found[0]
 
 
-def test_bad_requests_are_refused_in_one_line(project: Grid, repository: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_bad_requests_are_refused_in_one_line(project: Grid, repository: Path) -> None:
     with pytest.raises(UserError, match="reference row without an encoder"):
         attack(project, Job("swaro", "digits", "pixels", 0))
     with pytest.raises(UserError, match="no method to attack"):
         transfer_attack(project, "swaro", "digits", 7)
-    elsewhere = overlay(SUITE, {"budgets": {"mnist5k": SUITE["budgets"]["digits"]}})  # type: ignore[index]
-    elsewhere["budgets"].pop("digits")
-    with pytest.raises(UserError, match="no radii for 'digits'; there are mnist5k"):
-        attack(grid_of(repository, elsewhere), Job("swaro", "digits", "simclr", 0))
+    with pytest.raises(UserError, match="no radii for 'mnist5k'; there are digits"):
+        attack(project, Job("swaro", "mnist5k", "simclr", 0))
     plain = Grid("default", repository)
     plain.__dict__["params"] = SimpleNamespace(track=lambda _: SimpleNamespace(), tracks=("unremix",))
     with pytest.raises(UserError, match="has no section `robustness`"):

@@ -30,18 +30,6 @@ from contrastbench.registry import dataset_module
 from contrastbench.results.load import rows_in
 from contrastbench.results.rows import Row, write_rows
 
-HELP = {
-    "pretrain": "Train one method on one data set with one seed; a killed run continues from its checkpoint.",
-    "tune": "Tune a trained encoder of the same data set and seed; a killed run continues from its checkpoint.",
-    "features": "Extract the frozen features of trained encoders, for every split.",
-    "probe": "Judge cached features: linear probe, low-label probe and kNN; writes result rows.",
-    "transfer_probe": "Judge encoders on another data set than they were trained on; writes result rows.",
-    "few_shot": "Judge encoders on N-way K-shot episodes; writes result rows.",
-    "low_shot": "Judge encoders with a few labels per class; writes result rows.",
-    "audio_attack": "Attack a linear classifier of sound, on its spectrograms and on the waveform; writes result rows.",
-    "attack": "Fit classifiers on one trained encoder and attack them; a killed run continues where it stopped.",
-    "transfer_attack": "Attack every attacked method with the images crafted on every other; writes result rows.",
-}
 Figure = Annotated[str, typer.Argument(help="reconstructions, mixtures or adversarial-examples.")]
 
 
@@ -49,10 +37,10 @@ def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command("prepare")(prepare_command)
     app.command("spectrograms")(spectrograms_command)
-    for name, text in HELP.items():
-        stage = STAGES[name]
-        make = _of_all_methods if stage.scope is Scope.METHODS else _of_one_method
-        app.command(stage.command, help=text)(make(stage))
+    for stage in STAGES.values():
+        if stage.leaves or stage.rows:
+            make = _of_all_methods if stage.scope is Scope.METHODS else _of_one_method
+            app.command(stage.command, help=stage.says)(make(stage))
     app.command("figures")(figures_command)
 
 

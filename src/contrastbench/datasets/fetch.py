@@ -4,7 +4,6 @@ import http.client
 import os
 import shutil
 import tarfile
-import tempfile
 import urllib.error
 import urllib.request
 import zipfile
@@ -18,7 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from contrastbench.datasets.base import Adapter, Archive
 from contrastbench.errors import UserError
-from contrastbench.files import file_hash, replacing
+from contrastbench.files import file_hash, replacing, temporary_folder
 
 MIRROR_VARIABLE = "CONTRASTBENCH_MIRROR"
 TIMEOUT_S = 60
@@ -111,8 +110,7 @@ def unpacked(archive: Path) -> Iterator[Path]:
 
     A member that points outside the folder, a broken archive or a full disk is a UserError.
     """
-    with tempfile.TemporaryDirectory(dir=archive.parent, prefix=f".{archive.name}.") as name:
-        folder = Path(name)
+    with temporary_folder(archive.parent) as folder:
         try:
             if archive.suffix == ".zip":
                 _extract_zip(archive, folder)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from contrastbench.datasets.base import Split
 from contrastbench.errors import UserError
 from contrastbench.files import file_hash, replacing
+from contrastbench.params.audio import FrontEndParams
 
 BYTES_AT_ONCE = 1 << 24
 
@@ -142,6 +143,12 @@ def data_hash(folder: Path) -> str | None:
         return Meta.model_validate_json((folder / "meta.json").read_text(encoding="utf-8")).hash
     except (OSError, ValidationError, UnicodeDecodeError):
         return None
+
+
+def spectrogram_hash(sound_hash: str, front_end: FrontEndParams) -> str:
+    """The hash of the spectrograms that ``front_end`` makes of sound with ``sound_hash``."""
+    content = {"sound": sound_hash, "front_end": front_end.model_dump(mode="json")}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def verify_prepared(prepared: Prepared) -> None:

@@ -296,11 +296,9 @@ class Grid:
     def figure_state(self, track: str, dataset: str, name: str, seed: int) -> str:
         """What makes a still image stale besides its inputs: the code, and what is read from the parameters."""
         section, jobs = self.track(track), self.figure_jobs(track, dataset, seed).get(name, [])
-        read = (
-            [section.robustness]
-            if name == "adversarial-examples"
-            else [section.settings_of(job.method) for job in jobs]
-        )
+        read: list[Section] = [section.settings_of(job.method) for job in jobs]
+        if name == "adversarial-examples" and section.robustness:
+            read = [section.robustness]
         return joined([*(self.code("figures", job) for job in jobs), *map(params_hash, read)])
 
     def rows(self, track: str, *, ablation: bool = False) -> list[Path]:
