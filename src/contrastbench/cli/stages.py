@@ -27,7 +27,7 @@ from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.stages import STAGES, TRAINING, Scope, Stage
 from contrastbench.registry import dataset_module
-from contrastbench.results.load import rows_in
+from contrastbench.results.load import parse_all
 from contrastbench.results.rows import Row, write_rows
 
 Figure = Annotated[str, typer.Argument(help="reconstructions, mixtures or adversarial-examples.")]
@@ -78,18 +78,18 @@ def _of_one_method(stage: Stage) -> Callable[..., None]:
         state: State = None,
     ) -> None:
         grid = Grid(preset)
-        whole = grid.job(stage.name, track, dataset, method)
+        whole, on = grid.job(stage.name, track, dataset, method), resolve_device(device)
         chosen = [grid.job(stage.name, track, dataset, method, seed) for seed in seeds or grid.track(track).seeds]
         if stage.scope is Scope.SEEDS:
             _require_state(grid, stage, whole, state)
-            _judge(grid, stage, whole, chosen, device)
+            _judge(grid, stage, whole, chosen, on)
             return
         for job in chosen:
             _require_state(grid, stage, job, state)
             if stage.rows:
-                _judge(grid, stage, job, [job], device)
+                _judge(grid, stage, job, [job], on)
             else:
-                _run(grid, stage, job, device)
+                _run(grid, stage, job, on)
 
     return command
 
@@ -106,7 +106,7 @@ def _of_all_methods(stage: Stage) -> Callable[..., None]:
         grid = Grid(preset)
         job = grid.job(stage.name, track, dataset, seed=seed)
         _require_state(grid, stage, job, state)
-        _judge(grid, stage, job, [job], device)
+        _judge(grid, stage, job, [job], resolve_device(device))
 
     return command
 
@@ -121,8 +121,8 @@ def _run(grid: Grid, stage: Stage, job: Job, device: str) -> Any:
     """What the stage returns, on verified data."""
     if stage.name in TRAINING:
         check_image_size(grid, job.track, job.dataset)
-    verify_data(grid, [path.parent for path in grid.inputs(stage.name, job) if path.name == "meta.json"])
-    runtime = Runtime(resolve_device(device), typer.echo, show_progress=stage.name in TRAINING)
+    verify_data([path.parent for path in grid.inputs(stage.name, job) if path.name == "meta.json"])
+    runtime = Runtime(device, typer.echo, show_progress=stage.name in TRAINING)
     return _call(stage.name, grid, job, runtime)
 
 
@@ -138,7 +138,8 @@ def _judge(grid: Grid, stage: Stage, whole: Job, chosen: list[Job], device: str)
     path = grid.layout.rows(stage.name, whole)
     rows: list[Row] = [row for job in chosen for row in _run(grid, stage, job, device)]
     seeds = {job.seed for job in chosen}
-    others = [row for row in rows_in(folder=str(path)).rows if row.seed not in seeds]
+    there = parse_all({path.as_posix(): path.read_bytes()}).rows if path.is_file() else []
+    others = [row for row in there if row.seed not in seeds]
     write_rows(path, [*others, *rows])
     write_text(grid.layout.receipt(path), f"{file_hash(path)}\n")
     typer.echo(f"written: {path} ({len(rows)} rows)")
