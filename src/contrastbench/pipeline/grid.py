@@ -36,6 +36,7 @@ class Grid:
     preset: str = DEFAULT
     root: Path = field(default_factory=Path)
     given: Params | None = None
+    _states: dict[tuple[str, Job], str] = field(default_factory=dict, repr=False)
 
     @cached_property
     def params(self) -> Params:
@@ -91,9 +92,12 @@ class Grid:
             return [replace(job, method=label) for label in section.methods if label not in WITHOUT_ENCODER]
         return [job]
 
-    def job(self, stage_name: str, track: str, dataset: str, method: str = ALL, seed: int = ALL_SEEDS) -> Job:
+    def job(self, stage_name: str, track: str, dataset: str, method: str = ALL, seed: int | None = None) -> Job:
         """The job of these arguments of a command; what the parameters do not know is a UserError."""
-        job, stage, section = Job(track, dataset, method, seed), STAGES[stage_name], self.track(track)
+        if seed is not None and not 0 <= seed < MOST_SEEDS:
+            raise UserError(f"seed {seed}: must be 0 or more, and less than {MOST_SEEDS}")
+        job = Job(track, dataset, method, ALL_SEEDS if seed is None else seed)
+        stage, section = STAGES[stage_name], self.track(track)
         for name in (job.trained.dataset, job.judged):
             dataset_module(name)
         for name in stage.sections:
@@ -107,8 +111,6 @@ class Grid:
         if job.dataset != job.trained.dataset and dataset not in known:
             where = f"{track}.{'transfer' if stage_name == 'transfer_probe' else ''.join(stage.sections)}"
             raise UserError(f"{dataset}: not among the pairs of {where}; known: {', '.join(known) or 'none'}")
-        if seed != ALL_SEEDS and not 0 <= seed < MOST_SEEDS:
-            raise UserError(f"seed {seed}: must be 0 or more, and less than {MOST_SEEDS}")
         return job
 
     # What a job reads and leaves
@@ -218,15 +220,19 @@ class Grid:
         Of a stage that writes rows also those of training, because rows name them: weights and features may be equal
         where parameters or code are not.
         """
-        stage = STAGES[stage_name]
+        if (stage_name, job) not in self._states:
+            self._states[stage_name, job] = self._state(STAGES[stage_name], job)
+        return self._states[stage_name, job]
+
+    def _state(self, stage: Stage, job: Job) -> str:
         members = [replace(each, seed=ALL_SEEDS) for each in self.members(stage, job)]
         parts = [f"seeds {self.track(job.track).seeds}"] if stage.scope is Scope.SEEDS else []
         for each in dict.fromkeys(members):
             if stage.rows:
-                parts += [self.asked_params(stage_name, each), self.asked_code(stage_name, each)]
+                parts += [self.asked_params(stage.name, each), self.asked_code(stage.name, each)]
             else:
-                pretrain = self.pretrain_params(each) if stage_name in TRAINING else None
-                parts += [self.code(stage_name, each), *([params_hash(pretrain)] if pretrain else [])]
+                pretrain = self.pretrain_params(each) if stage.name in TRAINING else None
+                parts += [self.code(stage.name, each), *([params_hash(pretrain)] if pretrain else [])]
         return joined(parts)
 
     def prepare_state(self, dataset: str) -> str:
