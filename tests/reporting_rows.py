@@ -1,17 +1,20 @@
 """Builds result rows for the tests of reporting."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from contrastbench.params.base import read_yaml
 from contrastbench.params.root import Params, load
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job, Layout
 from contrastbench.registry import METHODS, WITHOUT_ENCODER
 from contrastbench.results.legacy import protocol_from
-from contrastbench.results.load import Loaded, Stored
+from contrastbench.results.load import ROWS, Loaded, Stored
 from contrastbench.results.protocols import Protocol
-from contrastbench.results.rows import Row, pack_correct, write_rows
+from contrastbench.results.rows import Row, pack_correct, rows_text, write_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -85,19 +88,46 @@ def write(root: Path, rows: list[Row]) -> None:
         write_rows(root / path, [item for item in rows if path_of(item) == path])
 
 
-def asked(rows: list[Row], params: Params | None = None) -> list[Row]:
-    """The rows as jobs with these parameters (the repository's, if None) and the present code would have made them."""
+def write_old(root: Path, rows: list[Row]) -> None:
+    """Write the rows as older commits hold them: a file per row, schema 1."""
+    for item in rows:
+        content = json.loads(rows_text([item]))
+        stage, parts = content.pop("stage"), content.pop("protocol")
+        del content["base"]
+        told = {part: parts[part] for part in ("norm", "eps", "head", "source") if part in parts}
+        content |= {"schema": 1, "protocol": item.protocol.name, "detail": content["detail"] | told}
+        place = f"{item.preset}/{stage}/{item.track}/{item.dataset}/{item.method}/{item.protocol.name}/{item.seed}.json"
+        path = root / ROWS / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+
+
+def asked(rows: list[Row], params: Params | None = None, *, code: bool = True) -> list[Row]:
+    """The rows as jobs with these parameters (the repository's, if None) would have made them.
+
+    With ``code``, as the present code would.
+    """
     grids = {item.preset: Grid(item.preset, ROOT, given=params or load(item.preset, ROOT)) for item in rows}
     found = []
     for item in rows:
         grid, job = grids[item.preset], Job(item.track, item.dataset, item.method)
-        made = {
-            "params_hash": grid.asked_params(item.stage, job, item.protocol.source),
-            "code_hash": grid.asked_code(item.stage, job),
-            "base": grid.track(item.track).base_method(item.method),
-        }
+        made = {"params_hash": grid.asked_params(item.stage, job, item.protocol.source)}
+        made |= {"base": grid.track(item.track).base_method(item.method)}
+        made |= {"code_hash": grid.asked_code(item.stage, job)} if code else {}
         found.append(item.model_copy(update=made))
     return found
+
+
+def parameters(**changes: object) -> dict[str, Any]:
+    """The content of the repository's params.yaml with changes, ``__`` for the dots of a key path."""
+    content = read_yaml(ROOT / "params.yaml")
+    for name, value in changes.items():
+        *path, key = name.split("__")
+        section = content
+        for part in path:
+            section = section[part]
+        section[key] = value
+    return content
 
 
 def verdicts(rate: float, n: int = 500, seed: int = 0) -> np.ndarray:
