@@ -417,8 +417,8 @@ def test_the_working_tree_is_read_and_never_touched(history, tmp_path):
     clone = cloned(history, tmp_path / "clone")
     save(clone, seeds("simclr", 0.9), yaml.safe_load((clone / "params.yaml").read_text()))
     (clone / "unfinished.txt").write_text("mine\n")
-    index = (clone / ".git/index").read_bytes()
     before = git(clone, "status", "--porcelain")
+    index = (clone / ".git/index").read_bytes()  # after `git status`, which may refresh it
     assert outcomes(clone, "third", "WORKTREE")["simclr", "top1"] == BETTER
     assert outcomes(clone, "third", "first")["swaro", "median-distance"] == NEW
     assert (clone / ".git/index").read_bytes() == index
