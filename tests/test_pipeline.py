@@ -52,7 +52,7 @@ def project(recorded: Project) -> Project:
     yield recorded
     recorded.run("git", "reset", "-q", "--hard", "main")
     recorded.run("git", "checkout", "-q", "main")
-    recorded.run("contrastbench", "restore")
+    recorded.run("contrastbench", "restore", "--force")
 
 
 def test_the_committed_dvc_file_fits_the_parameters() -> None:
