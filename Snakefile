@@ -8,7 +8,7 @@ from contrastbench.pipeline.begin import begin
 
 # A mistake of the user's is one line; left alone, Snakemake would show where in our code it was raised.
 try:
-    RUN = begin(config)
+    RUN = begin(config, is_main_process=workflow.is_main_process)
 except UserError as error:
     sys.exit(f"contrastbench: {error}")
 GRID, PRESET, GPUS = RUN.grid, RUN.preset, RUN.gpus

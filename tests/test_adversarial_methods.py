@@ -40,7 +40,7 @@ def attack(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, **chang
 def test_attack_stays_in_ball_and_bounds_raises_the_loss_and_leaves_no_trace(start):
     model, images, labels = small_model(), torch.rand(8, 1, 8, 8), torch.arange(8) % 3
     images[0, 0, 0] = torch.tensor([0.0, 1.0] * 4)
-    model[1].eval()  # a mode of its own, which must come back
+    model[1].eval()  # a mode of its own, which must be restored
     model[4].bias.requires_grad_(False)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     adversarial = attack(model, images, labels, start=start)
@@ -56,7 +56,7 @@ def test_attack_stays_in_ball_and_bounds_raises_the_loss_and_leaves_no_trace(sta
 
 
 def test_attack_equals_a_loop_over_foolbox_like_steps():
-    """A naive loop with the model in eval mode; also shows that train mode would have given something else."""
+    """A naive loop with the model in eval mode; also shows that train mode would give a different result."""
     model, images, labels = small_model(), torch.rand(8, 1, 8, 8), torch.arange(8) % 3
     ours = attack(model, images, labels, start="image")
     model.eval()
@@ -68,7 +68,7 @@ def test_attack_equals_a_loop_over_foolbox_like_steps():
     torch.testing.assert_close(ours, x, rtol=0, atol=1e-6)
 
 
-def test_an_image_with_radius_zero_is_left_as_it_is():
+def test_an_image_with_radius_zero_is_unchanged():
     model, images, labels = small_model(), torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64)
     moved = attack(model, images, labels, eps=torch.tensor([0.0, 0.1, 0.0, 0.1])) - images
     assert moved.flatten(1).abs().amax(1)[[0, 2]].max() == 0
@@ -85,14 +85,14 @@ def test_mode_and_gradients_come_back_when_the_loss_fails():
 
 
 @pytest.mark.parametrize(("images", "eps"), [(torch.full((2, 1, 8, 8), 1.5), 0.1), (torch.rand(2, 1, 8, 8), -0.1)])
-def test_what_no_attack_can_mean_is_refused(images, eps):
+def test_meaningless_input_is_refused(images, eps):
     with pytest.raises(UserError, match=r"eps = -0\.1|attacks expect"):
         attack(small_model(), images, torch.zeros(2, dtype=torch.int64), eps=eps)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_trains_on_digits(name):
-    """The last losses lie below the first by more than 0.1; over three seeds, by 0.19 at the least."""
+    """The last losses are lower than the first by more than 0.1; over three seeds, by at least 0.19."""
     method = make_method(name)
     losses = train_on(method, steps=40)
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.1
@@ -191,7 +191,7 @@ def test_multi_view_nt_xent_lets_gradients_through_one_factor_only():
 
 @pytest.mark.parametrize("name", ["acl", "clae"])
 def test_the_two_batchnorm_branches_separate(name):
-    """Weights are shared, statistics are not: after a few steps the branches hold and say different things."""
+    """Weights are shared, statistics are not: after a few steps the branches differ, and so do their outputs."""
     method = make_method(name)
     layers = [layer for layer in method.modules() if isinstance(layer, DualBatchNorm)]
     assert layers and all(torch.equal(layer.clean.running_mean, layer.adversarial.running_mean) for layer in layers)

@@ -1,4 +1,4 @@
-"""Attacks on waveforms through the log-mel front end: what is promised holds on the sound itself."""
+"""Attacks on waveforms through the log-mel front end: their promises are checked on the sound itself."""
 
 import pytest
 import torch
@@ -71,10 +71,10 @@ def test_the_noise_keeps_the_ratio_and_the_range_and_every_verdict_holds(classif
 
 
 def test_gradients_do_more_than_noise_of_the_same_energy(classifier: nn.Module) -> None:
-    """Zero steps leave the random start, uniform in the ball."""
+    """With zero steps only the random start is left, uniform in the ball."""
     _, _, noise = attacked(classifier, 10.0, steps=0)
     _, _, gradients = attacked(classifier, 10.0)
-    # Over 3 trained classifiers noise fools none, gradients all.
+    # With 3 trained classifiers, noise fools none and gradients all.
     assert float(gradients.fooled.float().mean()) > float(noise.fooled.float().mean()) + 0.7
 
 

@@ -1,4 +1,4 @@
-"""Batched changes of spectrograms: each against its definition, one sample at a time."""
+"""Batched augmentation of spectrograms: each part against its definition, one sample at a time."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from scipy.stats import ks_2samp, kstest
 from contrastbench.augment.audio import (
     ASSUMED_STD,
     augment_spectrograms,
-    draw_crops,
-    draw_gain,
-    draw_shift,
     mask,
     resize_crop,
     roll,
+    sample_crops,
+    sample_gain,
+    sample_shift,
 )
 from contrastbench.augment.log_mel import log_mel
 from contrastbench.params.audio import AudioAugmentParams
@@ -68,7 +68,7 @@ def test_same_generator_same_view_and_samples_differ() -> None:
 
 def test_gain_is_audiomaes_on_the_waveform() -> None:
     """x U with U = Beta(10, 10) + 0.5 adds 2 ln U to the log-mel, which the normalisation divides by 2 std."""
-    added = draw_gain(20_000, 0.5, seeded())
+    added = sample_gain(20_000, 0.5, seeded())
     factor = torch.exp(added * ASSUMED_STD).numpy()
     assert kstest(factor - 0.5, beta_distribution(10, 10).cdf).pvalue > 0.01
     wave = 0.1 * torch.randn(1, 8000, generator=seeded(1))
@@ -78,16 +78,16 @@ def test_gain_is_audiomaes_on_the_waveform() -> None:
 
 def test_roll_is_torchs_sample_by_sample() -> None:
     x = batch()
-    shift = draw_shift(6, 32, 0.5, seeded(2))
+    shift = sample_shift(6, 32, 0.5, seeded(2))
     expected = torch.stack([sample.roll(int(s), dims=1) for sample, s in zip(x, shift, strict=True)])
     assert torch.equal(roll(x, shift), expected)
-    many = draw_shift(20_000, 32, 0.25, seeded())
+    many = sample_shift(20_000, 32, 0.25, seeded())
     assert many.min() == -8 and many.max() == 8
     assert (torch.bincount(many + 8) / 20_000 - 1 / 17).abs().max() < 0.008
 
 
 def test_crops_lie_on_the_canvas_with_sizes_in_range() -> None:
-    crops = draw_crops(5000, ALL, seeded())
+    crops = sample_crops(5000, ALL, seeded())
     left_out = (crops == torch.tensor([0.0, 0.0, 1.0, 1.0])).all(1)
     assert abs(left_out.float().mean() - 0.3) < 0.03
     top, left, height, width = crops[~left_out].T
@@ -103,7 +103,7 @@ def test_crop_is_byol_as_padded_in_time_and_never_in_frequency(
     repository: Path, preset: str, mel_sizes: tuple[float, float]
 ) -> None:
     """BYOL-A: virtual_crop_scale (F, T) = (1.0, 1.5), sizes 0.6 to 1.5 cut to the canvas (default: 0.5 to 1 in F)."""
-    crops = draw_crops(20_000, load(preset, repository).uamix.augment, seeded())
+    crops = sample_crops(20_000, load(preset, repository).uamix.augment, seeded())
     draw = np.random.default_rng(0)
     for axis, canvas, sizes in ((0, 1.5, (0.6, 1.5)), (1, 1.0, mel_sizes)):
         size = np.minimum(draw.uniform(*sizes, 20_000), canvas)
@@ -140,7 +140,9 @@ def test_masks_hide_one_run_over_the_whole_other_axis(axis: int) -> None:
     assert (torch.bincount(lengths, minlength=6) / 3000 - 1 / 6).abs().max() < 0.03
     starts = (runs[:, 1:] & ~runs[:, :-1]).sum(1) + runs[:, 0]
     assert ((starts == 1) | (lengths == 0)).all()
-    edge = sum(1 / (runs.shape[1] - n + 1) for n in range(1, 6)) / 6  # a uniform start hides the first place so often
+    edge = (
+        sum(1 / (runs.shape[1] - n + 1) for n in range(1, 6)) / 6
+    )  # how often a uniform start hides the first position
     assert abs(runs[:, 0].float().mean() - edge) < 0.02 and runs.float().mean(0).argmin() in (0, runs.shape[1] - 1)
 
 

@@ -14,7 +14,8 @@ from contrastbench.datasets.base import Split
 from contrastbench.datasets.store import open_prepared, write_prepared
 from contrastbench.errors import UserError
 from contrastbench.jobs.judged import features_on
-from contrastbench.params.audio import FewShotParams, FrontEndParams, LowShotParams
+from contrastbench.params.audio import FrontEndParams
+from contrastbench.params.evaluation import FewShotParams, LowShotParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.registry import DATASETS

@@ -8,11 +8,11 @@ import torch
 from contrastbench.augment.images import (
     augment_images,
     crop_resize,
-    draw_boxes,
-    draw_jitter,
     gaussian_blur,
     jitter,
     luma,
+    sample_boxes,
+    sample_jitter,
     shift_hue,
     to_float,
 )
@@ -66,7 +66,7 @@ def one_by_one(operator, batch, *parameters) -> torch.Tensor:
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (24, 40)])
 def test_crop_and_flip(height, width):
     batch = images(64, height=height, width=width)
-    boxes = draw_boxes(64, height, width, FULL.crop_scale, FULL.crop_ratio, generator(1))
+    boxes = sample_boxes(64, height, width, FULL.crop_scale, FULL.crop_ratio, generator(1))
     flips = torch.rand(64, generator=generator(2)) < 0.5
 
     def crop(image, top, left, h, w, flip):
@@ -105,7 +105,7 @@ def test_hue():
 
 def test_all_four_in_any_order():
     batch = images()
-    b, c, s, h, _ = draw_jitter(16, FULL, generator(1))
+    b, c, s, h, _ = sample_jitter(16, FULL, generator(1))
     operators = (
         (reference.adjust_brightness, b),
         (reference.adjust_contrast, c),
@@ -136,7 +136,7 @@ def test_boxes_are_distributed_as_torchvisions():
     """Two-sample Kolmogorov-Smirnov on each coordinate; with 4,000 boxes a shift of one pixel would show."""
     from scipy.stats import ks_2samp
 
-    ours = draw_boxes(4000, 32, 32, FULL.crop_scale, FULL.crop_ratio, generator(3))
+    ours = sample_boxes(4000, 32, 32, FULL.crop_scale, FULL.crop_ratio, generator(3))
     torch.manual_seed(0)
     image = torch.empty(3, 32, 32)
     theirs = torch.tensor(
@@ -149,16 +149,16 @@ def test_boxes_are_distributed_as_torchvisions():
 
 
 def test_boxes_lie_inside_and_fall_back_to_the_middle():
-    boxes = draw_boxes(5000, 24, 40, FULL.crop_scale, FULL.crop_ratio, generator())
+    boxes = sample_boxes(5000, 24, 40, FULL.crop_scale, FULL.crop_ratio, generator())
     assert (boxes >= 0).all() and (boxes == boxes.round()).all()
     assert (boxes[:, 2:] >= 1).all()
     assert (boxes[:, 0] + boxes[:, 2] <= 24).all() and (boxes[:, 1] + boxes[:, 3] <= 40).all()
     # The whole area at ratio 1 never fits into 24 x 40.
-    assert draw_boxes(3, 24, 40, (1.0, 1.0), (1.0, 1.0), generator()).tolist() == [[0, 8, 24, 24]] * 3
+    assert sample_boxes(3, 24, 40, (1.0, 1.0), (1.0, 1.0), generator()).tolist() == [[0, 8, 24, 24]] * 3
 
 
 def test_jitter_draws_lie_in_torchvisions_ranges_and_reach_their_ends():
-    b, c, s, h, _ = draw_jitter(20_000, FULL, generator())
+    b, c, s, h, _ = sample_jitter(20_000, FULL, generator())
     for factor in (b, c, s):
         assert 0.6 <= factor.min() < 0.605 and 1.395 < factor.max() <= 1.4
     assert -0.1 <= h.min() < -0.099 and 0.099 < h.max() <= 0.1
@@ -168,7 +168,7 @@ def test_jitter_draws_lie_in_torchvisions_ranges_and_reach_their_ends():
 
 def test_every_order_of_the_jitter_operations_is_drawn_alike_often():
     stream = generator()
-    orders = [tuple(draw_jitter(1, FULL, stream)[4]) for _ in range(2400)]
+    orders = [tuple(sample_jitter(1, FULL, stream)[4]) for _ in range(2400)]
     counts = [orders.count(order) for order in set(orders)]
     assert len(counts) == 24 and min(counts) > 60 and max(counts) < 140  # 100 each, 4 standard deviations
 
@@ -190,7 +190,7 @@ def test_the_global_stream_plays_no_part():
 
 
 def test_every_sample_has_its_own_parameters():
-    """Copies of one image come out different, and a sample's view does not hang on the other images."""
+    """Copies of one image come out different, and an image's view does not depend on the other images."""
     batch = images(1).repeat(32, 1, 1, 1)
     views = augment_images(batch, FULL, generator())
     assert len({view.numpy().tobytes() for view in views}) == 32
@@ -216,7 +216,7 @@ def test_nothing_switched_on_changes_nothing():
     before = batch.clone()
     torch.testing.assert_close(augment_images(batch, NOTHING, generator()), before, rtol=0, atol=1e-6)
     augment_images(batch, FULL, generator())
-    assert torch.equal(batch, before)  # the input is left alone
+    assert torch.equal(batch, before)  # the input is not changed
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -229,8 +229,8 @@ def test_views_stay_in_range_and_finite(channels):
 
 
 def test_a_crop_of_the_stated_scale():
-    """Mean area of the boxes is the mean of the scale's range, where nearly all draws fit."""
-    boxes = draw_boxes(20_000, 64, 64, (0.2, 0.6), (3 / 4, 4 / 3), generator())
+    """The mean area of the boxes is the mean of the range of scales, where nearly all tries fit."""
+    boxes = sample_boxes(20_000, 64, 64, (0.2, 0.6), (3 / 4, 4 / 3), generator())
     area = (boxes[:, 2] * boxes[:, 3] / 64**2).mean().item()
     assert math.isclose(area, 0.4, abs_tol=0.005)
 

@@ -1,4 +1,4 @@
-"""Our front of AutoAttack gives every image pyautoattack's own verdict, survives a kill and channels-last models."""
+"""Our loop over AutoAttack gives pyautoattack's own verdicts, survives a kill and takes channels-last models."""
 
 import copy
 import logging

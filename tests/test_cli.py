@@ -77,7 +77,10 @@ def test_list_names_every_data_set_and_method(project, run):
         (("pretrain", "unremix", "digits", "simclr", "0", "--preset", "smok"), "unknown preset 'smok'; did you mean"),
         (("features", "unremix", "digits", "unremx", "0"), "unknown method 'unremx'; did you mean 'unremix'?"),
         (("probe", "unremix", "digits", "simclr", "0", "--preset", "none"), "unknown preset 'none'"),
-        (("transfer-probe", "unremix", "digits", "cifar10", "simclr", "0"), "transfer digits to cifar10"),
+        (("transfer-probe", "unremix", "digits-to-cifar10", "simclr", "0"), "digits-to-cifar10: not among the pairs of"),
+        (("few-shot", "unremix", "digits", "simclr", "0"), "track 'unremix' has no section `few_shot`"),
+        (("spectrograms", "unremix", "digits"), "track 'unremix' sees no spectrograms"),
+        (("attack", "swaro", "mnist5k", "pixels", "0"), "pixels: a reference row without an encoder; attack needs one"),
         (
             ("pretrain", "unremix", "digits", "simclr", "0", "--device", "tpu"),
             "--device tpu: must be auto, cpu",
@@ -109,7 +112,7 @@ def test_a_wrong_call_is_code_2_without_traceback(run, arguments):
 
 def test_a_reference_row_cannot_be_trained(project, run):
     code, _, err = run("pretrain", "unremix", "digits", "pixels", "0")
-    assert code == 2 and "nothing to train" in err and "Traceback" not in err
+    assert code == 2 and "a reference row without an encoder" in err and "Traceback" not in err
 
 
 def test_a_negative_seed_is_refused(project, run):
@@ -178,9 +181,10 @@ def test_several_seeds_are_judged_at_once_as_each_alone(project, run):
     job = ("unremix", "digits", "pixels")
     assert run("prepare", "digits")[0] == 0
     assert run("features", *job, "3", "5")[0] == 0 and run("probe", *job, "3", "5")[0] == 0
-    rows = {path: json.loads(path.read_text()) for path in (project / "results").rglob("*.json")}
-    assert sorted({path.stem for path in rows}) == ["3", "5"] and {row["seed"] for row in rows.values()} == {3, 5}
+    path = project / "results/rows/default/probe/unremix/digits/pixels/all.jsonl"
+    both = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {row["seed"] for row in both} == {3, 5}
     assert run("probe", *job, "5")[0] == 0
-    for path, row in rows.items():
-        alone = json.loads(path.read_text())
-        assert {**row, "wall_s": 0, "peak_mb": 0} == {**alone, "wall_s": 0, "peak_mb": 0}
+    again = [json.loads(line) for line in path.read_text().splitlines()]
+    unmeasured = {"wall_s": 0, "peak_mb": 0}
+    assert [row | unmeasured for row in both] == [row | unmeasured for row in again], "the rows of seed 3 stay"

@@ -66,7 +66,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A copy of the project in which the guide was followed, up to the commands."""
     project = Project(tmp_path_factory.mktemp("contributing"))
     new = apply_blocks(project.folder)
-    assert len(new) == 4 and len(NAMED_BLOCK.findall(GUIDE)) == 9
+    assert len(new) == 4 and len(NAMED_BLOCK.findall(GUIDE)) == 8
     return project
 
 

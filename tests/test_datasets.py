@@ -1,4 +1,4 @@
-"""Adapters read what was published: embedded sets, archives in the official layout, and the real CIFAR-10."""
+"""Adapters read what was published: packaged sets, archives in the official layout, and the real CIFAR-10."""
 
 import dataclasses
 import hashlib
@@ -33,7 +33,7 @@ def prepared(name: str, tmp_path: Path) -> Prepared:
 
 
 def put_archive(monkeypatch, tmp_path: Path, name: str, content: bytes) -> None:
-    """Lay a small archive where data set ``name`` looks for its own, and let its hash be the official one."""
+    """Put a small archive where the data set ``name`` looks for its own, and make its hash the official one."""
     module = import_module(DATASETS[name])
     archive = dataclasses.replace(
         module.ARCHIVE, digest=hashlib.sha256(content).hexdigest(), algorithm="sha256", size=len(content)
@@ -84,7 +84,7 @@ def test_embedded_sets(tmp_path, name, size, train, test):
 
 
 def test_embedded_digits_are_digits(tmp_path):
-    """Nearest class mean reads them far above chance: pixels and labels belong together."""
+    """The nearest class mean is far better than chance: pixels and labels belong together."""
     for name in ("digits", "mnist5k"):
         data = prepared(name, tmp_path)
         means = np.stack([data.x("train")[data.y("train") == label].mean(axis=0).ravel() for label in range(10)])
@@ -117,7 +117,7 @@ def cifar_files(name: str, images: np.ndarray, labels: np.ndarray) -> dict[str, 
 
 @pytest.fixture(params=["cifar10", "cifar100"])
 def cifar(request, tmp_path, monkeypatch):
-    """Twelve small batches' worth of pictures in the official layout, whose md5s torchvision takes for official."""
+    """Twelve pictures in small batches of the official layout, with torchvision's md5s set to theirs."""
     from contrastbench import torch_compat  # noqa: F401, I001  (must come before torchvision)
     from torchvision import datasets
 
@@ -211,9 +211,12 @@ def test_tinyimagenet_archive(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"val/val_annotations.txt": b"val_0.JPEG\tn99999999\t0\t0\t1\t1\n"}, "not the layout of tiny-imagenet-200"),
-        ({"val/images/val_0.JPEG": b"no picture"}, "not a readable picture"),
-        ({"train/n99999999/images/n99999999_0.JPEG": png(pictures(1, 64, 0)[0])}, "not the layout"),
+        (
+            {"val/val_annotations.txt": b"val_0.JPEG\tn99999999\t0\t0\t1\t1\n"},
+            "does not have the layout of tiny-imagenet-200",
+        ),
+        ({"val/images/val_0.JPEG": b"no picture"}, "cannot be read as a picture"),
+        ({"train/n99999999/images/n99999999_0.JPEG": png(pictures(1, 64, 0)[0])}, "does not have the layout"),
     ],
 )
 def test_a_spoilt_tinyimagenet_is_one_line(tmp_path, monkeypatch, changes, expected):

@@ -71,7 +71,7 @@ def _could_be_typed(words: list[str]) -> bool:
             return re.search(rf"^{target}:", read(REPOSITORY / "Makefile"), re.MULTILINE) is not None
         case ["snakemake", *rest]:
             named = [word for before, word in zip(["", *rest], rest, strict=False) if not (before + word).count("-")]
-            return all(f"\nrule {word}:" in read(REPOSITORY / "Snakefile") for word in named)
+            return all("/" in word or f"\nrule {word}:" in read(REPOSITORY / "Snakefile") for word in named)
     return True
 
 
@@ -195,7 +195,7 @@ def test_what_is_wrong_would_be_found(tmp_path):
     wrong = ["contrastbench prepair digits", "contrastbench plan --presets x", "contrastbench pretrain unremix digits"]
     wrong += ["contrastbench prepare a b", "make reproduct", "snakemake --cores all unremix_ablations"]
     right = ["contrastbench --version", "contrastbench probe", "contrastbench run STEP", "make test"]
-    right += ["contrastbench prepare digits  # words", "snakemake --cores all --config preset=x unremix_ablation"]
+    right += ["contrastbench prepare digits  # words", "snakemake --cores all --config preset=x ablation"]
     assert wrong_commands("".join(f"    {line}\n" for line in (*wrong, *right))) == wrong
     assert wrong_commands("in a sentence, `contrastbench prepair`,\nand `contrastbench\nlists`") == [
         "contrastbench prepair",

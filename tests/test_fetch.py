@@ -1,4 +1,4 @@
-"""Archives: verified before they are opened, from folder, mirror or network, and never half-written."""
+"""Archives from folder, mirror or network: verified before they are opened, and never half-written."""
 
 import errno
 import hashlib
@@ -96,7 +96,7 @@ def test_the_variable_names_a_mirror_and_the_option_overrides_it(tmp_path, monke
     monkeypatch.setenv(fetching.MIRROR_VARIABLE, str(good))
     fetch(adapter(), tmp_path / "raw")
     assert (tmp_path / "raw" / NAME).read_bytes() == CONTENT
-    assert "mend the mirror" in refused(adapter(), tmp_path / "other", wrong)
+    assert "repair the mirror" in refused(adapter(), tmp_path / "other", wrong)
     assert list((tmp_path / "other").iterdir()) == []
 
 

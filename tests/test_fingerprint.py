@@ -94,7 +94,7 @@ def test_what_a_stage_does_not_import_does_not_count(copy):
     assert after["probe"] != before["probe"]
 
 
-@pytest.mark.parametrize("file", ["params/unremix.py", "errors.py", "registry.py", "cli/train.py", "pipeline/grid.py"])
+@pytest.mark.parametrize("file", ["params/track.py", "errors.py", "registry.py", "cli/train.py", "pipeline/grid.py"])
 def test_declarations_and_the_pipeline_itself_do_not_count(copy, file):
     """Their effect shows in resolved parameters and paths, which are tracked as such."""
     before = copy.of("pretrain", SIMCLR)

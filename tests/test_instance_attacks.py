@@ -1,4 +1,4 @@
-"""RoCL, ACL and CLAE: what their attacks climb, and the loss of a step (specification of SwARo, sections 2 and 6)."""
+"""RoCL, ACL and CLAE: what the attacks maximise, and the loss of a step (specification of SwARo, sections 2 and 6)."""
 
 import copy
 
@@ -17,7 +17,7 @@ from contrastbench.params.root import load
 IMAGES = 32
 CASES = [
     ("rocl", {}),
-    ("rocl", {"reforward_target": False, "regularization": 0.5}),  # the same attack, computed otherwise
+    ("rocl", {"reforward_target": False, "regularization": 0.5}),  # the same attack, computed in another way
     ("acl", {}),
     ("clae", {}),
     ("clae", {"weight": 0.25}),
@@ -50,7 +50,7 @@ def project(method: Method, images: Tensor, stream: str) -> Tensor:
 
 
 def step_and_its_attack(method: Method, batch: Batch) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """What training_step returns, and the adversarial views that it trains on: whatever is no view of the batch."""
+    """What training_step returns, and the adversarial views that it trains on: inputs that are no view of the batch."""
     seen: list[Tensor] = []
 
     def remember(module: torch.nn.Module, inputs: tuple[Tensor]) -> None:
@@ -72,7 +72,7 @@ def attacked_images(name: str, batch: Batch) -> Tensor:
 
 
 def attacked_loss(name: str, method: Method, batch: Batch, x: Tensor) -> Tensor:
-    """What the attack of a method maximises over perturbed images ``x``, through the adversarial BatchNorm."""
+    """What a method's attack maximises over perturbed images ``x``, through the adversarial BatchNorm."""
     first, second = batch.views
     temperature = method.settings.temperature
     z = project(method, x, "adversarial")
@@ -117,7 +117,7 @@ def test_attack_climbs_the_loss_of_the_definition_in_the_steps_of_the_settings(n
         twin, attacked_images(name, batch), lambda x: attacked_loss(name, twin, batch, x), eps=known.eps,
         generator=step_of(0).generator, **how,
     )  # fmt: skip
-    # Another rounding may turn the sign of a gradient that is nearly zero.
+    # Different rounding may flip the sign of a gradient that is nearly zero.
     assert ((adversarial - expected).abs() > 1e-5).float().mean() < 0.01
 
 
@@ -162,7 +162,7 @@ def test_loss_of_a_step_and_its_gradients_equal_the_formula(name, settings):
 
 @pytest.mark.parametrize("preset", ["default", "paper"])
 def test_weights_are_the_published_ones(preset):
-    """RoCL's regulariser counts 1/256, CLAE's adversarial term as much as the clean one."""
+    """RoCL's regulariser has weight 1/256, CLAE's adversarial term the same weight as the clean one."""
     settings = load(preset, REPOSITORY).swaro.settings
     assert settings.rocl.regularization == 1 / 256
     assert settings.clae.weight == 1

@@ -236,7 +236,7 @@ def test_audiomae_checkpoint_is_read_without_its_decoder_and_written_again(tmp_p
     [
         ({"width": 32}, "cls_token has shape \\(1, 1, 32\\)"),
         ({"depth": 1}, "blocks.1.norm1.weight is missing, and 11 more"),
-        ({"depth": 3}, "blocks.2.norm1.weight has no place in it, and 11 more"),
+        ({"depth": 3}, "blocks.2.norm1.weight does not belong in it, and 11 more"),
         ({"shape": (1, 16, 16)}, "pos_embed has shape \\(1, 17, 16\\)"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Mixtures: what is replaced, by whom, and the virtual labels that say so."""
+"""Mixtures: what is replaced and by which sample, and the virtual labels that say so."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import beta, kstest
 
-from contrastbench.augment.mixing import draw_cut, draw_share, mix, virtual_labels
+from contrastbench.augment.mixing import mix, sample_cut, sample_share, virtual_labels
 
 FRAMES, MELS = 40, 8
 
@@ -16,7 +16,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def marked(batch: int) -> torch.Tensor:
-    """Every value names its sample, frame and mel bin."""
+    """Every value identifies its sample, frame and mel bin."""
     return torch.arange(batch * FRAMES * MELS, dtype=torch.float32).view(batch, 1, FRAMES, MELS)
 
 
@@ -38,7 +38,7 @@ def test_t_cutmix_replaces_one_time_run_over_all_mel_bins(seed):
         frames = theirs[:, 0].nonzero()[:, 0].tolist()
         assert frames == list(range(frames[0], frames[-1] + 1)) if frames else True
         assert mixture.kept == pytest.approx(1 - len(frames) / FRAMES)
-    assert torch.equal(x, marked(6))  # the input is left as it is
+    assert torch.equal(x, marked(6))  # the input is not changed
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -53,10 +53,10 @@ def test_cutmix_replaces_one_rectangle(seed):
 
 
 def test_lambda_is_the_kept_share_after_clipping():
-    """The centre is uniform over the frames; a run that reaches over an edge is cut there."""
+    """The centre is uniform over the frames; a run that extends beyond an edge is clipped there."""
     clipped = 0
     for seed in range(300):
-        start, stop = draw_cut(40, 0.5, generator(seed))
+        start, stop = sample_cut(40, 0.5, generator(seed))
         assert 0 <= start < stop <= 40
         clipped += stop - start < 20
         if stop - start < 20:
@@ -65,13 +65,13 @@ def test_lambda_is_the_kept_share_after_clipping():
             assert stop - start == 20
     # 20 of 40 centres fit entirely (10 .. 30); a run of 20 starts at centre - 10.
     assert abs(clipped / 300 - 19 / 40) < 0.1
-    assert draw_cut(40, 0.0, generator())[0] == draw_cut(40, 0.0, generator())[1]
+    assert sample_cut(40, 0.0, generator())[0] == sample_cut(40, 0.0, generator())[1]
 
 
 @pytest.mark.parametrize("alpha", [0.3, 1.0, 4.0])
 def test_lambda_follows_beta(alpha):
     draw = generator(1)
-    shares = [draw_share(alpha, draw) for _ in range(2000)]
+    shares = [sample_share(alpha, draw) for _ in range(2000)]
     assert kstest(shares, beta(alpha, alpha).cdf).pvalue > 0.01
 
 

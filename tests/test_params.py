@@ -68,16 +68,20 @@ UNREMIX = "unremix.settings.unremix"
         (f"{UNREMIX}.temperature", 0, f"{UNREMIX}.temperature = 0"),
         (f"{UNREMIX}.uncertainty", "entropy", "input should be 'norm', 'gradsim' or 'infonce_z'"),
         (f"{UNREMIX}.normalization", "softmax", "input should be 'minmax', 'softmix' or 'exp'"),
-        ("unremix.variants.simclr", {"method": "unremix", "settings": {}}, "'simclr' has the name of a method"),
+        (
+            "unremix.variants.simclr",
+            {"method": "unremix", "settings": {}},
+            "unremix.variants.simclr = \"simclr\": 'simclr' is the name of a method; choose",
+        ),
         (
             "unremix.variants.unremix-exp",
             {"method": "unremix", "settings": {"normalisation": "exp"}},
-            "variant 'unremix-exp': normalisation: unknown key; did you mean 'normalization'?",
+            "unremix.variants.unremix-exp.settings.normalisation: unknown key; did you mean 'normalization'?",
         ),
         (
             "unremix.variants.unremix-exp",
             {"method": "unremix", "settings": {"weights": [1.0, 1.0, 0.0]}},
-            "variant 'unremix-exp': weights [1.0, 1.0, 0.0] must sum to 1",
+            "unremix.variants.unremix-exp.settings: weights [1.0, 1.0, 0.0] must sum to 1",
         ),
         (
             "unremix.datasets",
@@ -85,30 +89,38 @@ UNREMIX = "unremix.settings.unremix"
             "unremix.datasets.0 = \"mnist6k\": unknown data set 'mnist6k'; did you mean 'mnist5k'?",
         ),
         ("unremix.datasets", ["digits", "zzz"], "unknown data set 'zzz'; known: digits, mnist5k, cifar10"),
-        ("unremix.datasets", ["esc50"], "unremix.datasets.0 = \"esc50\": 'esc50' is no image data set; known: digits"),
-        ("unremix.datasets", ["digits", "digits"], "'digits' stands twice"),
+        (
+            "unremix.datasets",
+            ["esc50"],
+            "unremix.datasets.0 = \"esc50\": 'esc50' holds audio data, not image data; known: digits",
+        ),
+        ("unremix.datasets", ["digits", "digits"], "'digits' is listed twice"),
         ("unremix.datasets", [], "unremix.datasets = []"),
-        ("swaro.datasets", ["fsdd"], "swaro.datasets.0 = \"fsdd\": 'fsdd' is no image data set"),
+        ("swaro.datasets", ["fsdd"], "swaro.datasets.0 = \"fsdd\": 'fsdd' holds audio data, not image data"),
         (
             "swaro.robustness.budgets.mnist5",
             {},
             "swaro.robustness.budgets.mnist5 = \"mnist5\": unknown data set 'mnist5'; did",
         ),
-        ("uamix.datasets", ["mnist5k"], "uamix.datasets.0 = \"mnist5k\": 'mnist5k' is no audio data set; known: instr"),
+        ("uamix.datasets", ["mnist5k"], "uamix.datasets.0 = \"mnist5k\": 'mnist5k' holds image data, not audio data"),
         (
             "uamix.few_shot.datasets.instruments",
             ["esc5"],
-            "uamix.few_shot: unknown data set 'esc5'; did you mean 'esc50'?",
+            "uamix.few_shot.datasets.instruments.0 = \"esc5\": unknown data set 'esc5'; did you mean 'esc50'?",
         ),
-        ("uamix.low_shot.datasets.digits", ["esc50"], "uamix.low_shot: 'digits' is no audio data set"),
-        ("uamix.audio_attack.datasets.instruments", ["fsdd", "fsdd"], "'fsdd' stands twice"),
+        (
+            "uamix.low_shot.datasets.digits",
+            ["esc50"],
+            "uamix.low_shot.datasets.digits = \"digits\": 'digits' holds image data",
+        ),
+        ("uamix.audio_attack.datasets.instruments", ["fsdd", "fsdd"], "'fsdd' is listed twice"),
         ("uamix.few_shot.class_of.instrument", "group", "unknown data set 'instrument'; did you mean 'instruments'?"),
         (
             "unremix.transfer",
             [{"train": "mnist5k", "probe": "esc50"}],
-            "unremix.transfer.0.probe = \"esc50\": 'esc50' is no",
+            "unremix.transfer.0.probe = \"esc50\": 'esc50' holds",
         ),
-        ("unremix.transfer", [{"train": "mnist5k", "probe": "digits"}] * 2, "stands twice"),
+        ("unremix.transfer", [{"train": "mnist5k", "probe": "digits"}] * 2, "is listed twice"),
         (
             "unremix.variants.My_V",
             {"method": "unremix", "settings": {}},
@@ -127,18 +139,18 @@ UNREMIX = "unremix.settings.unremix"
         ("unremix.probe.l2_grid", [], "unremix.probe.l2_grid = []"),
         ("unremix.probe.l2_grid", [0.0], "unremix.probe.l2_grid.0 = 0.0: input should be greater than 0"),
         ("unremix.probe.l2_grid", [1.0, -1.0], "unremix.probe.l2_grid.1 = -1.0: input should be greater than 0"),
-        ("unremix.probe.l2_grid", [1.0, 1.0], "unremix.probe.l2_grid = [1.0, 1.0]: 1.0 stands twice"),
+        ("unremix.probe.l2_grid", [1.0, 1.0], "unremix.probe.l2_grid = [1.0, 1.0]: 1.0 is listed twice"),
         ("unremix.probe.low_label_shots", [0], "unremix.probe.low_label_shots.0 = 0: input should be greater than"),
         ("unremix.probe.low_label_shots", [5, -5], "unremix.probe.low_label_shots.1 = -5"),
-        ("unremix.probe.low_label_shots", [5, 5], "5 stands twice"),
+        ("unremix.probe.low_label_shots", [5, 5], "5 is listed twice"),
         ("swaro.robustness.l2_grid", [0.0], "swaro.robustness.l2_grid.0 = 0.0"),
-        ("swaro.robustness.heads", ["slf", "slf"], "'slf' stands twice"),
-        ("swaro.robustness.budgets.mnist5k.linf", [0.1, 0.100001], "linf = [0.1, 0.100001]: '0.1' stands twice"),
-        ("swaro.robustness.budgets.mnist5k.l2", [1.0, 1.0], "l2 = [1.0, 1.0]: '1' stands twice"),
-        ("uamix.audio_attack.l2_grid", [1.0, 1.0], "1.0 stands twice"),
-        ("uamix.audio_attack.spectrogram", [0.1, 0.100001], "'0.1' stands twice"),
-        ("uamix.few_shot.shots", [1, 1], "uamix.few_shot.shots = [1, 1]: 1 stands twice"),
-        ("uamix.few_shot.classifiers", ["cl2n", "cl2n"], "'cl2n' stands twice"),
+        ("swaro.robustness.heads", ["slf", "slf"], "'slf' is listed twice"),
+        ("swaro.robustness.budgets.mnist5k.linf", [0.1, 0.100001], "linf = [0.1, 0.100001]: '0.1' is listed twice"),
+        ("swaro.robustness.budgets.mnist5k.l2", [1.0, 1.0], "l2 = [1.0, 1.0]: '1' is listed twice"),
+        ("uamix.audio_attack.l2_grid", [1.0, 1.0], "1.0 is listed twice"),
+        ("uamix.audio_attack.spectrogram", [0.1, 0.100001], "'0.1' is listed twice"),
+        ("uamix.few_shot.shots", [1, 1], "uamix.few_shot.shots = [1, 1]: 1 is listed twice"),
+        ("uamix.few_shot.classifiers", ["cl2n", "cl2n"], "'cl2n' is listed twice"),
         ("uamix.low_shot.shots", [], "uamix.low_shot.shots = []"),
     ],
     ids=lambda value: str(value)[:40],
@@ -188,22 +200,22 @@ def test_words_that_look_a_little_like_numbers_stay_words(tmp_path):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a: 1\na: 2\n", "'a' stands twice"),
-        ("a: {b: 1, b: 2}\n", "'b' stands twice"),
+        ("a: 1\na: 2\n", "'a' is listed twice"),
+        ("a: {b: 1, b: 2}\n", "'b' is listed twice"),
         ("a: [1\n", "not valid YAML"),
         ("- 1\n", "the top level must be a mapping"),
-        ("foo: 2020-13-45\n", "no valid timestamp: month must be in 1..12"),
-        ("foo: !!int abc\n", "no valid int: invalid literal"),
-        ("foo: !!bool maybe\n", "no valid bool: 'maybe'"),
-        ("foo: !!timestamp now\n", "no valid timestamp"),
-        (f"foo: {'1' * 5000}\n", "no valid int: "),
-        ("foo: &a [*a]\n", "a section or list that holds itself"),
-        ("&a {foo: *a}\n", "a section or list that holds itself"),
+        ("foo: 2020-13-45\n", "not a valid timestamp: month must be in 1..12"),
+        ("foo: !!int abc\n", "not a valid int: invalid literal"),
+        ("foo: !!bool maybe\n", "not a valid bool: 'maybe'"),
+        ("foo: !!timestamp now\n", "not a valid timestamp"),
+        (f"foo: {'1' * 5000}\n", "not a valid int: "),
+        ("foo: &a [*a]\n", "a section or list contains itself"),
+        ("&a {foo: *a}\n", "a section or list contains itself"),
         (f"foo: {'[' * 3000}{']' * 3000}\n", "nested more than 100 levels deep"),
         ("- " * 200_000, "nested more than 100 levels deep"),
         ("? [a]\n: 1\n", "not valid YAML"),
-        ("foo: {1: 2}\n", "foo: the key 1 is no text; put it in quotes"),
-        ("foo: [{bar: 2024-01-01}]\n", "foo.0.bar = 2024-01-01: a YAML date, which no parameter is"),
+        ("foo: {1: 2}\n", "foo: the key 1 is not text; put it in quotes"),
+        ("foo: [{bar: 2024-01-01}]\n", "foo.0.bar = 2024-01-01: a YAML date, which no parameter can be"),
         ("foo: !!set {bar}\n", "foo = {'bar'}: a YAML set"),
     ],
     ids=lambda value: value[:20],
@@ -227,7 +239,7 @@ def test_a_missing_file_and_one_that_is_not_text(tmp_path):
 
 def test_a_date_is_refused_and_not_a_traceback(project):
     (project / "params.yaml").write_text((project / "params.yaml").read_text() + "day: 2024-01-01\n")
-    assert "params.yaml: day = 2024-01-01: a YAML date, which no parameter is" in message_of(project)
+    assert "params.yaml: day = 2024-01-01: a YAML date, which no parameter can be" in message_of(project)
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "nul\0", "../params", ""])
@@ -264,7 +276,7 @@ def test_every_preset_is_valid_and_each_of_its_methods_resolves(repository, pres
 
 
 def test_an_unknown_track_is_refused(repository):
-    with pytest.raises(UserError, match=r"unknown track 'unremixx'; known: unremix"):
+    with pytest.raises(UserError, match=r"unknown track 'unremixx'; did you mean 'unremix'\?"):
         load(root=repository).track("unremixx")
 
 

@@ -1,4 +1,4 @@
-"""Optimisers, the learning-rate schedule, and what the collapse monitor measures."""
+"""Optimisers, the learning-rate schedule, and the measure of the collapse monitor."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def test_effective_rank_of_known_spectra():
     assert effective_rank(torch.ones(50, 6)) == 1.0
     axes = torch.cat([torch.eye(4), -torch.eye(4)])
     assert effective_rank(axes) == pytest.approx(4.0, abs=1e-3)
-    assert effective_rank(axes + 100) == pytest.approx(4.0, abs=1e-2)  # the mean does not count
+    assert effective_rank(axes + 100) == pytest.approx(4.0, abs=1e-2)  # the mean has no effect
     assert collapse_warning(1.2) is not None and collapse_warning(5.0) is None
 
 

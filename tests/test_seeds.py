@@ -1,4 +1,4 @@
-"""Random streams hang on names and numbers alone."""
+"""Random streams depend on names and numbers alone."""
 
 import torch
 
@@ -8,7 +8,7 @@ CPU = torch.device("cpu")
 
 
 def test_a_seed_is_the_same_for_ever():
-    """These numbers may never change: every committed row hangs on them."""
+    """These numbers must never change: every committed row depends on them."""
     assert seed_for("order", 0, 0) == 2639891785492693593
     assert seed_for("init", 1) == 8589851229162487040
 
@@ -22,7 +22,7 @@ def test_parts_do_not_run_into_one_another():
     assert len({seed_for("step", 1, 11), seed_for("step", 11, 1), seed_for("step", 111), seed_for("step1", 11)}) == 4
 
 
-def test_streams_do_not_hang_on_the_order_in_which_they_are_drawn():
+def test_streams_do_not_depend_on_the_order_in_which_they_are_used():
     def draw(*parts):
         return torch.rand(3, generator=generator_for(CPU, *parts)).tolist()
 

@@ -1,4 +1,4 @@
-"""Decoding: formats, rates, channels, and what a bad clip gets."""
+"""Decoding: formats, rates, channels, and what happens to bad clips."""
 
 import io
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_resampling_is_scipys_default() -> None:
 
 
 def test_resampling_keeps_and_rejects_more_than_torchaudio() -> None:
-    """Gain at 44.1 kHz to 16 kHz: 7 kHz is to stay, 9 kHz and up would come back as aliases."""
+    """Gain from 44.1 kHz to 16 kHz: 7 kHz should be kept, 9 kHz and above would come back as aliases."""
     from torchaudio.functional import resample as sinc
 
     def gains(hertz: float) -> tuple[float, float]:

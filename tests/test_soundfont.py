@@ -1,4 +1,4 @@
-"""Notes from the SoundFont: pitch, level, envelope, and files that are none."""
+"""Notes from the SoundFont: pitch, level, envelope, and files that are not SoundFonts."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def note(font: SoundFont, program: int, key: int, velocity: int = 100) -> np.nda
 @pytest.mark.parametrize("program", [56, 71, 73])  # trumpet, clarinet, flute: sustained, one clear pitch
 @pytest.mark.parametrize("key", [60, 69])
 def test_the_pitch_is_the_keys(font: SoundFont, program: int, key: int) -> None:
-    """Autocorrelation at the key's period, equal temperament with A4 = 440 Hz, is nearly that at no delay."""
+    """Autocorrelation at the key's period (equal temperament, A4 = 440 Hz) is nearly that at lag 0."""
     wave = note(font, program, key)[RATE // 4 : RATE // 2].astype(float)
     period = RATE / (440 * 2 ** ((key - 69) / 12))
     near = [np.corrcoef(wave[:-d], wave[d:])[0, 1] for d in range(round(period) - 2, round(period) + 3)]

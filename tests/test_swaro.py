@@ -313,8 +313,8 @@ def checked(changes: dict) -> ImageTrack:
         ({"settings": {"swav": {"prototypes": 300}}}, r"swav: prototypes 300 exceed the 128 .* no queue; .* 172 or"),
         ({"settings": {"swaro": {"prototypes": 4000, "queue_length": 3840}}}, r"swaro: prototypes 4000 exceed the"),
         ({"variants": {"many": {"method": "swaro", "settings": {"prototypes": 500}}}}, r"many: prototypes 500 exceed"),
-        ({"variants": {"bad": {"method": "swaro", "settings": {"eps": -1.0}}}}, r"variant 'bad': eps"),
-        ({"datasets": ["digits", "cifar100"]}, r"no robustness\.budgets for the data set"),
+        ({"variants": {"bad": {"method": "swaro", "settings": {"eps": -1.0}}}}, r"variants\.bad\.settings\.eps = -1"),
+        ({"datasets": ["digits", "cifar100"]}, r"no radii for it in robustness\.budgets; there are mnist5k"),
     ],
 )  # fmt: skip
 def test_bad_parameters_are_refused_in_one_line_before_any_training(changes, message):

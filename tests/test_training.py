@@ -1,4 +1,4 @@
-"""The training loop: it learns, resumes to the bit, refuses what cannot work, and tells of collapse."""
+"""The training loop: it learns, resumes bit-identically, refuses what cannot work, and warns of collapse."""
 
 import csv
 import math
@@ -39,7 +39,7 @@ CLASSES = 4
 
 
 def params_of(label: str, **training) -> PretrainParams:
-    """The smoke preset's parameters of one method, with some numbers of training changed."""
+    """The smoke preset's parameters of one method, with some training parameters changed."""
     resolved = load("smoke", ROOT).track("unremix").pretrain(label, "digits")
     return resolved.model_copy(update={"training": resolved.training.model_copy(update=training)})
 
@@ -91,13 +91,13 @@ def test_the_loss_falls(tmp_path, label):
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing catches it."""
+    """Simulates SIGKILL: nothing catches it."""
 
 
 @pytest.mark.parametrize("label", ["unremix", "mochi"])
 @pytest.mark.parametrize("killed_at", [1, 2, 3, 4, 7, 8])
 def test_a_killed_run_ends_bit_identical(tmp_path, monkeypatch, label, killed_at):
-    """Epochs have 3 steps, checkpoints come every 2: kills fall on, before and after both. Adam, warm-up, cosine."""
+    """Epochs have 3 steps, checkpoints every 2: the kills fall on, before and after both. Adam, warm-up, cosine."""
     settings = {"epochs": 3, "checkpoint_every_steps": 2, "log_every_steps": 1, "warmup_epochs": 1.0}
     whole, log = run(label, tmp_path / "whole.pt", **settings)
 
@@ -116,9 +116,9 @@ def test_a_killed_run_ends_bit_identical(tmp_path, monkeypatch, label, killed_at
 
 
 def test_a_checkpoint_holds_the_optimiser(tmp_path):
-    """Guards the test above: with a fresh optimiser the resumed run would end elsewhere."""
+    """Guards the test above: with a fresh optimiser the resumed run would end differently."""
     settings = {"epochs": 3, "checkpoint_every_steps": 4, "log_every_steps": 1}
-    whole, _ = run("simclr", tmp_path / "c.pt", **settings)  # the last checkpoint, of step 8, stays
+    whole, _ = run("simclr", tmp_path / "c.pt", **settings)  # the last checkpoint, of step 8, is still there
     state = torch.load(tmp_path / "c.pt", weights_only=True)
     assert state["step"] == 8
     state["optimizer"]["state"] = {}
@@ -162,7 +162,7 @@ def test_the_global_stream_before_training_plays_no_part(tmp_path):
 
 
 class Spy(Method):
-    """Remembers what the loop hands it; its loss is a weight."""
+    """Records what the loop passes to it; its loss is a weight."""
 
     def __init__(self, scale: float = 1.0) -> None:
         super().__init__()
@@ -243,7 +243,7 @@ def test_max_examples_are_drawn_by_the_seed_and_stay_the_same_in_every_epoch():
 
 
 def test_gradients_are_handed_over_between_backward_and_step_and_weights_after_it(tmp_path):
-    """A method that takes its gradients away in ``after_backward`` does not move; ``after_step`` has the last word."""
+    """A method that drops its gradients in ``after_backward`` does not move; ``after_step`` acts last."""
 
     class Frozen(Spy):
         def after_backward(self, step):
@@ -309,7 +309,7 @@ def test_embeddings_that_are_no_numbers_stop_every_method(tmp_path, label):
 
 
 def test_weights_that_are_no_numbers_are_never_kept(tmp_path):
-    """The gradient of a finite loss may be none: the checkpoint to resume from is the one before it."""
+    """The gradient of a finite loss may not be finite: the checkpoint to resume from is the one before it."""
 
     class Spoiling(Spy):
         def after_step(self, step):
@@ -440,7 +440,7 @@ def test_damaged_weights_are_one_line(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_weights_that_find_no_room_are_one_line_and_leave_nothing(tmp_path, name):
-    """A limit on the size of files stands for the full disk: it too ends a write that has begun."""
+    """A limit on the size of files simulates a full disk: it also interrupts a write that has begun."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
     try:

@@ -62,7 +62,7 @@ TUNED = Path("runs/test/tune/uamix/notes/uamix-mae/0")
 
 @pytest.fixture(scope="module")
 def uninterrupted(track, data_folder, tmp_path_factory) -> Path:
-    """A working folder with the autoencoder and a tuning run that was never killed."""
+    """A working folder with the autoencoder and an uninterrupted tuning run."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -81,7 +81,7 @@ def test_killed_tuning_continues_bit_identical(track, data_folder, uninterrupted
 
     def killed(self, batch, step):
         calls.append(step.number)
-        if len(calls) == kill_at + 1:  # only once: the resumed run makes the counter pass it
+        if len(calls) == kill_at + 1:  # only once: the resumed run counts past it
             raise Killed
         return original(self, batch, step)
 
@@ -96,7 +96,7 @@ def test_killed_tuning_continues_bit_identical(track, data_folder, uninterrupted
     for name, tensor in whole.items():
         assert torch.equal(resumed[name], tensor), name
     assert (folder / "history.csv").read_text() == history
-    # What was checkpointed is not trained again: at most the update since the checkpoint.
+    # Checkpointed updates are not repeated: at most the update since the checkpoint is.
     assert len(calls) - calls_before == 12 - kill_at + kill_at % 2
     assert not list((tmp_path / "runs/test/checkpoints").rglob("*.pt"))
 

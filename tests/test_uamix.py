@@ -1,4 +1,4 @@
-"""The methods of the uaMix-MAE track on small spectrograms: what learns, at which rate, from what."""
+"""The methods of the uaMix-MAE track on small spectrograms: what is trained, at which rate, on what."""
 
 import pytest
 import torch
@@ -101,7 +101,7 @@ def test_rates_decay_layer_by_layer(track):
 
 @pytest.mark.parametrize(("label", "both"), [("uamix-mae", True), ("uamix-one-sided", False), ("mae-ct", True)])
 def test_gradient_reaches_the_first_branch_only_when_symmetrised(track, label, both):
-    """The warning of the specification's 1.4: otherwise the mixture is a soft target and teaches nothing itself."""
+    """The warning in the specification's 1.4: otherwise the mixture is only a soft target and teaches nothing."""
     method = built(track, label)
     method.begin(track.pretrain(label, "instruments").encoder_step)
     seen: list[torch.Tensor] = []
@@ -181,7 +181,7 @@ def test_joint_training_reaches_encoder_decoder_and_head_and_costs_more(track):
     contrast, reconstruction = output["contrast"].item(), output["reconstruction"].item()
     weight = method.settings.contrast_weight
     assert output["loss"].item() == pytest.approx(reconstruction + weight * contrast, rel=1e-5)
-    assert cost["mae-joint"] > 3 * cost["mae"]  # two whole passes beside one of a fifth of the patches
+    assert cost["mae-joint"] > 3 * cost["mae"]  # two full passes besides one over a fifth of the patches
 
 
 def test_random_row_is_the_encoder_that_mae_starts_from(track):

@@ -17,7 +17,7 @@ from contrastbench.objectives.diagnostics import (
     rank_correlations,
     weighted_false_negative_rate,
 )
-from contrastbench.objectives.unremix import gradient_factors, negative_mask, scores, unremix_loss, weighted
+from contrastbench.objectives.unremix import gradient_factors, negative_mask, score_negatives, unremix_loss, weighted
 
 SETTINGS = {
     "temperature": 0.5,
@@ -131,12 +131,12 @@ def loop_weights(first, second, settings):
 def test_weights_equal_a_loop_have_mean_one_and_are_never_negative(changes):
     settings = SETTINGS | changes
     first, second = projections(6)
-    _, weight, indicators = weighted(first, second, **{k: v for k, v in settings.items() if k != "tau_plus"})
+    _, weight, scores = weighted(first, second, **{k: v for k, v in settings.items() if k != "tau_plus"})
     torch.testing.assert_close(weight.double(), loop_weights(first, second, settings), rtol=2e-4, atol=2e-5)
     assert (weight >= 0).all()
-    means = weight.sum(dim=1) / indicators.negative.sum(dim=1)
+    means = weight.sum(dim=1) / scores.negative.sum(dim=1)
     torch.testing.assert_close(means, torch.ones_like(means), rtol=1e-5, atol=1e-5)
-    assert (weight[~indicators.negative] == 0).all()
+    assert (weight[~scores.negative] == 0).all()
 
 
 @pytest.mark.parametrize("tau_plus", [0.0, 0.1])
@@ -154,8 +154,8 @@ def test_loss_equals_a_loop_over_the_weights(tau_plus):
     assert loss.item() == pytest.approx(total / 12, rel=1e-5)
 
 
-def test_indicators_that_say_nothing_give_simclr():
-    """Orthogonal embeddings, equal gradient norms: every indicator is constant, every weight one."""
+def test_constant_scores_give_simclr():
+    """Orthogonal embeddings, equal gradient norms: every score is constant, every weight is 1."""
     output = torch.eye(8)[:4], torch.eye(8)[4:]
     first, second = (Projection(torch.ones(4, 3), o) for o in output)
     loss = unremix_loss(first, second, **SETTINGS)
@@ -229,7 +229,7 @@ def test_too_few_negatives_are_refused():
 
 
 def test_trains_on_plain_vectors():
-    """Objectives know embeddings only: pull two views of vectors together with no encoder at all."""
+    """Objectives see embeddings only: here they pull two views of vectors together without any encoder."""
     torch.manual_seed(0)
     data = torch.randn(64, 10)
     hidden, last = nn.Linear(10, 16), nn.Linear(16, 8)
@@ -262,15 +262,15 @@ def test_rank_correlation_equals_scipys():
 
     first, second = projections(6)
     output = torch.cat([first.output, second.output])
-    indicators = scores(
+    scores = score_negatives(
         functional.normalize(output, dim=1), output.norm(dim=1), torch.cat([first.hidden, second.hidden]),
         temperature=0.5, uncertainty="norm", pseudo_label="argmax", distance="euclidean", negatives="both",
     )  # fmt: skip
     expected = [
-        spearmanr(indicators.uncertainty[i][mask], indicators.representativeness[i][mask]).statistic
-        for i, mask in enumerate(indicators.negative)
+        spearmanr(scores.uncertainty[i][mask], scores.representativeness[i][mask]).statistic
+        for i, mask in enumerate(scores.negative)
     ]
-    ours = rank_correlations(indicators)["rank_uncertainty_representativeness"]
+    ours = rank_correlations(scores)["rank_uncertainty_representativeness"]
     assert ours == pytest.approx(sum(expected) / len(expected), abs=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""Small digits, small networks and steps of training that the tests of the SwARo track share."""
+"""Small digits, small networks and training steps, shared by the tests of the SwARo track."""
 
 from functools import cache
 

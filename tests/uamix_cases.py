@@ -1,4 +1,4 @@
-"""A uaMix-MAE track of the least size, which its tests of methods and of stages share."""
+"""A uaMix-MAE track of minimal size, shared by the tests of its methods and stages."""
 
 import torch
 from conftest import REPOSITORY
@@ -11,7 +11,7 @@ FRAMES, MELS = 32, 16
 
 
 def smallest_track() -> AudioTrack:
-    """The preset smoke with spectrograms and networks of the least size."""
+    """The preset smoke with spectrograms and networks of minimal size."""
     base = load("smoke", REPOSITORY).uamix
     sizes = {
         "front_end": {"frames": FRAMES, "mels": MELS},

@@ -124,13 +124,13 @@ def settings_class(name: str) -> Any:
 
 
 def starts_from(name: str) -> str | None:
-    """The method whose weights ``name`` starts from; None for one that is trained from scratch."""
-    return _entry(name).starts_from
+    """The method whose weights ``name`` starts from; None for one that is trained from scratch, or not at all."""
+    return None if name in WITHOUT_ENCODER else _entry(name).starts_from
 
 
 def has_own_classifier(name: str) -> bool:
     """Whether method ``name`` is judged by a classifier that it was trained with."""
-    return _entry(name).own_classifier
+    return name not in WITHOUT_ENCODER and _entry(name).own_classifier
 
 
 def settings_key(name: str) -> str:

@@ -1,7 +1,7 @@
 """Attacks on waveforms through a differentiable front end, bounded by a signal-to-noise ratio.
 
-The perturbation lives on the waveform, where it can be played, not on the spectrogram, where it may belong to no
-sound. SNR in dB is 20 log10(|x| / |delta|) over the whole clip, so a clip's l2 radius is |x| 10^(-SNR / 20).
+The perturbation is added to the waveform, where it can be played, not to the spectrogram, where it may correspond to
+no sound. SNR in dB is 20 log10(|x| / |delta|) over the whole clip, so a clip's l2 radius is |x| 10^(-SNR / 20).
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def snr_radius(waveforms: Tensor, snr_db: float) -> Tensor:
 
 
 def snr(waveforms: Tensor, perturbed: Tensor) -> Tensor:
-    """Signal-to-noise ratio (N,) in dB; inf where nothing was changed, a silent clip included."""
+    """Signal-to-noise ratio (N,) in dB; inf where nothing was changed, even for a silent clip."""
     noise = (perturbed - waveforms).norm(dim=1)
     return torch.where(noise == 0, torch.inf, 20 * torch.log10(waveforms.norm(dim=1) / noise))
 
@@ -47,13 +47,12 @@ def attack_waveforms(
     snr_db: float,
     steps: int,
     generator: Generator,
-    restarts: int = 1,
     batch_size: int = 32,
     bounds: Bounds = (-1.0, 1.0),
 ) -> Perturbed:
-    """l2 PGD on ``waveforms`` (N, samples) in ``bounds``, at no less than ``snr_db``; step a tenth of the radius.
+    """l2 PGD on ``waveforms`` (N, samples) in ``bounds`` at an SNR of at least ``snr_db``; step: a tenth of the radius.
 
-    ``front_end`` maps (B, samples) to the classifier's input and is differentiable. Raises UserError when no
+    ``front_end`` maps (B, samples) to the classifier's input differentiably. Raises UserError when no
     gradient reaches the waveform, or when ``snr_db`` is not a finite number.
     """
     if not torch.isfinite(torch.tensor(snr_db)):
@@ -65,7 +64,6 @@ def attack_waveforms(
         eps=snr_radius(waveforms, snr_db),
         steps=steps,
         norm="l2",
-        restarts=restarts,
         bounds=bounds,
         batch_size=batch_size,
         generator=generator,

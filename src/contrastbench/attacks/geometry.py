@@ -1,4 +1,4 @@
-"""Balls and steps of the three norms that attacks are bounded in.
+"""Balls and steps of the three norms that bound attacks.
 
 Tensors are (B, ...) batches; norms are taken over all dimensions but the first. ``eps`` is one number or a
 tensor (B,) with one radius per example.
@@ -17,6 +17,7 @@ Norm = Literal["linf", "l2", "l1"]
 Bounds = tuple[float, float]
 Radius = float | Tensor
 
+UNIT: Bounds = (0.0, 1.0)  # of pixels
 # Single precision: x + delta - x differs from delta by up to one unit in the last place of x per pixel.
 ABSOLUTE_TOLERANCE = 1e-6
 RELATIVE_TOLERANCE = 1e-4  # of l2 and l1 radii, where such differences add up over the pixels
@@ -35,7 +36,7 @@ def inside_ball(delta: Tensor, eps: Radius, norm: Norm) -> Tensor:
 
 
 def project(delta: Tensor, eps: Radius, norm: Norm) -> Tensor:
-    """The nearest perturbation inside the ball; l1 is not offered (its projection is not a rescaling)."""
+    """The nearest perturbation inside the ball; not for l1, whose projection is not a rescaling."""
     radius = per_example(eps, delta)
     if norm == "linf":
         return torch.minimum(torch.maximum(delta, -radius), radius)
@@ -44,7 +45,7 @@ def project(delta: Tensor, eps: Radius, norm: Norm) -> Tensor:
 
 
 def random_perturbation(like: Tensor, eps: Radius, norm: Norm, generator: Generator) -> Tensor:
-    """A perturbation drawn uniformly from the ball, shaped like ``like`` (B, ...)."""
+    """A perturbation sampled uniformly from the ball, shaped like ``like`` (B, ...)."""
     radius = per_example(eps, like)
     if norm == "linf":
         return radius * (2 * torch.rand(like.shape, generator=generator, device=like.device) - 1)
@@ -57,7 +58,7 @@ def random_perturbation(like: Tensor, eps: Radius, norm: Norm, generator: Genera
 
 
 def steepest_ascent(gradient: Tensor, norm: Norm) -> Tensor:
-    """The direction of unit norm along which a linear function with this gradient grows fastest."""
+    """The unit-norm direction in which a linear function with this gradient increases fastest."""
     if norm == "linf":
         return gradient.sign()
     return gradient / per_example(norms(gradient, _smooth(norm)), gradient).clamp_min(1e-12)
@@ -71,17 +72,17 @@ def per_example(values: Radius, like: Tensor) -> Tensor:
 
 def _smooth(norm: Norm) -> Norm:
     if norm != "l2":
-        raise ValueError(f"norm {norm!r}: own attacks know linf and l2; for l1 use Foolbox's PGD or APGD")
+        raise ValueError(f"norm {norm!r}: our own attacks support linf and l2; for l1 use Foolbox's PGD or APGD")
     return norm
 
 
 def check_inputs(images: Tensor, bounds: Bounds, eps: Radius) -> None:
-    """Refuse what no attack can mean: a negative or infinite radius, values outside the bounds or not finite."""
+    """Refuse meaningless input: a negative or infinite radius, values outside the bounds or not finite."""
     radius = torch.as_tensor(eps)
     if not bool((torch.isfinite(radius) & (radius >= 0)).all()):
         raise UserError(f"eps = {eps}: must be 0 or more and finite")
     if not torch.isfinite(images).all():
-        raise UserError("the images to attack hold values that are not finite")
+        raise UserError("the images to attack contain values that are not finite")
     low, high = float(images.min()), float(images.max())
     if low < bounds[0] or high > bounds[1]:
         raise UserError(
@@ -101,16 +102,16 @@ def require_gradients(model: nn.Module, image: Tensor, attack: str) -> None:
 
 @contextmanager
 def global_seed(seed: int) -> Iterator[None]:
-    """Seed torch's global generators for a library that draws from them, and give their state back afterwards."""
+    """Seed torch's global generators for a library that uses them, and restore their state afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
 
 
 class ImagePasses:
-    """Counts the images that go through a model: ``with ImagePasses(model) as passes: ...; passes.images``.
+    """Counts the images that pass through a model: ``with ImagePasses(model) as passes: ...; passes.images``.
 
-    ``forward_only`` are those of them that went through with gradients off.
+    ``forward_only`` counts those of them that passed with gradients disabled.
     """
 
     def __init__(self, model: nn.Module) -> None:

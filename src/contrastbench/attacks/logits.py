@@ -1,4 +1,4 @@
-"""Attacks need logits: cross-entropy of probabilities has almost no gradient, and a model would look robust."""
+"""Attacks need logits: the cross-entropy of probabilities has almost no gradient, so that a model would look robust."""
 
 from torch import Tensor
 

@@ -1,10 +1,9 @@
-"""Projected gradient descent with an active set: images that are fooled leave the batch.
+"""Projected gradient descent (Madry et al. 2018, arXiv 1706.06083, section 2.1) with an active set.
 
-Untargeted; the loss is cross-entropy. The iterate kept for an image is a fooling one where there is one, else the
-one with the highest loss: the attack never ends weaker than it was on the way. An image that is misclassified
-without any perturbation is fooled at once and costs one pass, or none where the caller knows it. Oracle: Foolbox's
-PGD (tests/test_pgd.py).
-Madry et al. 2018 (arXiv 1706.06083), section 2.1.
+Untargeted, with cross-entropy as the loss; images that are fooled leave the batch. The iterate kept for an image is
+one that fools the model if there is one, else the one with the highest loss, so that the attack never ends weaker
+than it was along the way. An image that is misclassified without any perturbation counts as fooled at once and costs
+one pass, or none where the caller knows it. Tested against Foolbox's PGD (tests/test_pgd.py).
 """
 
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from contrastbench.attacks.geometry import (
+    UNIT,
     Bounds,
     Norm,
     Radius,
@@ -29,7 +29,7 @@ from contrastbench.errors import UserError
 
 @dataclass(frozen=True)
 class Perturbed:
-    """Outcome of an attack: the kept images (N, C, H, W), and whether each is misclassified (N,)."""
+    """Result of an attack: the kept images (N, C, H, W), and whether each is misclassified (N,)."""
 
     images: Tensor
     fooled: Tensor
@@ -45,24 +45,23 @@ def pgd(
     generator: Generator,
     norm: Norm = "linf",
     step_size: Radius | None = None,
-    restarts: int = 1,
-    random_start: bool = True,
     active_set: bool = True,
     misclassified: Tensor | None = None,
-    bounds: Bounds = (0.0, 1.0),
+    bounds: Bounds = UNIT,
     batch_size: int = 256,
 ) -> Perturbed:
-    """Attack ``images`` (N, ...) with class numbers ``labels`` (N,); ``model`` returns logits and is in eval mode.
+    """Attack ``images`` (N, ...) with class numbers ``labels`` (N,), from random starts, uniform in the ball.
 
+    model       returns logits, in eval mode
     eps         radius of the ball: one number, or (N,) with one radius per image
     step_size   default eps / 10, as in RoCL's evaluation (spec 3)
-    generator   lives on the model's device; the only source of randomness
-    active_set  False: every image takes every step and the one with the highest loss is kept. That is what
-                transfer needs; an image that barely fools its source rarely fools another model.
-    misclassified  (N,) which images the model puts into a wrong class as they are, where the caller knows it:
-                saves the pass that finds out
+    generator   on the model's device; the only source of randomness
+    active_set  False: every image takes every step and the iterate with the highest loss is kept, as transfer
+                attacks need: an image that barely fools its source rarely fools another model
+    misclassified  (N,) bool: which unperturbed images the model misclassifies, where the caller knows it; saves
+                the pass that finds out
 
-    Images may lie elsewhere than the model: one batch at a time goes to the generator's device.
+    Images may be on another device than the model: one batch at a time is moved to the generator's device.
     Raises UserError for images outside ``bounds``, a negative ``eps``, and a model without gradients or whose
     outputs are probabilities.
     """
@@ -83,10 +82,9 @@ def pgd(
         )
         if misclassified is not None:
             attack.fooled |= misclassified[part].to(attack.fooled.device)
-        elif random_start:  # otherwise the first iterate is the clean image
-            attack.look_at_clean()
-        for _ in range(restarts):
-            attack.descend(steps, generator if random_start else None)
+        else:
+            attack.classify_clean()
+        attack.descend(steps, generator)
         kept.append(attack.best.to(images.device))
         fooled.append(attack.fooled.to(images.device))
     return Perturbed(torch.cat(kept), torch.cat(fooled))
@@ -114,25 +112,23 @@ class _Batch:
         self.best_loss = torch.full((len(images),), -torch.inf, device=images.device)
         self.fooled = torch.zeros(len(images), dtype=torch.bool, device=images.device)
 
-    def look_at_clean(self) -> None:
-        """Settle the images that are misclassified without any perturbation."""
+    def classify_clean(self) -> None:
+        """Mark the images that are misclassified without any perturbation as fooled."""
         with torch.no_grad():
             logits = self.model(self.clean)
         refuse_probabilities(logits)
         loss = F.cross_entropy(logits, self.labels, reduction="none")
         self._record(torch.arange(len(loss), device=loss.device), self.clean, logits, loss)
 
-    def descend(self, steps: int, generator: Generator | None) -> None:
-        """One run of ``steps`` steps from a random start (from the image itself without a generator)."""
+    def descend(self, steps: int, generator: Generator) -> None:
+        """Take ``steps`` steps from a random start."""
         active = torch.arange(len(self.clean), device=self.clean.device)
         if self.active_set:
             active = active[~self.fooled]
         clean, eps, step_size = self._of(active)
-        x = clean
-        if generator is not None:
-            # Drawn for the whole batch, so that an image's start does not hang on the fate of the others.
-            noise = random_perturbation(self.clean, self.eps, self.norm, generator)[active]
-            x = (clean + noise).clamp(*self.bounds)
+        # Sampled for the whole batch, so that an image's start does not depend on which others are active.
+        noise = random_perturbation(self.clean, self.eps, self.norm, generator)[active]
+        x = (clean + noise).clamp(*self.bounds)
         for number in range(steps + 1):
             if not len(active):
                 return
@@ -143,11 +139,11 @@ class _Batch:
                 if number == 0:
                     refuse_probabilities(logits)
                 loss = F.cross_entropy(logits, self.labels[active], reduction="none")
-            stays = self._record(active, x.detach(), logits.detach(), loss.detach())
+            remains = self._record(active, x.detach(), logits.detach(), loss.detach())
             if last:
                 return
-            gradient = _gradient(loss[stays].sum(), x)[stays]
-            active, x = active[stays], x.detach()[stays]
+            gradient = _gradient(loss[remains].sum(), x)[remains]
+            active, x = active[remains], x.detach()[remains]
             clean, eps, step_size = self._of(active)
             x = x + per_example(step_size, x) * steepest_ascent(gradient, self.norm)
             x = (clean + project(x - clean, eps, self.norm)).clamp(*self.bounds)
@@ -156,7 +152,7 @@ class _Batch:
         return self.clean[active], _slice(self.eps, active), _slice(self.step_size, active)
 
     def _record(self, active: Tensor, x: Tensor, logits: Tensor, loss: Tensor) -> Tensor:
-        """Keep the iterates that beat what was kept; return which of the active images go on."""
+        """Keep the iterates that are better than those kept so far; return which of the active images remain active."""
         fooled, before = _misclassified(logits, self.labels[active]), self.fooled[active]
         better = (fooled & ~before) | ((fooled == before) & (loss > self.best_loss[active]))
         self.best[active[better]] = x[better]

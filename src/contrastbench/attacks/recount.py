@@ -1,7 +1,7 @@
-"""Recounting: what an attack claims is believed only after a look at its images.
+"""Recounting: an attack's claims are checked on the images that it returns.
 
-Foolbox's NewtonFool returns images of NaN that Foolbox counts as successes; attacks that search for a minimal
-distance leave the ball. A broken image is one that our own forward pass misclassifies, with a perturbation
+Foolbox's NewtonFool returns images of NaN, which Foolbox counts as successes; attacks that search for a minimal
+distance may leave the ball. An image counts as broken if our own forward pass misclassifies it, with a perturbation
 that is finite, inside the ball and inside the bounds.
 """
 
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from contrastbench.attacks.geometry import ABSOLUTE_TOLERANCE, Bounds, Norm, inside_ball, norms
+from contrastbench.attacks.geometry import ABSOLUTE_TOLERANCE, UNIT, Norm, inside_ball, norms
 
 
 @dataclass(frozen=True)
 class Recount:
-    """Verdicts on a batch of adversarial images, each (N,).
+    """What is found on a batch of adversarial images, each (N,).
 
-    broken    misclassified by a valid perturbation, or misclassified without any
+    broken    misclassified under a valid perturbation, or without any
     valid     the attack's image is finite, inside the ball and inside the bounds
     distance  norm of the attack's perturbation: 0 where the clean image is misclassified, inf where the
               attack's image is not a valid misclassified one
@@ -37,13 +37,12 @@ def recount(
     *,
     eps: float | None,
     norm: Norm,
-    bounds: Bounds = (0.0, 1.0),
 ) -> Recount:
-    """Judge ``adversarial`` (N, ...) against its originals; ``eps`` None means no ball (minimal-distance attacks)."""
+    """Check ``adversarial`` (N, ...) against ``images`` in [0, 1]; ``eps`` None: no ball (minimal-distance attacks)."""
     finite = torch.isfinite(adversarial).flatten(1).all(1)
     safe = torch.where(per_image(finite, images), adversarial, images)
-    low = safe.flatten(1).amin(1) >= bounds[0] - ABSOLUTE_TOLERANCE
-    high = safe.flatten(1).amax(1) <= bounds[1] + ABSOLUTE_TOLERANCE
+    low = safe.flatten(1).amin(1) >= UNIT[0] - ABSOLUTE_TOLERANCE
+    high = safe.flatten(1).amax(1) <= UNIT[1] + ABSOLUTE_TOLERANCE
     valid = finite & low & high
     if eps is not None:
         valid &= inside_ball(safe - images, eps, norm)

@@ -1,6 +1,6 @@
-"""The attack inside adversarial pre-training and TRADES: l_inf sign steps on any loss, every image through every step.
+"""The attack inside adversarial training: l_inf sign steps on any loss, with all images taking every step.
 
-Madry et al. 2018 (arXiv 1706.06083), section 2.1; what it climbs is the method's own (specification of SwARo, 1.3).
+Madry et al. 2018 (arXiv 1706.06083), section 2.1; the loss is the method's own (specification of SwARo, 1.3).
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from contrastbench.attacks.geometry import Radius, check_inputs, per_example, project, random_perturbation
+from contrastbench.attacks.geometry import UNIT, Radius, check_inputs, per_example, project, random_perturbation
 
 # TRADES starts this many standard deviations from the image (specification of SwARo, section 3, AFF).
 GAUSSIAN_START = 0.001
@@ -27,17 +27,17 @@ def training_attack(
     generator: Generator,
     start: Literal["uniform", "gaussian", "image"] = "uniform",
 ) -> Tensor:
-    """Perturb ``images`` (B, C, H, W) in [0, 1] so that ``ascend`` grows; detached, inside the ball and [0, 1].
+    """Perturb ``images`` (B, C, H, W) in [0, 1] to increase ``ascend``; detached, inside the ball and [0, 1].
 
-    model   every weight that ``ascend`` uses; runs in eval mode and without parameter gradients meanwhile, and is
-            given back as it was, with the .grad that it had
+    model   holds every weight that ``ascend`` uses; in eval mode and without parameter gradients during the attack,
+            and restored afterwards, .grad included
     ascend  perturbed images -> what to maximise, a scalar or one value (B,) per image
-    eps     radius of the l_inf ball: one number, or (B,) with one radius per image (0 leaves an image as it is)
+    eps     radius of the l_inf ball: one number, or (B,) with one radius per image (0 leaves an image unchanged)
     start   uniform in the ball, a Gaussian of 0.001 around the image, or the image itself
 
     Raises UserError for images outside [0, 1] or a negative ``eps``.
     """
-    check_inputs(images, (0.0, 1.0), eps)
+    check_inputs(images, UNIT, eps)
     images = images.detach()
     x = images + _start(images, eps, start, generator)
     with frozen(model), torch.enable_grad():
@@ -50,7 +50,7 @@ def training_attack(
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Inside the block ``model`` is in eval mode and its parameters ask for no gradient; both are restored after it."""
+    """Inside the block ``model`` is in eval mode and its parameters require no gradient; afterwards it is restored."""
     modes = [(module, module.training) for module in model.modules()]
     wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:

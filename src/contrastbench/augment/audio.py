@@ -1,6 +1,6 @@
-"""Random changes of whole batches of normalised log-mel spectrograms, every sample drawn on its own.
+"""Random augmentation of batches of normalised log-mel spectrograms, sampled independently for every example.
 
-The DA box of uaMix-MAE's figure; its content is not published, the choices are those of the specification's
+The DA box of uaMix-MAE's figure. Its content is not published; the choices are those of the specification's
 section 5: AudioMAE's gain and circular time roll, BYOL-A's random resize crop, SpecAugment as an option.
 """
 
@@ -11,17 +11,17 @@ from contrastbench.params.audio import AudioAugmentParams
 
 BETA_SHAPE = 10  # AudioMAE's Beta(10, 10)
 # A gain g on the waveform adds 2 ln g to log energies, and the front end divides by 2 std.
-ASSUMED_STD = 4.5689974  # of AudioSet; a data set's own is within a quarter of it
+ASSUMED_STD = 4.5689974  # AudioSet's; other data sets' are within a quarter of it
 
 
 def augment_spectrograms(x: Tensor, params: AudioAugmentParams, generator: Generator) -> Tensor:
-    """One random view of every spectrogram: (B, 1, T, F) -> the same shape; ``x`` is left as it is."""
+    """One random view of every spectrogram: (B, 1, T, F) -> the same shape; ``x`` is not changed."""
     if params.gain > 0:
-        x = x + draw_gain(len(x), params.gain, generator).to(x.dtype).view(-1, 1, 1, 1)
+        x = x + sample_gain(len(x), params.gain, generator).to(x.dtype).view(-1, 1, 1, 1)
     if params.roll > 0:
-        x = roll(x, draw_shift(len(x), x.shape[2], params.roll, generator))
+        x = roll(x, sample_shift(len(x), x.shape[2], params.roll, generator))
     if params.crop_probability > 0:
-        x = resize_crop(x, draw_crops(len(x), params, generator))
+        x = resize_crop(x, sample_crops(len(x), params, generator))
     if params.time_mask > 0:
         x = mask(x, 2, params.time_mask, generator)
     if params.mel_mask > 0:
@@ -29,35 +29,35 @@ def augment_spectrograms(x: Tensor, params: AudioAugmentParams, generator: Gener
     return x
 
 
-def draw_gain(batch: int, strength: float, generator: Generator) -> Tensor:
+def sample_gain(batch: int, strength: float, generator: Generator) -> Tensor:
     """What a waveform gain of 1 + strength (2 Beta(10, 10) - 1) adds to a normalised log-mel (B,).
 
-    Beta(10, 10) is the 10th smallest of 19 uniform numbers, so that the generator alone decides.
+    Beta(10, 10) is the 10th smallest of 19 uniform numbers, so that only ``generator`` is used.
     """
     uniform = torch.rand(batch, 2 * BETA_SHAPE - 1, generator=generator, device=generator.device)
     beta = uniform.kthvalue(BETA_SHAPE, dim=1).values
     return torch.log1p(strength * (2 * beta - 1)) / ASSUMED_STD
 
 
-def draw_shift(batch: int, frames: int, share: float, generator: Generator) -> Tensor:
-    """Whole frames (B,), uniform in -share * frames .. share * frames."""
+def sample_shift(batch: int, frames: int, share: float, generator: Generator) -> Tensor:
+    """Shifts in whole frames (B,), uniform from -share * frames to share * frames."""
     most = int(share * frames)
     return torch.randint(-most, most + 1, (batch,), generator=generator, device=generator.device)
 
 
 def roll(x: Tensor, shift: Tensor) -> Tensor:
-    """Every spectrogram of (B, 1, T, F) turned in time by its own ``shift`` (B,), as torch.roll does."""
+    """Roll every spectrogram of (B, 1, T, F) in time by its own ``shift`` (B,), like torch.roll."""
     frames = torch.arange(x.shape[2], device=x.device)
     source = (frames - shift.unsqueeze(1)) % x.shape[2]
     return x.gather(2, source.view(len(x), 1, -1, 1).expand_as(x))
 
 
-def draw_crops(batch: int, params: AudioAugmentParams, generator: Generator) -> Tensor:
-    """Crops (B, 4) = (top, left, height, width) as shares of the spectrogram, on BYOL-A's virtual canvas.
+def sample_crops(batch: int, params: AudioAugmentParams, generator: Generator) -> Tensor:
+    """Crops (B, 4) = (top, left, height, width) as fractions of the spectrogram, on BYOL-A's virtual canvas.
 
-    The canvas is larger than the spectrogram, which lies in its middle, and is filled with 0 (the mean). The
-    crop's size is uniform in ``crop_time`` and ``crop_mel``, no larger than the canvas, its place uniform.
-    Samples that the coin leaves out get the crop (0, 0, 1, 1).
+    The canvas is larger than the spectrogram at its centre, and is filled with 0 (the mean). The crop's size is
+    uniform in ``crop_time`` and ``crop_mel``, no larger than the canvas; its position is uniform.
+    Examples that are not cropped get (0, 0, 1, 1).
     """
     draws = torch.rand(5, batch, generator=generator, device=generator.device)
     sides = []
@@ -71,10 +71,10 @@ def draw_crops(batch: int, params: AudioAugmentParams, generator: Generator) -> 
 
 
 def resize_crop(x: Tensor, crops: Tensor) -> Tensor:
-    """Cut ``crops`` out of (B, 1, T, F), 0 outside, and scale them to the full size.
+    """Cut ``crops`` out of (B, 1, T, F), which is 0 outside, and scale them to the full size.
 
-    Bilinear, where BYOL-A's published code is bicubic: the same along both axes as a pair of products with
-    sparse matrices, the fastest way for whole batches.
+    Bilinear, where BYOL-A's published code is bicubic: two products with sparse matrices, one per axis, the
+    fastest way for whole batches.
     """
     rows = _bilinear(crops[:, 0], crops[:, 2], x.shape[2]).to(x.dtype)
     columns = _bilinear(crops[:, 1], crops[:, 3], x.shape[3]).to(x.dtype)
@@ -89,7 +89,7 @@ def _bilinear(start: Tensor, length: Tensor, size: int) -> Tensor:
 
 
 def mask(x: Tensor, axis: int, most: int, generator: Generator) -> Tensor:
-    """SpecAugment: one run along ``axis`` (2 time, 3 mel) of every sample set to 0; its length 0 .. ``most``."""
+    """SpecAugment: set one run of length 0 to ``most`` along ``axis`` (2 time, 3 mel) of every example to 0."""
     size = x.shape[axis]
     draws = torch.rand(2, len(x), generator=generator, device=generator.device)
     length = (draws[0] * (min(most, size) + 1)).floor()

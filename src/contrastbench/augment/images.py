@@ -1,8 +1,8 @@
-"""Random transformations of whole batches of images, every sample drawn on its own, on the images' device.
+"""Random augmentation of batches of images, sampled independently for every image, on the images' device.
 
-Drawing (``draw_*``) is apart from applying, so that the same parameters can be given to torchvision's
-functional operators, which every transformation here is held against (``tests/test_augment_images.py``).
-Everything stays in [0, 1]. Images of one channel have no colour: saturation, hue and grayscale leave them.
+Sampling (``sample_*``) is separate from applying, so that torchvision's functional operators, against which every
+transformation is tested (``tests/test_augment_images.py``), can be given the same parameters.
+Everything stays in [0, 1]. Images of one channel have no colour: saturation, hue and grayscale do nothing to them.
 """
 
 import math
@@ -12,11 +12,11 @@ from torch import Generator, Tensor
 
 from contrastbench.params.images import AugmentParams
 
-# Luma of ITU-R 601, the weights of torchvision's rgb_to_grayscale.
+# Luma of ITU-R 601: the weights of torchvision's rgb_to_grayscale.
 LUMA = (0.2989, 0.587, 0.114)
 CROP_TRIES = 10
-# On a CPU, pieces whose intermediate results stay in its cache: at 256 images 32 x 32 half as fast again.
-CPU_PIECE = 64
+# On a CPU, chunks whose intermediate results stay in the cache: 1.5 times as fast for 256 images of 32 x 32.
+CPU_CHUNK = 64
 
 
 def to_float(raw: Tensor) -> Tensor:
@@ -27,20 +27,20 @@ def to_float(raw: Tensor) -> Tensor:
 def augment_images(images: Tensor, params: AugmentParams, generator: Generator) -> Tensor:
     """One random view of every image: (B, C, H, W) in [0, 1] -> the same shape.
 
-    Random resized crop, flip, colour jitter, grayscale, blur, as SimCLR orders them. Everything is drawn once a
-    sample, except the order of the four jitter operations, which is drawn once a piece of ``CPU_PIECE`` samples
-    (on an accelerator: once a batch); torchvision draws it once an image.
+    Random resized crop, flip, colour jitter, grayscale, blur, in SimCLR's order. Everything is sampled per image,
+    except the order of the four jitter operations, which is sampled once per chunk of ``CPU_CHUNK`` images
+    (on an accelerator: once per batch); torchvision samples it per image.
     """
-    piece = CPU_PIECE if images.device.type == "cpu" else len(images)
-    return torch.cat([_augment_piece(part, params, generator) for part in images.split(piece)])
+    chunk = CPU_CHUNK if images.device.type == "cpu" else len(images)
+    return torch.cat([_augment_chunk(part, params, generator) for part in images.split(chunk)])
 
 
-def _augment_piece(images: Tensor, params: AugmentParams, generator: Generator) -> Tensor:
+def _augment_chunk(images: Tensor, params: AugmentParams, generator: Generator) -> Tensor:
     batch, channels, height, width = images.shape
-    boxes = draw_boxes(batch, height, width, params.crop_scale, params.crop_ratio, generator)
+    boxes = sample_boxes(batch, height, width, params.crop_scale, params.crop_ratio, generator)
     flips = _coin(batch, params.flip_probability, generator)
     views = crop_resize(images, boxes, flips)
-    views = jitter(views, *draw_jitter(batch, params, generator))
+    views = jitter(views, *sample_jitter(batch, params, generator))
     gray = _coin(batch, params.grayscale_probability, generator).nonzero()[:, 0]
     if channels == 3:
         views[gray] = luma(views[gray]).expand(-1, 3, -1, -1)
@@ -55,7 +55,7 @@ def _coin(batch: int, probability: float, generator: Generator) -> Tensor:
     return torch.rand(batch, generator=generator, device=generator.device) < probability
 
 
-def draw_boxes(
+def sample_boxes(
     batch: int,
     height: int,
     width: int,
@@ -63,10 +63,10 @@ def draw_boxes(
     ratio: tuple[float, float],
     generator: Generator,
 ) -> Tensor:
-    """Crop boxes (B, 4) as (top, left, height, width), whole pixels, distributed as torchvision's.
+    """Crop boxes (B, 4) as (top, left, height, width), in whole pixels, distributed as torchvision's.
 
-    Area uniform in ``scale``, aspect ratio log-uniform in ``ratio``; the first of ten tries that fits counts,
-    and when none does the largest box in the middle whose aspect ratio is allowed.
+    Area uniform in ``scale``, aspect ratio log-uniform in ``ratio``; the first of ten tries that fits is taken,
+    and where none does, the largest central box with an allowed aspect ratio.
     """
     device = generator.device
     draws = torch.rand(4, batch, CROP_TRIES, generator=generator, device=device)
@@ -77,7 +77,7 @@ def draw_boxes(
     fits = (w >= 1) & (w <= width) & (h >= 1) & (h <= height)
     first = fits.int().argmax(dim=1, keepdim=True)  # position of the first True
     h, w = h.gather(1, first)[:, 0], w.gather(1, first)[:, 0]
-    # A draw is below 1, but its product with a whole number may round up to that number.
+    # A random number is below 1, but its product with a whole number may round up to that number.
     top = torch.minimum((draws[2, :, 0] * (height - h + 1)).floor(), height - h)
     left = torch.minimum((draws[3, :, 0] * (width - w + 1)).floor(), width - w)
     boxes = torch.stack([top, left, h, w], dim=1)
@@ -94,9 +94,9 @@ def _largest_box(height: int, width: int, ratio: tuple[float, float]) -> tuple[i
 def crop_resize(images: Tensor, boxes: Tensor, flips: Tensor) -> Tensor:
     """Cut ``boxes`` (B, 4) out and scale them back to the full size, bilinearly; mirror where ``flips`` (B,).
 
-    Bilinear interpolation is linear along each axis, so that it is two products with sparse matrices of hat
-    functions; at this size that is the fastest way on CPU and GPU alike. Crops are never larger than the image,
-    hence only ever enlarged, and anti-aliasing has nothing to do.
+    Bilinear interpolation is linear along each axis, hence two products with sparse matrices of hat functions;
+    for small images that is the fastest way on both CPU and GPU. Crops are never larger than the image, so they
+    are only ever enlarged and need no anti-aliasing.
     """
     height, width = images.shape[-2:]
     rows = _hat_weights(boxes[:, 0], boxes[:, 2], torch.zeros_like(flips), height)
@@ -120,12 +120,12 @@ def _hat_weights(start: Tensor, length: Tensor, reverse: Tensor, size: int) -> T
     return (source.unsqueeze(2) - pixels).abs_().neg_().add_(1).clamp_min_(0)
 
 
-def draw_jitter(
+def sample_jitter(
     batch: int, params: AugmentParams, generator: Generator
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, list[int]]:
     """Factors of brightness, contrast, saturation (B,), hue shifts (B,) and the order of the four operations.
 
-    Samples that the coin leaves out get the neutral factors 1, 1, 1 and shift 0; an operation of strength 0 is
+    Images that are not jittered get the neutral factors 1, 1, 1 and shift 0; an operation of strength 0 is
     left out of the order.
     """
     device = generator.device
@@ -171,14 +171,14 @@ def luma(images: Tensor) -> Tensor:
 
 
 def shift_hue(images: Tensor, shift: Tensor) -> Tensor:
-    """Turn the hue of colour images (B, 3, H, W) by ``shift`` (B,), in turns of the colour circle.
+    """Rotate the hue of colour images (B, 3, H, W) by ``shift`` (B,), in turns of the colour circle.
 
-    Value and chroma of the hexcone model (HSV) stay.
+    Value and chroma of the hexcone model (HSV) do not change.
     """
     red, green, blue = images.unbind(1)
     value, low = images.amax(dim=1), images.amin(dim=1)
     chroma = value - low
-    # 0 where the channel is the greatest, else 1. Arithmetic on these is ten times as fast as torch.where on a CPU.
+    # 0 where the channel is the largest, else 1. On a CPU, arithmetic on these is ten times as fast as torch.where.
     not_red, not_green = (value - red).sign_(), (value - green).sign_()
     difference = torch.lerp(green - blue, torch.lerp(blue - red, red - green, not_green), not_red)
     sector = (not_green + 1).mul_(not_red).mul_(2)  # red 0, green 2, blue 4
@@ -193,7 +193,7 @@ def shift_hue(images: Tensor, shift: Tensor) -> Tensor:
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, kernel: int) -> Tensor:
-    """Blur with one ``sigma`` (B,) a sample, ``kernel`` taps, reflected borders.
+    """Blur every image with its own ``sigma`` (B,), ``kernel`` taps and reflected borders.
 
     Convolution along an axis is a product with a banded matrix; see :func:`crop_resize`.
     """
@@ -205,7 +205,7 @@ def gaussian_blur(images: Tensor, sigma: Tensor, kernel: int) -> Tensor:
 
 
 def _band(weights: Tensor, size: int) -> Tensor:
-    """(B, size, size) matrix that convolves a line with ``weights`` (B, kernel), reflecting at the ends."""
+    """(B, size, size) matrices that convolve a line with ``weights`` (B, kernel), reflecting at the ends."""
     kernel = weights.shape[1]
     offsets = torch.arange(kernel, device=weights.device) - kernel // 2
     source = (torch.arange(size, device=weights.device).unsqueeze(1) + offsets).abs()

@@ -1,4 +1,4 @@
-"""AudioMAE's log-mel front end on batches: Kaldi's filter bank, as its own differentiable tensor code.
+"""AudioMAE's log-mel front end for batches: Kaldi's filter bank as differentiable tensor code.
 
 Equal to ``torchaudio.compliance.kaldi.fbank`` with AudioMAE's arguments (``tests/test_log_mel.py``), which takes
 one waveform at a time. Specification of uaMix-MAE, section 2.
@@ -19,7 +19,7 @@ PREEMPHASIS = 0.97
 LOW_HZ, HIGH_HZ = 20.0, SAMPLE_RATE / 2
 EPSILON = torch.finfo(torch.float32).eps
 FRAMES_AT_ONCE = 512  # keeps the intermediate results in the processor's cache
-BANDS = 4  # of neighbouring filters, so that each is multiplied with its own part of the spectrum alone
+BANDS = 4  # of neighbouring filters, each multiplied with only its own part of the spectrum
 
 
 def number_of_frames(samples: int) -> int:
@@ -30,9 +30,9 @@ def number_of_frames(samples: int) -> int:
 def log_mel(waveforms: Tensor, mels: int) -> Tensor:
     """Log-mel energies (B, frames, mels) of waveforms (B, samples) in [-1, 1] at 16 kHz; float32.
 
-    The waveform's mean is removed, then each window's; pre-emphasis 0.97 (the first sample is its own
+    The waveform's mean is subtracted, then each window's; pre-emphasis 0.97 (the first sample is its own
     predecessor), symmetric Hann window, power spectrum, triangular mel filters from 20 Hz to 8 kHz, natural
-    logarithm of at least float32's epsilon. Raises UserError for clips shorter than one window.
+    logarithm, clamped at float32's epsilon. Raises UserError for clips shorter than one window.
     """
     if waveforms.shape[1] < WINDOW:
         raise UserError(f"a clip of {waveforms.shape[1]} samples is shorter than one window ({WINDOW} samples)")
@@ -54,7 +54,7 @@ def _log_mel_of_frames(frames: Tensor, window: Tensor, bands: list[tuple[slice, 
 
 @cache
 def mel_bands(mels: int) -> list[tuple[slice, Tensor]]:
-    """The filters in a few bands, each with the part of the spectrum that it reads: the rest is zeros."""
+    """The filters in a few bands, each with the part of the spectrum that it reads; its weights elsewhere are 0."""
     bands = []
     for filters in mel_filters(mels).tensor_split(BANDS, dim=1):
         used = filters.any(dim=1).nonzero()
@@ -78,7 +78,7 @@ def _mel(hertz: Tensor) -> Tensor:
 
 
 def pad_or_cut(spectrograms: Tensor, frames: int) -> Tensor:
-    """(B, T, mels) -> (B, frames, mels): padded with 0 at the end, or cut (AudioMAE does so before normalising)."""
+    """(B, T, mels) -> (B, frames, mels): padded with 0 at the end or cut, as AudioMAE does before normalising."""
     return functional.pad(spectrograms[:, :frames], (0, 0, 0, max(0, frames - spectrograms.shape[1])))
 
 
@@ -88,7 +88,7 @@ def normalise(spectrograms: Tensor, mean: float, std: float) -> Tensor:
 
 
 def segment_count(samples: int, frames: int, most: int) -> int:
-    """How many segments of ``frames`` frames a clip gives: whole ones, at least one, at most ``most``.
+    """The number of segments of ``frames`` frames in a clip: whole ones, at least one, at most ``most``.
 
     A remainder of half a segment or more counts as one, and is padded.
     """

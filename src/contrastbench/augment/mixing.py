@@ -1,8 +1,8 @@
-"""Mixtures of spectrograms with their virtual labels: T-CutMix, 2-D CutMix and input mixup.
+"""Mixtures of spectrograms and their virtual labels: T-CutMix, 2-D CutMix and input mixup.
 
-Specification of uaMix-MAE, 1.4 steps 1-4, with the choices of section 5: one lambda a batch, lambda ~
-Beta(alpha, alpha), the partner of sample i is sample B + 1 - i, the cut's centre is uniform, the cut is clipped at
-the edges, and lambda is set to the share that was kept.
+Specification of uaMix-MAE, 1.4 steps 1-4, with the choices of section 5: one lambda ~ Beta(alpha, alpha) per batch,
+the partner of sample i is sample B + 1 - i, the centre of the cut is uniform, the cut is clipped at the edges, and
+lambda is set to the share that was kept.
 """
 
 import math
@@ -21,7 +21,7 @@ class Mixture(NamedTuple):
     x        (B, 1, T, F)
     kept     lambda: the share of each mixture that comes from the sample itself
     partner  (B,) int64, the other sample's position in the batch; a permutation
-    labels   Y (B, B): row i weighs the clean samples by their share in mixture i; rows and columns sum to 1
+    labels   Y (B, B): row i holds each clean sample's share in mixture i; rows and columns sum to 1
     """
 
     x: Tensor
@@ -31,20 +31,20 @@ class Mixture(NamedTuple):
 
 
 def mix(x: Tensor, mixing: Mixing, alpha: float, generator: Generator) -> Mixture:
-    """Mix (B, 1, T, F) with itself in reversed order; ``none`` keeps it, with lambda 1."""
+    """Mix (B, 1, T, F) with itself in reversed order; ``none`` leaves it unchanged, with lambda 1."""
     partner = torch.arange(len(x) - 1, -1, -1, device=x.device)
     if mixing == "none":
         return Mixture(x, 1.0, partner, virtual_labels(1.0, partner))
-    share = draw_share(alpha, generator)
+    share = sample_share(alpha, generator)
     if mixing == "mixup":
         mixed = share * x + (1 - share) * x[partner]
         return Mixture(mixed, share, partner, virtual_labels(share, partner))
     if mixing == "t-cutmix":
-        rows = draw_cut(x.shape[2], 1 - share, generator)  # 1-D: the cut's length is its share itself
+        rows = sample_cut(x.shape[2], 1 - share, generator)  # 1-D: the cut's length is proportional to its share
         columns = (0, x.shape[3])
     else:
         side = math.sqrt(1 - share)
-        rows, columns = (draw_cut(size, side, generator) for size in x.shape[2:])
+        rows, columns = (sample_cut(size, side, generator) for size in x.shape[2:])
     mixed = x.clone()
     mixed[:, :, slice(*rows), slice(*columns)] = x[partner][:, :, slice(*rows), slice(*columns)]
     replaced = (rows[1] - rows[0]) * (columns[1] - columns[0])
@@ -52,14 +52,14 @@ def mix(x: Tensor, mixing: Mixing, alpha: float, generator: Generator) -> Mixtur
     return Mixture(mixed, kept, partner, virtual_labels(kept, partner))
 
 
-def draw_share(alpha: float, generator: Generator) -> float:
-    """lambda ~ Beta(alpha, alpha), by the inverse of its distribution function; the generator alone decides."""
+def sample_share(alpha: float, generator: Generator) -> float:
+    """lambda ~ Beta(alpha, alpha), by the inverse of its distribution function, so that only ``generator`` is used."""
     uniform = torch.rand((), generator=generator, device=generator.device)
     return float(betaincinv(alpha, alpha, float(uniform)))
 
 
-def draw_cut(size: int, share: float, generator: Generator) -> tuple[int, int]:
-    """Start and stop of a run of round(share * size) positions around a uniform centre, clipped to 0 .. size."""
+def sample_cut(size: int, share: float, generator: Generator) -> tuple[int, int]:
+    """Start and stop of a run of round(share * size) positions around a uniform centre, clipped to [0, size]."""
     length = round(share * size)
     centre = int(torch.randint(size, (1,), generator=generator, device=generator.device))
     start = centre - length // 2

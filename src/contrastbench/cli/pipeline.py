@@ -40,7 +40,9 @@ def record_command() -> None:
     typer.echo("recorded: commit dvc.lock and results/ to git, then `dvc push` if you have a remote")
 
 
-def restore_command() -> None:
+def restore_command(
+    force: Annotated[bool, typer.Option("--force", help="Overwrite outputs that no commit records.")] = False,
+) -> None:
     """Bring back the outputs of the checked-out commit from DVC's cache; nothing is run."""
-    restore(Grid())
+    restore(Grid(), force=force)
     typer.echo("restored: snakemake and dvc have nothing to do")

@@ -27,21 +27,9 @@ from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.stages import STAGES, TRAINING, Scope, Stage
 from contrastbench.registry import dataset_module
-from contrastbench.results.load import rows_in
+from contrastbench.results.load import parse_all
 from contrastbench.results.rows import Row, write_rows
 
-HELP = {
-    "pretrain": "Train one method on one data set with one seed; a killed run continues from its checkpoint.",
-    "tune": "Tune a trained encoder of the same data set and seed; a killed run continues from its checkpoint.",
-    "features": "Extract the frozen features of trained encoders, for every split.",
-    "probe": "Judge cached features: linear probe, low-label probe and kNN; writes result rows.",
-    "transfer_probe": "Judge encoders on another data set than they were trained on; writes result rows.",
-    "few_shot": "Judge encoders on N-way K-shot episodes; writes result rows.",
-    "low_shot": "Judge encoders with a few labels per class; writes result rows.",
-    "audio_attack": "Attack a linear classifier of sound, on its spectrograms and on the waveform; writes result rows.",
-    "attack": "Fit classifiers on one trained encoder and attack them; a killed run continues where it stopped.",
-    "transfer_attack": "Attack every attacked method with the images crafted on every other; writes result rows.",
-}
 Figure = Annotated[str, typer.Argument(help="reconstructions, mixtures or adversarial-examples.")]
 
 
@@ -49,10 +37,10 @@ def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command("prepare")(prepare_command)
     app.command("spectrograms")(spectrograms_command)
-    for name, text in HELP.items():
-        stage = STAGES[name]
-        make = _of_all_methods if stage.scope is Scope.METHODS else _of_one_method
-        app.command(stage.command, help=text)(make(stage))
+    for stage in STAGES.values():
+        if stage.leaves or stage.rows:
+            make = _of_all_methods if stage.scope is Scope.METHODS else _of_one_method
+            app.command(stage.command, help=stage.says)(make(stage))
     app.command("figures")(figures_command)
 
 
@@ -90,18 +78,18 @@ def _of_one_method(stage: Stage) -> Callable[..., None]:
         state: State = None,
     ) -> None:
         grid = Grid(preset)
-        whole = grid.job(stage.name, track, dataset, method)
+        whole, on = grid.job(stage.name, track, dataset, method), resolve_device(device)
         chosen = [grid.job(stage.name, track, dataset, method, seed) for seed in seeds or grid.track(track).seeds]
         if stage.scope is Scope.SEEDS:
             _require_state(grid, stage, whole, state)
-            _judge(grid, stage, whole, chosen, device)
+            _judge(grid, stage, whole, chosen, on)
             return
         for job in chosen:
             _require_state(grid, stage, job, state)
             if stage.rows:
-                _judge(grid, stage, job, [job], device)
+                _judge(grid, stage, job, [job], on)
             else:
-                _run(grid, stage, job, device)
+                _run(grid, stage, job, on)
 
     return command
 
@@ -118,7 +106,7 @@ def _of_all_methods(stage: Stage) -> Callable[..., None]:
         grid = Grid(preset)
         job = grid.job(stage.name, track, dataset, seed=seed)
         _require_state(grid, stage, job, state)
-        _judge(grid, stage, job, [job], device)
+        _judge(grid, stage, job, [job], resolve_device(device))
 
     return command
 
@@ -134,7 +122,7 @@ def _run(grid: Grid, stage: Stage, job: Job, device: str) -> Any:
     if stage.name in TRAINING:
         check_image_size(grid, job.track, job.dataset)
     verify_data(grid, [path.parent for path in grid.inputs(stage.name, job) if path.name == "meta.json"])
-    runtime = Runtime(resolve_device(device), typer.echo, show_progress=stage.name in TRAINING)
+    runtime = Runtime(device, typer.echo, show_progress=stage.name in TRAINING)
     return _call(stage.name, grid, job, runtime)
 
 
@@ -150,7 +138,8 @@ def _judge(grid: Grid, stage: Stage, whole: Job, chosen: list[Job], device: str)
     path = grid.layout.rows(stage.name, whole)
     rows: list[Row] = [row for job in chosen for row in _run(grid, stage, job, device)]
     seeds = {job.seed for job in chosen}
-    others = [row for row in rows_in(folder=str(path)).rows if row.seed not in seeds]
+    there = parse_all({path.as_posix(): path.read_bytes()}).rows if path.is_file() else []
+    others = [row for row in there if row.seed not in seeds]
     write_rows(path, [*others, *rows])
     write_text(grid.layout.receipt(path), f"{file_hash(path)}\n")
     typer.echo(f"written: {path} ({len(rows)} rows)")

@@ -1,4 +1,4 @@
-"""One file a data set, imported only when it is used; their names are in ``contrastbench.registry``."""
+"""One file per data set, imported only when it is used; the names are in ``contrastbench.registry``."""
 
 from importlib import import_module
 
@@ -9,5 +9,5 @@ __all__ = ["Adapter", "adapter"]
 
 
 def adapter(name: str) -> Adapter:
-    """The adapter of data set ``name``; an unknown name is a UserError."""
+    """The adapter of the data set ``name``; an unknown name is a UserError."""
     return import_module(dataset_module(name)).ADAPTER

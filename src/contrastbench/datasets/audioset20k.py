@@ -1,9 +1,9 @@
-"""AudioSet's balanced training segments (AS-20K) from your own folder of clips; they cannot be downloaded.
+"""AudioSet's balanced training segments (AS-20K), read from your own folder of clips; they cannot be downloaded.
 
 data/raw/audioset20k/clips/ holds 10-s clips named by their YouTube id: ID, YID, ID_START or ID_START_END (START and END
-in seconds or milliseconds); data/raw/audioset20k/balanced_train_segments.csv is the official list. Clips that the list
-names and the folder lacks are written to data/raw/audioset20k/missing.txt. Labels are not read: the set is for training
-without them.
+in seconds or milliseconds); data/raw/audioset20k/balanced_train_segments.csv is the official list. Listed clips that
+the folder does not hold are written to data/raw/audioset20k/missing.txt. Labels are not read: the set is only for
+training without them.
 """
 
 import hashlib
@@ -22,28 +22,28 @@ LISTING = "balanced_train_segments.csv"
 
 
 def clip_table(raw: Path) -> tuple[pd.DataFrame, list[str]]:
-    """One row a clip at hand (name, path, group: the video, split) and the ids of the clips that are missing."""
+    """One row per clip present (name, path, group: the video, split), and the ids of the missing clips."""
     if not (raw / "clips").is_dir():
         raise UserError(f"{raw / 'clips'}: no such folder; put AudioSet's clips there and {LISTING} into {raw}")
     listing = read_table(
         find_file(raw, LISTING),
         ("id", "start", "end"),
-        skiprows=3,  # lines of comment, the last of which names the columns
+        skiprows=3,  # comment lines, the last of which names the columns
         names=["id", "start", "end", "labels"],
         skipinitialspace=True,
         quotechar='"',
     )
     paths = by_stem(sound_paths(raw / "clips"))
     found = [next((name for name in _names(row) if name in paths), None) for row in listing.itertuples(index=False)]
-    at_hand = [name is not None for name in found]
-    if not any(at_hand):
-        raise UserError(f"{raw / 'clips'}: holds none of the {len(listing)} clips of {LISTING} (ID.wav, YID.wav, ...)")
+    present = [name is not None for name in found]
+    if not any(present):
+        raise UserError(f"{raw / 'clips'}: contains none of {LISTING}'s {len(listing)} clips (ID.wav, YID.wav, ...)")
     table = pd.DataFrame({"name": [name for name in found if name is not None]})
     table["path"] = table["name"].map(paths)
-    ids = listing["id"][at_hand].reset_index(drop=True)
+    ids = listing["id"][present].reset_index(drop=True)
     table["group"] = numbered(ids)
     table["split"] = ids.map(_split_of)
-    return table, listing["id"][[not here for here in at_hand]].tolist()
+    return table, listing["id"][[not here for here in present]].tolist()
 
 
 def _names(row: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""What an adapter says of a data set: where it is, how its bytes are checked, how it is read and split."""
+"""What an adapter says about a data set: where it is, how its bytes are checked, how it is read and split."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,11 +16,11 @@ SAMPLE_RATE = 16_000  # Hz, of all stored audio
 class Archive:
     """One official file.
 
-    url     None for a file that the user must bring
-    digest  hexadecimal, by ``algorithm``, as its publisher states it; None where none is published, and then the
+    url     None for a file that the user must provide
+    digest  hexadecimal, by ``algorithm``, as stated by the publisher; None where none is published, in which case the
             reader checks the contents by rules (names, counts, labels)
     size    in bytes
-    alternatives  other packings of the same data, each taken in its place where it lies at hand
+    alternatives  other archives of the same data, each used instead of this one where it is present
     """
 
     url: str | None
@@ -33,12 +33,12 @@ class Archive:
 
 @dataclass(frozen=True)
 class Split:
-    """Examples of one split.
+    """The examples of one split.
 
-    x        (N, ...) array: images uint8 (N, H, W, C); audio int16 samples of all clips, one after another
+    x        (N, ...) array: images uint8 (N, H, W, C); audio int16 samples of all clips, concatenated
     y        (N,) class numbers, or None for unlabeled data
-    columns  further arrays of one entry per example (for audio also ``offsets``, N + 1 positions in ``x``);
-             examples with the same ``group`` come from one source and never part when ``train`` is split
+    columns  further arrays with one entry per example (for audio also ``offsets``, N + 1 positions in ``x``);
+             examples with the same ``group`` come from one source and stay together when ``train`` is split
     skipped  sound files that were left out, each with the reason
     """
 
@@ -57,11 +57,11 @@ class Split:
 class Adapter:
     """A data set.
 
-    read         (raw folder, parameters) -> splits as published; must hold ``train`` and ``test``
+    read         (raw folder, parameters) -> splits as published; must include ``train`` and ``test``
     split_rule   one sentence that says what the published splits are; where ``validation`` is absent, the
                  store carves it out of ``train``
-    unpacked     folders in the raw folder that ``read`` takes in place of the archives, because it checks
-                 what is in them itself
+    unpacked     folders in the raw folder that ``read`` accepts instead of the archives, because it checks
+                 their contents itself
     """
 
     name: str
@@ -76,7 +76,7 @@ class Adapter:
 
 
 def hold_out_last(x: np.ndarray, y: np.ndarray, per_class: int) -> dict[str, Split]:
-    """Splits of a data set that was published without any: the last ``per_class`` examples of each class are test."""
+    """Splits of a data set published without any: the last ``per_class`` examples of each class are the test split."""
     test = np.concatenate([np.flatnonzero(y == label)[-per_class:] for label in np.unique(y)])
     is_test = np.isin(np.arange(len(y)), test)
     return {"train": Split(x[~is_test], y[~is_test]), "test": Split(x[is_test], y[is_test])}

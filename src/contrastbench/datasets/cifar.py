@@ -1,4 +1,4 @@
-"""What CIFAR-10 and CIFAR-100 share: torchvision reads them and checks the official md5 of every file first."""
+"""What CIFAR-10 and CIFAR-100 share: torchvision reads them, after checking the official md5 of every file."""
 
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ def _read_folder(root: Path, reader: Any) -> dict[str, Split]:
             data = reader(str(root), train=is_train, download=False)
         except RuntimeError:
             folder = root / reader.base_folder
-            raise UserError(f"{folder}: a file is missing or not the official one (md5); delete and fetch") from None
+            raise UserError(
+                f"{folder}: a file is missing or not the official one (md5); delete it all and fetch"
+            ) from None
         splits[split] = Split(data.data, np.asarray(data.targets))
     return splits

@@ -1,4 +1,4 @@
-"""From a table of clips to splits: what the adapters of audio data sets share."""
+"""From a table of clips to splits: what the audio adapters share."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,16 +18,16 @@ SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 
 @contextmanager
 def opened(raw: Path, archive: Archive, folder: str | None = None) -> Iterator[Path]:
-    """Yield a folder with the contents of ``archive``: ``folder`` in the raw folder, or a packing, unpacked."""
+    """Yield a folder with the contents of ``archive``: ``folder`` inside the raw folder, or an unpacked archive."""
     if folder is not None and (raw / folder).is_dir():
         yield raw / folder
         return
-    for packing in (archive, *archive.alternatives):
-        if (raw / packing.name).is_file():
-            with unpacked(raw / packing.name) as contents:
+    for candidate in (archive, *archive.alternatives):
+        if (raw / candidate.name).is_file():
+            with unpacked(raw / candidate.name) as contents:
                 yield contents
             return
-    raise UserError(f"{raw}: holds no {' and no '.join([*([folder] if folder else []), archive.name])}")
+    raise UserError(f"{raw}: contains no {' and no '.join([*([folder] if folder else []), archive.name])}")
 
 
 def sound_paths(folder: Path) -> list[Path]:
@@ -37,11 +37,11 @@ def sound_paths(folder: Path) -> list[Path]:
 
 
 def by_stem(paths: list[Path]) -> dict[str, Path]:
-    """Paths by their names without the ending; two of one name are a UserError."""
+    """Paths by file name without extension; two files with the same one are a UserError."""
     found = {path.stem: path for path in paths}
     if len(found) < len(paths):
         twice = next(path for path in paths if found[path.stem] != path)
-        raise UserError(f"{twice.name}: two sound files of that name; keep one")
+        raise UserError(f"{twice.name}: two sound files have this name; keep one")
     return found
 
 
@@ -49,21 +49,21 @@ def find_file(folder: Path, name: str) -> Path:
     """The first file called ``name`` below ``folder``; UserError when there is none."""
     for path in sorted(folder.rglob(name)):
         return path
-    raise UserError(f"{name}: not among the data set's files; put the official one beside the clips")
+    raise UserError(f"{name}: not among the data set's files; put the official one next to the clips")
 
 
 def expect(right: bool, name: str, rule: str) -> None:
-    """Hold a data set without a published hash to a rule about its contents."""
+    """Check a rule about the contents of a data set without a published hash; UserError where it does not hold."""
     if not right:
         raise UserError(f"{name}: incomplete or not the official data: {rule}")
 
 
 def read_table(path: Path, columns: tuple[str, ...], **options: object) -> pd.DataFrame:
-    """A CSV file that must have ``columns``; UserError of one line when it is something else."""
+    """Read a CSV file that must have ``columns``; a one-line UserError when it is something else."""
     try:
         table = pd.read_csv(path, **options)  # type: ignore[call-overload]
     except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path.name}: not readable as CSV: {error}") from None
+        raise UserError(f"{path.name}: cannot be read as CSV: {error}") from None
     missing = [column for column in columns if column not in table]
     if missing:
         raise UserError(f"{path.name}: has no column {missing[0]!r}; is this the official file?")
@@ -71,7 +71,7 @@ def read_table(path: Path, columns: tuple[str, ...], **options: object) -> pd.Da
 
 
 def numbered(values: pd.Series) -> np.ndarray:
-    """Equal values get equal numbers, in the order of the sorted values: int64 (N,)."""
+    """Number the values in sorted order, equal values alike: int64 (N,)."""
     return np.unique(values.to_numpy(), return_inverse=True)[1].astype(np.int64)
 
 
@@ -80,9 +80,9 @@ def read_splits(
 ) -> dict[str, Split]:
     """Decode the clips of ``table`` into splits.
 
-    Columns of ``table``: ``name`` (to show), ``path``, ``split``, ``y`` (class number; absent for data without
+    Columns of ``table``: ``name`` (for messages), ``path``, ``split``, ``y`` (class number; absent for data without
     labels, not read for the split ``unlabeled``), and further integer columns (``group``, ``fold``, ...), which are
-    kept. Bad clips are refused or skipped as the parameters say; a split that keeps none is a UserError.
+    kept. Bad clips are refused or skipped as the parameters say; a split left without clips is a UserError.
     """
     further = [column for column in table if column not in ("name", "path", "split", "y")]
     bad: list[str] = []
@@ -92,7 +92,7 @@ def read_splits(
         bad += sounds.bad
         kept = rows[sounds.kept]
         if kept.empty:
-            raise UserError(f"{split}: not one clip can be used; the first: {sounds.bad[0]}")
+            raise UserError(f"{split}: none of the clips can be used; the first: {sounds.bad[0]}")
         columns = {"offsets": sounds.offsets} | {name: kept[name].to_numpy(np.int64) for name in further}
         labels = None if split == "unlabeled" or "y" not in kept else kept["y"].to_numpy(np.int64)
         splits[str(split)] = Split(sounds.samples, labels, columns, tuple(sounds.bad))

@@ -14,7 +14,7 @@ def _read(_: Path, __: DataParams) -> dict[str, Split]:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    # 17 grey levels, spread over 0..255.
+    # 17 grey levels, stretched to 0..255.
     x = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
     return hold_out_last(x, digits.target, TEST_PER_CLASS)
 

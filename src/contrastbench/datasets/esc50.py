@@ -1,6 +1,6 @@
 """ESC-50: 2,000 environmental sounds of 5 s, 50 classes, five official folds.
 
-The official archive is made by GitHub from the branch ``master``, whose bytes may change: no hash can be pinned.
+GitHub generates the official archive from the branch ``master``, and its bytes may change: no hash can be pinned.
 The reader checks the contents instead: the names, folds and classes of the official esc50.csv, all clips present.
 """
 
@@ -54,10 +54,10 @@ ROLES = np.array([NOVEL if c in NOVEL_CLASSES else VALIDATION if c in VALIDATION
 
 
 def clip_table(folder: Path, clips: int = CLIPS) -> pd.DataFrame:
-    """One row a clip: name, path, y, fold, group (the Freesound recording), role (MetaAudio's), split.
+    """One row per clip: name, path, y, fold, group (the Freesound recording), role (MetaAudio's), split.
 
-    The split goes by recording: folds 1 to 3 train, 4 validates, 5 tests, and the four recordings that the official
-    folds cut in two (131943, 134049, 209698, 234879) go with their highest fold.
+    The split is by recording: folds 1 to 3 train, 4 validates, 5 tests, and the four recordings that the official
+    folds divide (131943, 134049, 209698, 234879) go with their highest fold.
     """
     table = read_table(find_file(folder, "esc50.csv"), ("filename", "fold", "target", "category", "src_file"))
     paths = by_stem(sound_paths(folder))
@@ -71,7 +71,7 @@ def clip_table(folder: Path, clips: int = CLIPS) -> pd.DataFrame:
     counts = pd.crosstab(table["target"], table["fold"])
     even = tuple(counts.columns) == FOLDS and (counts == clips // (len(CLASSES) * len(FOLDS))).all(axis=None)
     expect(
-        bool(even), "esc50", f"esc50.csv must name {clips} clips, as many of each class in each of {len(FOLDS)} folds"
+        bool(even), "esc50", f"esc50.csv must list {clips} clips, as many of each class in each of {len(FOLDS)} folds"
     )
     clip = pd.DataFrame({"name": stems, "path": stems.map(paths), "y": table["target"], "fold": table["fold"]})
     clip["group"] = table["src_file"].astype(np.int64)

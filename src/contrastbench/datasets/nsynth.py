@@ -21,7 +21,7 @@ FAMILIES = ("bass", "brass", "flute", "guitar", "keyboard", "mallet", "organ", "
 
 
 def clip_table(folders: list[Path], counts: dict[str, int]) -> pd.DataFrame:
-    """One row a note: name, path, y (family), group (instrument), key, split."""
+    """One row per note: name, path, y (family), group (instrument), key, split."""
     parts = []
     for split, folder in zip(FOLDERS, folders, strict=True):
         file = find_file(folder, "examples.json")
@@ -32,7 +32,7 @@ def clip_table(folders: list[Path], counts: dict[str, int]) -> pd.DataFrame:
             raise UserError(f"{split}: examples.json is not the official one: {error}") from None
         paths = by_stem(sound_paths(folder))
         whole = len(facts) == counts[split] and facts.index.isin(paths).all()
-        expect(bool(whole), "nsynth", f"{split} must hold {counts[split]} notes, each with its sound file")
+        expect(bool(whole), "nsynth", f"{split} must contain {counts[split]} notes, each with its sound file")
         expect(facts["instrument_family"].between(0, 10).all(), "nsynth", f"{split} names an unknown family")
         facts = facts.set_axis(["y", "group", "key"], axis=1)
         parts.append(facts.assign(name=facts.index, path=facts.index.map(paths), split=split))

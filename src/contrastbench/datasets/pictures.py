@@ -1,4 +1,4 @@
-"""Read picture files (JPEG, PNG, ...) into arrays: one file, or a folder of your own with one sub-folder a class."""
+"""Read picture files (JPEG, PNG, ...) into arrays: one file, or a folder of your own with one sub-folder per class."""
 
 from pathlib import Path
 from typing import IO
@@ -11,15 +11,15 @@ from contrastbench.errors import UserError
 
 
 def read_picture(file: Path | IO[bytes], size: int, shown: object) -> np.ndarray:
-    """One picture as uint8 (size, size, 3): the middle square, scaled bilinearly where it has another size.
+    """One picture as uint8 (size, size, 3): the centre square, scaled bilinearly where its size differs.
 
-    A file that is no picture is a UserError that names ``shown``.
+    A file that is not a picture is a UserError that names ``shown``.
     """
     try:
         with Image.open(file) as image:
             picture = image.convert("RGB")
     except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f"{shown}: not a readable picture: {error}") from None
+        raise UserError(f"{shown}: cannot be read as a picture: {error}") from None
     if picture.size != (size, size):
         width, height = picture.size
         edge = min(width, height)
@@ -32,7 +32,7 @@ def read_picture(file: Path | IO[bytes], size: int, shown: object) -> np.ndarray
 def read_folders(raw: Path, classes: tuple[str, ...], size: int) -> dict[str, Split]:
     """Splits of ``raw/SPLIT/CLASS/*``, for SPLIT train and test, and validation where there is one.
 
-    Files count in alphabetical order. A missing or empty folder, or a class that ``classes`` lacks, is a UserError.
+    Files are read in alphabetical order. A missing or empty folder, or a class not in ``classes``, is a UserError.
     """
     names = ["train", "test"] + (["validation"] if (raw / "validation").is_dir() else [])
     return {split: _read_split(raw / split, classes, size) for split in names}

@@ -1,8 +1,8 @@
-"""Decode sound files into the stored form: mono, 16 kHz, int16. A bad clip is named, never silently zero.
+"""Decode sound files into the stored form: mono, 16 kHz, int16. A bad clip is reported, never silently zero.
 
 soundfile (libsndfile) reads WAV, FLAC, OGG and Opus. scipy's polyphase filter resamples: it needs no torch, and from
-44.1 kHz it keeps 97 % of a tone at 7 kHz where torchaudio's default kernel keeps 81 %, and lets through 3 % of one at
-9 kHz against 14 % (``tests/test_sound_files.py``).
+44.1 kHz it keeps 97 % of a 7 kHz tone where torchaudio's default kernel keeps 81 %, and lets 3 % of a 9 kHz tone
+through against 14 % (``tests/test_sound_files.py``).
 """
 
 import io
@@ -21,9 +21,9 @@ from contrastbench.errors import UserError
 from contrastbench.params.data import DataParams
 
 SHORTEST = 400  # samples at 16 kHz: one window of the front end, 25 ms
-RATES = (1_000, 384_000)  # a header that says otherwise is wrong
-SHOWN = 3  # bad clips that a message names
-DATA_SIZE = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)  # libsndfile's log of a cut WAV
+RATES = (1_000, 384_000)  # Hz; a header with another rate is wrong
+SHOWN = 3  # bad clips named in a message
+DATA_SIZE = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)  # libsndfile's log of a truncated WAV
 
 
 class BadClip(Exception):
@@ -33,7 +33,7 @@ class BadClip(Exception):
 def decode(content: bytes, stereo: str = "average", rates: tuple[int, ...] = ()) -> np.ndarray:
     """The clip in a file's ``content``: int16 (samples,) at 16 kHz, full scale 32768.
 
-    ``rates`` are the sample rates that the data set is published in (any, when empty). Raises BadClip.
+    ``rates`` are the sample rates in which the data set is published (empty: any). Raises BadClip.
     """
     wave, rate = _read(content)
     if rate not in rates and (rates or not RATES[0] <= rate <= RATES[1]):
@@ -50,7 +50,7 @@ def decode(content: bytes, stereo: str = "average", rates: tuple[int, ...] = ())
 
 
 def _read(content: bytes) -> tuple[np.ndarray, int]:
-    """Samples float32 (N, channels) and their rate; a file that cannot be read to its end is a BadClip."""
+    """Samples float32 (N, channels) and their rate in Hz; a file that cannot be read to its end is a BadClip."""
     import soundfile
 
     if not content:
@@ -90,7 +90,7 @@ def resample(wave: np.ndarray, rate: int) -> np.ndarray:
 
 @cache
 def _low_pass(up: int, down: int) -> np.ndarray:
-    """The filter that resample_poly designs by default; designing it takes longer than applying it."""
+    """The filter that resample_poly designs by default; cached, as designing it takes longer than applying it."""
     from scipy.signal import firwin
 
     most = max(up, down)
@@ -98,15 +98,15 @@ def _low_pass(up: int, down: int) -> np.ndarray:
 
 
 def to_int16(wave: np.ndarray) -> np.ndarray:
-    """Samples in [-1, 1] as int16, full scale 32768; what exceeds it is clipped, as any converter does."""
+    """Samples in [-1, 1] as int16, full scale 32768; values beyond it are clipped."""
     return np.clip(np.round(wave * 32768), -32768, 32767).astype(np.int16)
 
 
 @dataclass(frozen=True)
 class Sounds:
-    """Decoded clips, one after another, and what became of the bad ones.
+    """Decoded clips, concatenated, and what was wrong with the bad ones.
 
-    samples  int16, of all clips kept
+    samples  int16, of all kept clips
     offsets  (kept + 1,) positions in ``samples``
     kept     bool, one entry per file
     bad      "NAME: reason" of the others
@@ -121,9 +121,9 @@ class Sounds:
 def read_sounds(
     files: Iterable[tuple[str, Path]], scratch: Path, params: DataParams, rates: tuple[int, ...] = ()
 ) -> Sounds:
-    """Decode ``files`` (name to show, path) in their order.
+    """Decode ``files`` (name for messages, path) in order.
 
-    The samples go through an unnamed file in the folder ``scratch``, so that a data set may be larger than memory.
+    The samples go through a temporary file in the folder ``scratch``, so that a data set may be larger than memory.
     """
     lengths, kept, bad = [0], [], []
     with TemporaryFile(dir=scratch) as spool:
@@ -144,7 +144,7 @@ def read_sounds(
 
 
 def refuse_bad(bad: list[str], count: int, params: DataParams) -> None:
-    """Raise a UserError that names and counts the ``bad`` of ``count`` clips, unless the parameters skip them."""
+    """Raise a UserError that counts the ``bad`` of ``count`` clips and names some, unless the parameters skip them."""
     if bad and params.on_bad_clip == "refuse":
         shown = "; ".join(bad[:SHOWN]) + ("; ..." if len(bad) > SHOWN else "")
         raise UserError(f"{len(bad)} of {count} clips are bad: {shown} (data.on_bad_clip: skip leaves them out)")

@@ -1,8 +1,8 @@
 """Read a SoundFont 2 file's RIFF chunks and render notes from it: samples, tuning, loops, volume envelope.
 
-After the SoundFont Technical Specification 2.04 (section numbers below). Left out, because they need a running
+Follows the SoundFont Technical Specification 2.04 (section numbers below). Left out, because they need a running
 synthesiser: filters, modulators other than velocity to attenuation, low-frequency oscillators, effects, panning
-(the voices of a note are added up in mono).
+(the voices of a note are summed in mono).
 """
 
 import itertools
@@ -16,15 +16,15 @@ import numpy as np
 
 from contrastbench.errors import UserError
 
-# Generators (8.1.2) that a voice reads, with their defaults (8.1.3).
+# The generators (8.1.2) that a voice reads, and their defaults (8.1.3).
 START_OFFSET, END_OFFSET, LOOP_START_OFFSET, LOOP_END_OFFSET, START_COARSE = 0, 1, 2, 3, 4
 END_COARSE, LOOP_START_COARSE, LOOP_END_COARSE = 12, 45, 50
 DELAY, ATTACK, HOLD, DECAY, SUSTAIN, RELEASE, KEY_TO_HOLD, KEY_TO_DECAY = range(33, 41)
 INSTRUMENT, KEY_RANGE, VELOCITY_RANGE, ATTENUATION = 41, 43, 44, 48
 COARSE_TUNE, FINE_TUNE, SAMPLE, SAMPLE_MODES, SCALE_TUNING, ROOT_KEY = 51, 52, 53, 54, 56, 58
 DEFAULTS = {DELAY: -12000, ATTACK: -12000, HOLD: -12000, DECAY: -12000, RELEASE: -12000, SCALE_TUNING: 100}
-DEFAULTS[ROOT_KEY] = -1  # none: the sample header's
-# Set by the instrument alone; a preset may not change them (8.5).
+DEFAULTS[ROOT_KEY] = -1  # not set: the sample header's applies
+# Set by the instrument only; a preset may not change them (8.5).
 NOT_IN_PRESET = {0, 1, 2, 3, 4, 12, 45, 50, SAMPLE_MODES, ROOT_KEY}
 FULL_RANGE = 127 << 8  # low byte 0, high byte 127
 SILENCE_DB = 100.0  # full depth of the volume envelope (8.1.2, 36 and 38)
@@ -51,7 +51,7 @@ class SoundFont:
     """A parsed SoundFont 2 file."""
 
     def __init__(self, path: Path) -> None:
-        """Raises UserError of one line when ``path`` is missing or not a SoundFont."""
+        """Raises a one-line UserError when ``path`` is missing or not a SoundFont."""
         try:
             content = path.read_bytes()
             self._chunks = dict(_chunks(content))
@@ -138,7 +138,7 @@ class SoundFont:
 
 
 def envelope(values: Zone, key: int, count: int, held: float, rate: int) -> np.ndarray:
-    """Volume envelope (count,): delay, linear attack, hold, then decay and release linear in decibels (8.1.2)."""
+    """Volume envelope (count,): delay, linear attack, hold, then decay and release, both linear in dB (8.1.2)."""
     time = np.arange(count, dtype=np.float32) / rate
     hold_at = seconds_of(values[DELAY]) + seconds_of(values[ATTACK])
     hold = seconds_of(values[HOLD] + values.get(KEY_TO_HOLD, 0) * (60 - key))
@@ -151,12 +151,12 @@ def envelope(values: Zone, key: int, count: int, held: float, rate: int) -> np.n
 
 
 def seconds_of(timecents: int) -> float:
-    """SoundFont's logarithmic unit of time (8.1.2): 0 is one second, 1200 more doubles it."""
+    """Seconds from SoundFont's logarithmic unit of time (8.1.2): 0 is one second, every 1200 more doubles it."""
     return 2 ** (timecents / 1200)
 
 
 def _matching(zones: list[Zone], link: int, key: int, velocity: int) -> Iterator[Zone]:
-    """Zones that hold ``link`` and sound at this key and velocity; a leading zone without it is the default (7.3)."""
+    """Zones with ``link`` that sound at this key and velocity; a leading zone without it holds defaults (7.3)."""
     common = zones[0] if zones and link not in zones[0] else {}
     for zone in zones:
         values = common | zone
@@ -170,7 +170,7 @@ def _in_range(values: Zone, generator: int, number: int) -> bool:
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The RIFF chunks inside the lists of a SoundFont, by name."""
+    """The RIFF chunks inside a SoundFont's lists: (name, content)."""
     if content[:4] != b"RIFF" or content[8:12] != b"sfbk":
         raise ValueError("not a SoundFont")
     waiting = [(12, len(content))]

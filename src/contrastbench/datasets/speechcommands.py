@@ -26,26 +26,26 @@ LICENCE = "CC BY 4.0, Warden (2018)"
 
 
 def speaker_of(path: Path) -> str:
-    """The hexadecimal id of who speaks; files without one (silence) stand for themselves."""
+    """The speaker's hexadecimal id; a file without one (silence) counts as a speaker of its own."""
     match = SPEAKER.search(path.stem)
     return match.group(1) if match else f"{path.parent.name}/{path.stem}"
 
 
 def clip_table(folder: Path, classes: tuple[str, ...]) -> pd.DataFrame:
-    """One row a recording in ``CLASS/``: name (CLASS/FILE), path, y, speaker, group (number of the speaker)."""
+    """One row per recording in ``CLASS/``: name (CLASS/FILE), path, y, speaker, group (number of the speaker)."""
     numbers = {name: number for number, name in enumerate(classes)}
     paths = [path for path in sound_paths(folder) if path.parent.name in numbers]
     table = pd.DataFrame({"path": paths, "name": [f"{path.parent.name}/{path.stem}" for path in paths]})
     table["y"] = [numbers[path.parent.name] for path in paths]
     present = table["y"].nunique()
-    expect(present == len(classes), "speechcommands", f"{present} of {len(classes)} word folders hold recordings")
+    expect(present == len(classes), "speechcommands", f"{present} of {len(classes)} word folders contain recordings")
     table["speaker"] = [speaker_of(path) for path in paths]
     table["group"] = numbered(table["speaker"])
     return table
 
 
 def split_of_speaker(speaker: str) -> str:
-    """A split drawn by the sha256 of the speaker: 70 % train, 10 % validate, 20 % test."""
+    """The split by the sha256 of the speaker: 70 % train, 10 % validate, 20 % test."""
     share = int(hashlib.sha256(speaker.encode()).hexdigest()[:8], 16) / 2**32
     return "train" if share < 0.7 else "validation" if share < 0.8 else "test"
 

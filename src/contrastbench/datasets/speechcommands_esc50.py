@@ -1,7 +1,7 @@
-"""Unlabeled real sound at a small size: the Speech Commands test set, with ESC-50's base classes as ``unlabeled``.
+"""A small set of real sound to train on: the Speech Commands test set, with ESC-50's base classes as ``unlabeled``.
 
-For training without labels on ``train`` and ``unlabeled`` together, so that ESC-50's novel classes, on which
-few-shot episodes are drawn (data set ``esc50``), are unheard.
+For training without labels on ``train`` and ``unlabeled`` together, so that ESC-50's novel classes, from which
+few-shot episodes are sampled (data set ``esc50``), remain unheard.
 """
 
 from pathlib import Path

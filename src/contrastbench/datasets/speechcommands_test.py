@@ -1,7 +1,7 @@
-"""The official test set of Speech Commands v0.02 (4,890 clips, 12 categories), split anew by speaker.
+"""The official test set of Speech Commands v0.02 (4,890 clips, 12 categories), split again by speaker.
 
-A small real data set; its rows are not comparable with those of the whole Speech Commands. No hash is published for
-the archive; the reader checks that every category holds 300 clips or more.
+A small real data set; its rows are not comparable with those of the full Speech Commands. No hash is published for
+the archive; the reader checks that every category has at least 300 clips.
 """
 
 from pathlib import Path
@@ -31,7 +31,7 @@ SPLIT_RULE = "of the official test set, by the sha256 of the speaker: 70 % train
 
 
 def split_table(folder: Path, at_least: int = AT_LEAST) -> pd.DataFrame:
-    """One row a clip: name, path, y, group (speaker), split."""
+    """One row per clip: name, path, y, group (speaker), split."""
     table = clip_table(folder, CATEGORIES)
     fewest = int(table["y"].value_counts().min())
     expect(fewest >= at_least, "speechcommands-test", f"a category has {fewest} clips, fewer than {at_least}")

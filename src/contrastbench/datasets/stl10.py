@@ -34,7 +34,9 @@ def _read_folder(root: Path) -> dict[str, Split]:
             data = STL10(str(root), split=split, download=False)
         except RuntimeError:
             folder = root / FOLDER
-            raise UserError(f"{folder}: a file is missing or not the official one (md5); delete and fetch") from None
+            raise UserError(
+                f"{folder}: a file is missing or not the official one (md5); delete it all and fetch"
+            ) from None
         labels = None if split == "unlabeled" else data.labels
         splits[split] = Split(data.data.transpose(0, 2, 3, 1), labels)
     return splits

@@ -19,7 +19,7 @@ ARCHIVE = Archive(
 ROOT = "tiny-imagenet-200"
 SIZE = 64
 
-# WordNet's names of the classes, in alphabetical order: class numbers 0 to 199.
+# The classes' WordNet ids, in alphabetical order: class numbers 0 to 199.
 WORDNET_NAMES = """
 n01443537 n01629819 n01641577 n01644900 n01698640 n01742172 n01768244 n01770393 n01774384 n01774750 n01784675
 n01855672 n01882714 n01910747 n01917289 n01944390 n01945685 n01950731 n01983481 n01984695 n02002724 n02056570
@@ -45,7 +45,7 @@ CLASSES = tuple(WORDNET_NAMES.split())
 
 
 def read_zip(archive: Path, classes: tuple[str, ...]) -> dict[str, Split]:
-    """Read the official layout straight from the zip, so that 120,000 small files need not lie on disk.
+    """Read the official layout straight from the zip, without writing 120,000 small files to disk.
 
     ``train/CLASS/images/*``; ``val/images/*`` with ``val/val_annotations.txt`` (file name, class, box).
     """
@@ -62,7 +62,7 @@ def read_zip(archive: Path, classes: tuple[str, ...]) -> dict[str, Split]:
             test = [(f"{ROOT}/val/images/{file}", numbers[name]) for file, name, *_ in fields]
             return {"train": _decode(zipped, train), "test": _decode(zipped, test)}
     except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise UserError(f"{archive}: not the layout of {ROOT}: {error}") from None
+        raise UserError(f"{archive}: does not have the layout of {ROOT}: {error}") from None
 
 
 def _decode(zipped: zipfile.ZipFile, items: list[tuple[str, int]]) -> Split:

@@ -107,7 +107,7 @@ def _attack_batch(
             labels,
             seed=seed_for(*stream),
             eps=cell.eps,
-            steps=cell.steps or None,
+            steps=cell.steps,
             step_size=cell.step_size,
         )
         return judged

@@ -6,9 +6,9 @@ import numpy as np
 
 from contrastbench.evaluation.intervals import wilson
 from contrastbench.jobs.meter import Meter
-from contrastbench.jobs.records import trained_record
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.records import trained_record
 from contrastbench.registry import WITHOUT_ENCODER
 from contrastbench.results.protocols import Protocol
 from contrastbench.results.rows import Row, pack_correct

@@ -11,11 +11,11 @@ from contrastbench.errors import UserError
 from contrastbench.files import reading, write_bytes, write_text
 from contrastbench.jobs.meter import Meter, device_name
 from contrastbench.jobs.modality import input_shape
-from contrastbench.jobs.records import asked_record, trained_record
 from contrastbench.methods import Method, method_class
 from contrastbench.params.evaluation import PretrainParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.records import asked_record, trained_record
 from contrastbench.training.record import TrainingLog
 from contrastbench.training.seeds import seed_for
 

@@ -1,4 +1,4 @@
-"""One file a method; see ``contrastbench.registry`` for their names."""
+"""One file per method; see ``contrastbench.registry`` for their names."""
 
 from importlib import import_module
 
@@ -10,6 +10,6 @@ __all__ = ["Batch", "Method", "Step", "method_class"]
 
 
 def method_class(name: str) -> type[Method]:
-    """The class of method ``name``; each has ``from_params(params, input_shape, number_of_classes)``."""
+    """The class of the method ``name``; each has ``from_params(params, input_shape, number_of_classes)``."""
     module = import_module(method_module(name))
     return getattr(module, METHODS[name].path.partition(":")[2])

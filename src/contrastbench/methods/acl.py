@@ -1,4 +1,4 @@
-"""ACL, dual stream (Jiang et al., NeurIPS 2020, arXiv 2010.13337), as its code has it (specification of SwARo, 2)."""
+"""ACL, dual stream (Jiang et al., NeurIPS 2020, arXiv 2010.13337), as in its code (specification of SwARo, 2)."""
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from contrastbench.params.settings_adversarial import ACLSettings
 class ACL(ContrastiveMethod):
     """SimCLR on two clean views and on two adversarial ones, each stream with its own BatchNorm.
 
-    Outside the clean stream the adversarial BatchNorm works: it is the branch that ACL's evaluation loads.
+    The adversarial BatchNorm is used everywhere but in the clean stream: it is the branch that ACL's evaluation loads.
     """
 
     settings: ACLSettings
@@ -26,7 +26,7 @@ class ACL(ContrastiveMethod):
         select_branch(self, "adversarial")
 
     def training_step(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """Attack both views at once, then average the clean and the adversarial NT-Xent."""
+        """Attack both views together, then average the clean and the adversarial NT-Xent."""
         settings = self.settings
 
         def contrast(both: Tensor) -> Tensor:

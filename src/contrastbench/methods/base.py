@@ -25,7 +25,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Step:
-    """Where training stands. ``generator`` is seeded from (seed, step) alone, on the training device."""
+    """The training step at hand. ``generator`` is seeded from (seed, step) alone, on the training device."""
 
     number: int  # counts from 0
     total: int
@@ -41,14 +41,14 @@ class Step:
 class Method(nn.Module, ABC):
     """Encoder, heads and one training step that reads like the paper's algorithm box.
 
-    State that must survive a resume (queues, EMA copies) lives in buffers or sub-modules, so that it is part
+    State that must survive a resumed run (queues, EMA copies) is kept in buffers or sub-modules, so that it is part
     of ``state_dict``. Randomness comes from ``step.generator`` only.
     """
 
-    encoder: nn.Module  # maps (B, C, H, W) to features (B, D); what the protocols evaluate
+    encoder: nn.Module  # maps (B, C, H, W) to features (B, D); this is what the protocols evaluate
     number_of_views: int = 2
     uses_labels: bool = False
-    trains: bool = True  # False: a reference row of untrained weights
+    trains: bool = True  # False: not trained, such as the reference row of random weights
 
     @classmethod
     @abstractmethod
@@ -59,22 +59,22 @@ class Method(nn.Module, ABC):
     def training_step(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """Return ``{"loss": scalar, "embeddings": (N, D), ...}``.
 
-        ``embeddings`` (detached) feed the collapse monitor. All other entries are scalars for the log.
+        ``embeddings`` (detached) are for the collapse monitor. All other entries are scalars for the log.
         The loop calls ``backward`` on ``loss``.
         """
 
     def after_backward(self, step: Step) -> None:
-        """Change gradients before the optimiser steps (for example freeze prototypes)."""
+        """Change gradients before the optimiser's step (for example, freeze prototypes)."""
 
     def after_step(self, step: Step) -> None:
-        """Act on the new weights (for example normalise prototypes, move an EMA copy)."""
+        """Act on the new weights (for example, normalise prototypes or update an EMA copy)."""
 
     def diagnose(self, batch: Batch, labels: Tensor) -> dict[str, float]:
         """Measure something with labels, for the log only; called under ``no_grad`` in eval mode."""
         return {}
 
     def advice(self, recent_losses: list[float]) -> str | None:
-        """One line that names a known failure and its remedy, judged from the last losses; else None."""
+        """One line that names a known failure and its remedy, judging by the last losses; else None."""
         return None
 
     def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict]:

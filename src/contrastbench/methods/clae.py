@@ -1,4 +1,4 @@
-"""CLAE (Ho and Vasconcelos, NeurIPS 2020, arXiv 2010.12050), as its code has it (specification of SwARo, 2 and 6)."""
+"""CLAE (Ho and Vasconcelos, NeurIPS 2020, arXiv 2010.12050), as in its code (specification of SwARo, 2 and 6)."""
 
 import torch
 from torch import Tensor
@@ -13,9 +13,9 @@ from contrastbench.params.settings_adversarial import CLAESettings
 
 
 class CLAE(ContrastiveMethod):
-    """SimCLR with one FGSM view as a further, harder positive; made for clean accuracy, not for robustness.
+    """SimCLR with one FGSM view as an additional, harder positive; designed for clean accuracy, not for robustness.
 
-    The adversarial view has its own BatchNorm; evaluation sees the clean one.
+    The adversarial view has its own BatchNorm; evaluation uses the clean one.
     """
 
     settings: CLAESettings

@@ -1,4 +1,4 @@
-"""What image methods share: an encoder and a projector over two views."""
+"""What contrastive image methods share: an encoder and a projector."""
 
 from typing import Self
 
@@ -29,7 +29,7 @@ class ContrastiveMethod(Method):
         return cls(params, input_shape[0])
 
     def project(self, views: Tensor) -> Projection:
-        """(B, C, H, W) -> the projection of one view; BatchNorm sees each view on its own."""
+        """(B, C, H, W) -> the projection of one view; BatchNorm sees each view separately."""
         return self.projector(self.encoder(views))
 
     def project_together(self, *views: Tensor) -> tuple[Tensor, ...]:

@@ -1,6 +1,6 @@
 """What MAE-CT and uaMix-MAE share: a pretrained encoder, a contrastive head, and tuning in two steps.
 
-Fig-A of uaMix-MAE and MAE-CT's stages 2 and 3 (specification of uaMix-MAE, 1.2 and 2): first the head alone on the
+Fig-A of uaMix-MAE, and MAE-CT's stages 2 and 3 (specification of uaMix-MAE, 1.2 and 2): first the head alone on the
 frozen encoder, then the upper part of the encoder with it.
 """
 
@@ -24,7 +24,7 @@ from contrastbench.params.tuning import EncoderStepParams, HeadStepParams
 
 
 class ContrastiveTuning(Method):
-    """Encoder and head; :meth:`begin` says which tuning step is trained next."""
+    """Encoder and head; :meth:`begin` sets which tuning step is trained next."""
 
     encoder: AudioViT
     settings: MAECTSettings
@@ -48,7 +48,7 @@ class ContrastiveTuning(Method):
         return cls(params, input_shape)
 
     def begin(self, step: HeadStepParams | EncoderStepParams) -> None:
-        """Freeze what ``step`` does not learn, and clone the projector into its EMA copy."""
+        """Freeze what ``step`` does not train, and copy the projector into its EMA copy."""
         self._step = step
         self.encoder.requires_grad_(True)
         for part in self._frozen_parts():
@@ -73,7 +73,7 @@ class ContrastiveTuning(Method):
         return self
 
     def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict]:
-        """Layer-wise rates: block l of L at layer_decay^(L - l), the final norm and the head at theirs."""
+        """Layer-wise rates: layer_decay^(L - l) for block l of L, the full rate for the final norm, the head's own."""
         if isinstance(self._step, HeadStepParams):
             return groups_with_decay(self.head.parameters(), learning_rate, weight_decay)
         depth, decay = len(self.encoder.blocks), self._step.layer_decay
@@ -86,14 +86,14 @@ class ContrastiveTuning(Method):
         return groups + head
 
     def after_step(self, step: Step) -> None:
-        """Move the EMA projector; in step 1 it is the projector itself."""
+        """Update the EMA projector; in step 1 it equals the projector."""
         if isinstance(self.head, NNCLRHead):
             self.head.move_target(self._step.ema_momentum if isinstance(self._step, EncoderStepParams) else 0.0)
 
     def contrast(self, first: Tensor, second: Tensor, labels: Tensor, ids: Tensor, step: Step) -> tuple[Tensor, Tensor]:
-        """Loss between two sides' features (B, F), ``labels`` Y (B, B), and the first side's embeddings (B, D).
+        """The loss between two sides' features (B, F) with ``labels`` Y (B, B), and the first side's embeddings (B, D).
 
-        BatchNorm in the head sees each side on its own.
+        BatchNorm in the head sees each side separately.
         """
         if isinstance(self.head, ProjectionHead):
             sides: tuple[Projection, Projection] = self.head(first), self.head(second)
@@ -124,5 +124,5 @@ class ContrastiveTuning(Method):
 
 
 def identity_labels(ids: Tensor) -> Tensor:
-    """Y of unmixed samples: every sample is its own class, (B, B)."""
+    """Y (B, B) of unmixed samples: every sample is its own class."""
     return torch.eye(len(ids), device=ids.device)

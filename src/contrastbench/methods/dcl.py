@@ -9,7 +9,7 @@ from contrastbench.params.settings_contrastive import DCLSettings
 
 
 class DCL(ContrastiveMethod):
-    """Two views, negatives corrected for the share of false ones."""
+    """Two views; the loss is corrected for the share of false negatives."""
 
     settings: DCLSettings
 

@@ -1,4 +1,4 @@
-"""Optimiser groups in the manner of MAE: no weight decay on biases and other vectors."""
+"""Optimiser groups as in MAE: no weight decay on biases and other vectors."""
 
 from collections.abc import Iterable
 

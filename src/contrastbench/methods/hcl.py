@@ -29,7 +29,7 @@ class HCL(ContrastiveMethod):
         return {"loss": loss, "embeddings": first.detach()}
 
     def diagnose(self, batch: Batch, labels: Tensor) -> dict[str, float]:
-        """How often heavily weighted negatives are false ones."""
+        """How often heavily weighted negatives are false negatives."""
         first, second = (self.project(view).output for view in batch.views)
         z = normalized_pair(first, second)
         negative = negative_mask(len(labels), "both", z.device)

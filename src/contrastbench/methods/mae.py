@@ -1,4 +1,4 @@
-"""Masked autoencoder on spectrograms (AudioMAE, Huang et al., 2022): the untuned arm, and where tuning starts."""
+"""Masked autoencoder on spectrograms (AudioMAE, Huang et al., 2022): the untuned baseline, and the start of tuning."""
 
 from pathlib import Path
 from typing import Self
@@ -16,7 +16,7 @@ from contrastbench.params.audio_track import AudioPretrainParams
 
 
 class MAE(Method):
-    """Encoder of the visible patches, decoder of all. A ``checkpoint`` gives the encoder in place of training."""
+    """Encoder of the visible patches, decoder of all. A ``checkpoint`` provides the encoder instead of training."""
 
     number_of_views = 1
 

@@ -1,7 +1,7 @@
 """Naive joint training from scratch: masked autoencoding and instance discrimination at once.
 
-The expensive baseline of uaMix-MAE's abstract. Both augmented views pass through the encoder whole for NNCLR, and
-the first once more with most patches hidden for the reconstruction.
+The expensive baseline of uaMix-MAE's abstract. Both augmented views pass through the encoder unmasked for NNCLR, and
+the first again with most patches hidden for the reconstruction.
 """
 
 from typing import Self
@@ -29,14 +29,14 @@ class MAEJoint(MAE):
         self.head = NNCLRHead(self.encoder.features, params.head)
 
     @classmethod
-    def from_params(  # type: ignore[override]  # a joint run has parameters of its own
+    def from_params(  # type: ignore[override]  # joint training has its own parameters
         cls, params: JointPretrainParams, input_shape: tuple[int, int, int], number_of_classes: int
     ) -> Self:
         """Build the method for spectrograms of ``input_shape`` (1, T, F)."""
         return cls(params, input_shape)
 
     def training_step(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """One masked and two whole passes through the encoder."""
+        """One masked and two full passes through the encoder."""
         reconstruction, _ = self.reconstruction(batch.views[0], step)
         projected = [self.head.projector(self.encoder(view)) for view in batch.views]
         queries = [torch.nn.functional.normalize(z.detach().float(), dim=1) for z in projected]

@@ -14,7 +14,7 @@ class MoCHi(ContrastiveMethod):
     settings: MoCHiSettings
 
     def training_step(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """One step with synthetic negatives, drawn from the step's generator."""
+        """One step with synthetic negatives, sampled with the step's generator."""
         first, second = (self.project(view).output for view in batch.views)
         loss = mochi_loss(
             first,

@@ -1,4 +1,4 @@
-"""What SwAV and SwARo share: prototypes, codes with an optional queue, and what to say when the loss is stuck."""
+"""What SwAV and SwARo share: prototypes, codes with an optional queue, and advice for a loss that is stuck."""
 
 import math
 
@@ -13,10 +13,10 @@ from contrastbench.objectives.swav import sinkhorn_codes
 from contrastbench.params.image_track import ImagePretrainParams
 from contrastbench.params.settings_contrastive import SwAVSettings
 
-# A loss that never fell below this share of ln K has learned no assignment; judged from so many last losses at least.
+# A loss that never falls below this share of ln K has learned no assignment; needs at least MIN_LOSSES losses.
 STUCK_ABOVE = 0.98
-JUDGED_FROM = 10
-ADVISED_EPSILON = 0.03  # by SwAV's README, where 0.05 does not train
+MIN_LOSSES = 10
+ADVISED_EPSILON = 0.03  # by SwAV's README, where training with 0.05 fails
 
 FIRST, SECOND, ADVERSARIAL = range(3)  # which queue a view's embeddings go to
 
@@ -34,12 +34,12 @@ class PrototypeMethod(ContrastiveMethod):
         self.queue = EmbeddingQueue(ADVERSARIAL + 1, length, dimension) if length else None
 
     def embed(self, *views: Tensor) -> list[Tensor]:
-        """Each (B, C, H, W) -> unit vectors (B, d) in float32, all views in one forward pass as SwAV's code does."""
+        """Each (B, C, H, W) -> unit vectors (B, d) in float32, all views in one forward pass as in SwAV's code."""
         return [functional.normalize(output.float(), dim=1) for output in self.project_together(*views)]
 
     @torch.no_grad()
     def codes(self, view: int, embeddings: Tensor, scores: Tensor, step: Step, *, remember: bool = True) -> Tensor:
-        """Codes (B, K) of one assigning view, balanced together with its queue; then ``embeddings`` enter the queue."""
+        """Codes (B, K) of one assigning view, balanced together with its queue; then ``embeddings`` join the queue."""
         table, settings = scores, self.settings
         if self.queue is not None and step.epoch >= settings.queue_start_epoch:
             if self.queue.full(view):
@@ -61,9 +61,9 @@ class PrototypeMethod(ContrastiveMethod):
         self.prototypes.normalize()
 
     def advice(self, recent_losses: list[float]) -> str | None:
-        """Recognise a loss stuck at ln K, the loss of saying nothing, and name the remedies of SwAV's authors."""
+        """Recognise a loss stuck at ln K, that of a uniform prediction, and name the remedies of SwAV's authors."""
         ceiling = math.log(self.settings.prototypes)
-        if len(recent_losses) < JUDGED_FROM or min(recent_losses) < STUCK_ABOVE * ceiling:
+        if len(recent_losses) < MIN_LOSSES or min(recent_losses) < STUCK_ABOVE * ceiling:
             return None
         return (
             f"the loss is stuck at ln K = {ceiling:.3f} (K = {self.settings.prototypes} prototypes): "
@@ -72,7 +72,7 @@ class PrototypeMethod(ContrastiveMethod):
 
 
 def _remedies(settings: SwAVSettings) -> list[str]:
-    """What SwAV's authors advise against a loss that stays at ln K, as far as it is not done yet."""
+    """What SwAV's authors advise against a loss that stays at ln K, unless it is already done."""
     epsilon = settings.sinkhorn_epsilon
     lower = f"to {ADVISED_EPSILON:g}" if epsilon > ADVISED_EPSILON else "further"
     remedies = [

@@ -1,4 +1,4 @@
-"""Reference row: the encoder as it is initialised, without any training."""
+"""Reference row: the encoder as initialised, without any training."""
 
 from typing import Self
 
@@ -10,7 +10,7 @@ from contrastbench.params.image_track import ImagePretrainParams
 
 
 class RandomEncoder(Method):
-    """An encoder that is never trained: the track's own, with the weights its methods start from."""
+    """An encoder that is never trained: the track's own, with the weights that its methods start from."""
 
     trains = False
 
@@ -26,7 +26,7 @@ class RandomEncoder(Method):
         number_of_classes: int,
     ) -> Self:
         """Build the track's encoder for inputs of ``input_shape`` (C, H, W)."""
-        # Imported where they are needed: an image job need not wait for timm, an audio job for torchvision.
+        # Imported here, so that an image job need not wait for timm, nor an audio job for torchvision.
         if isinstance(params, AudioPretrainParams):
             from contrastbench.models.vit import AudioViT
 

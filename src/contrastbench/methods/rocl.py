@@ -1,4 +1,4 @@
-"""RoCL (Kim et al., NeurIPS 2020, arXiv 2006.07589), as its code has it (specification of SwARo, sections 2 and 6)."""
+"""RoCL (Kim et al., NeurIPS 2020, arXiv 2006.07589), as in its code (specification of SwARo, sections 2 and 6)."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ class RoCL(ContrastiveMethod):
     settings: RoCLSettings
 
     def training_step(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """Attack view 1, contrast three views, and add a little of the loss that the attack climbed."""
+        """Attack view 1, contrast three views, and add a small multiple of the loss that the attack maximised."""
         settings, (first, second) = self.settings, batch.views
         adversarial = training_attack(
             self,
@@ -36,7 +36,7 @@ class RoCL(ContrastiveMethod):
         return {"loss": loss + settings.regularization * regularizer, "embeddings": views[0].detach()}
 
     def _instance_loss(self, second: Tensor) -> Callable[[Tensor], Tensor]:
-        """What the attack climbs: NT-Xent of the perturbed view against view 2."""
+        """What the attack maximises: NT-Xent of the perturbed view against view 2."""
         temperature = self.settings.temperature
         if self.settings.reforward_target:
             return lambda x: multi_view_nt_xent(self.project_together(x, second), temperature=temperature)

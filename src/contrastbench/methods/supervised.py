@@ -1,4 +1,4 @@
-"""Supervised training: a reference row, and the base of the supervised adversarial ones."""
+"""Supervised training: a reference row, and the base class of supervised adversarial training."""
 
 from typing import Self
 
@@ -45,6 +45,6 @@ class Supervised(Method):
 
 
 def labelled_view(batch: Batch) -> tuple[Tensor, Tensor]:
-    """The one view and its labels; the loop has seen to it that there are labels."""
+    """The single view and its labels; the loop has checked that there are labels."""
     assert batch.labels is not None
     return batch.views[0], batch.labels

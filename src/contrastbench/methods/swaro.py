@@ -1,6 +1,6 @@
-"""SwARo (Wahed et al., 2022, arXiv 2204.10314): adversarial views made by permuting cluster assignments.
+"""SwARo (Wahed et al., 2022, arXiv 2204.10314): adversarial views created by permuting cluster assignments.
 
-A re-implementation from the abstract and the method figure, with settings from SwAV and RoCL; every unknown of the
+Re-implemented from the abstract and the method figure, with settings from SwAV and RoCL; every unknown of the
 specification is a setting (``params/swaro.py``).
 """
 
@@ -16,12 +16,12 @@ from contrastbench.params.settings_adversarial import SwARoSettings
 
 
 class SwARo(PrototypeMethod):
-    """View 1 is pushed to another image's code, then predicts its own view 2 and is predicted by it."""
+    """View 1 is attacked towards another image's code, then predicts its own view 2 and is predicted by it."""
 
     settings: SwARoSettings
 
     def training_step(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """Attack view 1 towards permuted codes, then train with the adversarial view beside the own view 2."""
+        """Attack view 1 towards permuted codes, then train on the adversarial view and its own view 2."""
         first, second = batch.views
         adversarial, failed = self.attack(first, second, step)
         views = {SECOND: second, ADVERSARIAL: adversarial}
@@ -60,7 +60,7 @@ class SwARo(PrototypeMethod):
         return adversarial, targets.failed
 
     def _loss(self, embeddings: dict[int, Tensor], step: Step) -> Tensor:
-        """Section 1.4: ``replace`` and ``add`` swap over all views, ``clean-codes`` takes codes of clean views only."""
+        """Section 1.4: ``replace`` and ``add`` swap over all views, ``clean-codes`` uses codes of clean views only."""
         temperature = self.settings.temperature
         scores = {view: self.prototypes(z) for view, z in embeddings.items()}
         assigning = (FIRST, SECOND) if self.settings.loss == "clean-codes" else tuple(scores)

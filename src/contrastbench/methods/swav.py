@@ -1,4 +1,4 @@
-"""SwAV (Caron et al., 2020) without multi-crop, as facebookresearch/swav has it (specification of SwARo, 1.2)."""
+"""SwAV (Caron et al., 2020) without multi-crop, as in facebookresearch/swav (specification of SwARo, 1.2)."""
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ class SwAV(PrototypeMethod):
     """Two views; each predicts the other's code."""
 
     def training_step(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """Score both views against the prototypes, balance the scores into codes, swap."""
+        """Score both views against the prototypes, balance the scores into codes, predict the swapped codes."""
         embeddings = self.embed(*batch.views)
         scores = [self.prototypes(z) for z in embeddings]
         codes = [

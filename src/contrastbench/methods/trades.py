@@ -11,7 +11,7 @@ from contrastbench.params.settings_adversarial import TRADESSettings
 
 
 class TRADES(Supervised):
-    """Cross-entropy on clean images, and predictions that stay the same in the ball."""
+    """Cross-entropy on clean images, and predictions that stay constant inside the ball."""
 
     settings: TRADESSettings
 

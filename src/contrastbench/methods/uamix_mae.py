@@ -1,7 +1,7 @@
 """uaMix-MAE (Tabassum et al., ICASSP 2024): contrastive tuning of an audio MAE on unsupervised mixtures.
 
-A reconstruction from the abstract, the two published figures and the code of the works it builds on (specification
-of uaMix-MAE); every unknown is a setting (``params/uamix.py``).
+Re-implemented from the abstract, the two published figures and the code of the works it builds on (specification of
+uaMix-MAE); every unknown is a setting (``params/uamix.py``).
 """
 
 from torch import Tensor
@@ -24,7 +24,7 @@ class UaMixMAE(ContrastiveTuning):
         self.number_of_views = 2 if needs_two else 1
 
     def training_step(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """Mix, find the mixtures' neighbours, match them with the clean views that went into them."""
+        """Mix, find the mixtures' neighbours, and match them with the clean views of the mixed samples."""
         settings, ids = self.settings, batch.index
         source = batch.views[1] if settings.augment_mixture else batch.clean
         mixture = mix(source, settings.mixing, settings.alpha, step.generator)

@@ -1,7 +1,7 @@
 """UnReMix (Tabassum et al., 2022): negatives chosen by uncertainty, similarity and representativeness.
 
-A re-implementation from the abstract, the figure and secondary sources (specification of UnReMix); every unknown
-is a setting (``params/unremix.py``).
+Re-implemented from the abstract, the figure and secondary sources (specification of UnReMix); every unknown is a
+setting (``params/unremix.py``).
 """
 
 from torch import Tensor
@@ -25,7 +25,7 @@ class UnReMix(ContrastiveMethod):
         return {"loss": loss, "embeddings": first.output.detach()}
 
     def diagnose(self, batch: Batch, labels: Tensor) -> dict[str, float]:
-        """False negatives among the heavily weighted, effective number of negatives, agreement of the scores."""
+        """False negatives among the heavily weighted, effective number of negatives, correlations of the scores."""
         first, second = (self.project(view) for view in batch.views)
-        _, weight, indicators = weighted(first, second, **self.settings.model_dump(exclude={"tau_plus"}))
-        return selection_report(weight, indicators.negative, labels.repeat(2)) | rank_correlations(indicators)
+        _, weight, scores = weighted(first, second, **self.settings.model_dump(exclude={"tau_plus"}))
+        return selection_report(weight, scores.negative, labels.repeat(2)) | rank_correlations(scores)

@@ -16,7 +16,7 @@ Branch = Literal["clean", "adversarial"]
 
 
 class DualBatchNorm(nn.Module):
-    """Two BatchNorm layers side by side, equal at first; ``active`` names the one that works."""
+    """Two BatchNorm layers side by side, equal at first; ``active`` names the one in use."""
 
     active: Branch = "clean"
 
@@ -26,7 +26,7 @@ class DualBatchNorm(nn.Module):
         self.adversarial = copy.deepcopy(norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the active layer makes of ``x``; the other layer's statistics stay as they are."""
+        """Apply the active layer to ``x``; the other layer's statistics do not change."""
         return self.clean(x) if self.active == "clean" else self.adversarial(x)
 
 
@@ -41,7 +41,7 @@ def with_dual_batchnorm(module: nn.Module) -> nn.Module:
 
 
 def select_branch(module: nn.Module, active: Branch) -> None:
-    """Let ``module`` run through its ``clean`` or ``adversarial`` BatchNorm layers from now on."""
+    """Make ``module`` use its ``clean`` or ``adversarial`` BatchNorm layers from now on."""
     for layer in module.modules():
         if isinstance(layer, DualBatchNorm):
             layer.active = active
@@ -49,7 +49,7 @@ def select_branch(module: nn.Module, active: Branch) -> None:
 
 @contextmanager
 def branch(module: nn.Module, active: Branch) -> Iterator[None]:
-    """Inside the block, ``module`` runs through its ``clean`` or ``adversarial`` BatchNorm layers."""
+    """Inside the block, ``module`` uses its ``clean`` or ``adversarial`` BatchNorm layers."""
     if active not in ("clean", "adversarial"):
         raise ValueError(f"unknown BatchNorm branch {active!r}")
     layers = [layer for layer in module.modules() if isinstance(layer, DualBatchNorm)]

@@ -27,7 +27,7 @@ class Normalize(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """Normalisation and a ResNet; ``features`` is the dimension D of what it returns."""
+    """Normalisation and a ResNet; ``features`` is the dimension D of its output."""
 
     def __init__(self, normalize: Normalize, trunk: nn.Module, features: int) -> None:
         super().__init__()
@@ -40,8 +40,8 @@ class ImageEncoder(nn.Module):
         return self.trunk(self.normalize(images))
 
 
-# Statistics of CIFAR-10 as HCL's code has them (specification of UnReMix, 2.1), used for all colour images;
-# grey images are only centred. Fixed constants, so that no test image ever enters them.
+# CIFAR-10's statistics from HCL's code (specification of UnReMix, 2.1), used for all colour images;
+# grey images are only centred. Fixed constants, so that they never depend on a test image.
 COLOUR = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 GREY = ((0.5,), (0.5,))
 
@@ -59,7 +59,7 @@ def _stem(channels: int, width: int, stride: int) -> nn.Conv2d:
 
 
 def _published(params: EncoderParams, channels: int) -> tuple[nn.Module, int]:
-    """torchvision's ResNet-18/50 with the CIFAR stem (3 x 3, no max-pool) and without classifier."""
+    """torchvision's ResNet-18/50 with the CIFAR stem (3 x 3, no max-pool) and without its classifier."""
     if params.architecture == "resnet18":
         trunk = _ScaledResNet(BasicBlock, [2, 2, 2, 2], params.width)
         features = 8 * params.width
@@ -74,7 +74,7 @@ def _published(params: EncoderParams, channels: int) -> tuple[nn.Module, int]:
 
 
 class _ScaledResNet(ResNet):
-    """torchvision's ResNet, every stage ``width / 64`` times as wide; at width 64 it is torchvision's."""
+    """torchvision's ResNet with every stage ``width / 64`` times as wide; at width 64 it is torchvision's own."""
 
     def __init__(self, block: type[BasicBlock] | type[Bottleneck], layers: list[int], width: int) -> None:
         self._width = width
@@ -88,7 +88,7 @@ class _ScaledResNet(ResNet):
 
 
 def _slim(params: EncoderParams, channels: int) -> nn.Module:
-    """Three stages of one basic block each: a budget cut that two cores can train."""
+    """Three stages of one basic block each: a declared budget cut, small enough to train on two cores."""
     width = params.width
 
     def block(inside: int, outside: int, stride: int) -> BasicBlock:

@@ -10,8 +10,8 @@ from contrastbench.params.images import ProjectorParams
 class Projection(NamedTuple):
     """What a projector computes: ``hidden`` (B, H), the input of its last linear layer, and ``output`` (B, D).
 
-    UnReMix needs both: the gradient of a sample's loss by the last layer's weights is an outer product of the
-    two (specification of UnReMix, 1.4). ``output`` is not normalised.
+    UnReMix needs both: the gradient of a sample's loss with respect to the last layer's weights is an outer product
+    that involves both (specification of UnReMix, 1.4). ``output`` is not normalised.
     """
 
     hidden: Tensor

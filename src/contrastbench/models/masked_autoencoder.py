@@ -15,14 +15,14 @@ from contrastbench.params.vit import DecoderParams
 
 
 class Mask(NamedTuple):
-    """Which patches are hidden. ``kept`` (B, K) positions that stay; ``hidden`` (B, N) bool."""
+    """Which patches are hidden: ``kept`` (B, K), positions of the visible ones; ``hidden`` (B, N) bool."""
 
     kept: Tensor
     hidden: Tensor
 
 
 def random_mask(batch: int, patches: int, ratio: float, generator: Generator) -> Mask:
-    """Keep round(N (1 - ratio)) patches of every sample, at least one and not all, drawn without structure."""
+    """Keep round(N (1 - ratio)) patches of every sample, at least one and not all, chosen uniformly."""
     keep = min(max(round(patches * (1 - ratio)), 1), patches - 1)
     noise = torch.rand(batch, patches, generator=generator, device=generator.device)
     kept = noise.argsort(dim=1)[:, :keep]
@@ -33,7 +33,7 @@ def random_mask(batch: int, patches: int, ratio: float, generator: Generator) ->
 class Decoder(nn.Module):
     """From the visible tokens to a prediction of every patch's normalised pixels.
 
-    ``global`` attention runs over the class token and all patches; ``local`` over windows of patches, shifted in
+    ``global`` attention covers the class token and all patches; ``local`` covers windows of patches, shifted in
     every second block, without the class token, as AudioMAE does.
     """
 
@@ -102,7 +102,7 @@ class MaskedAutoencoder(nn.Module):
 
 
 class Reconstruction(NamedTuple):
-    """What a figure shows, each (B, 1, T, F): the input, the input with NaN for hidden patches, the whole again."""
+    """For figures, each (B, 1, T, F): the input, the input with NaN for hidden patches, the reconstruction."""
 
     original: Tensor
     masked: Tensor
@@ -111,10 +111,10 @@ class Reconstruction(NamedTuple):
 
 @torch.no_grad()
 def reconstruct(autoencoder: MaskedAutoencoder, x: Tensor, ratio: float, generator: Generator) -> Reconstruction:
-    """Hide ``ratio`` of the patches of ``x`` (B, 1, T, F) and fill them in with the autoencoder's prediction.
+    """Hide ``ratio`` of the patches of ``x`` (B, 1, T, F) and fill in the autoencoder's prediction.
 
-    The network predicts each patch up to its own mean and standard deviation (the target is normalised), which
-    are therefore taken from the original, as MAE's own figures do. Visible patches are shown as they are.
+    The network predicts each patch up to its mean and standard deviation (the target is normalised), which are
+    therefore taken from the original, as in MAE's own figures. Visible patches are shown unchanged.
     """
     grid, patch = autoencoder.encoder.grid, autoencoder.encoder.patch_embed.patch_size[0]
     mask = random_mask(len(x), grid[0] * grid[1], ratio, generator)

@@ -1,7 +1,7 @@
 """The contrastive head of MAE-CT: projector, predictor, queue of neighbours, EMA copy of the projector.
 
-Sizes and rules: specification of uaMix-MAE, 1.5. The queue holds L2-normalised projections with the sample they
-came from, so that no sample becomes its own neighbour.
+Sizes and rules: specification of uaMix-MAE, 1.5. The queue stores L2-normalised projections together with the
+sample that each came from, so that no sample becomes its own neighbour.
 """
 
 import copy
@@ -12,11 +12,11 @@ from torch.nn import functional
 
 from contrastbench.params.tuning import HeadParams
 
-NOBODY = -1  # the sample of a queue entry that was drawn at random
+NO_SAMPLE = -1  # for the queue's random initial entries
 
 
 class NNCLRHead(nn.Module):
-    """``project`` and ``predict`` carry gradients; ``target`` and ``neighbours`` never do."""
+    """``projector`` and ``predict`` carry gradients; ``target`` and ``neighbours`` never do."""
 
     queue: Tensor
     queue_ids: Tensor
@@ -33,11 +33,11 @@ class NNCLRHead(nn.Module):
         )
         self.target_projector = copy.deepcopy(self.projector).requires_grad_(False)
         self.register_buffer("queue", functional.normalize(torch.randn(params.queue, params.output), dim=1))
-        self.register_buffer("queue_ids", torch.full((params.queue,), NOBODY))
+        self.register_buffer("queue_ids", torch.full((params.queue,), NO_SAMPLE))
         self.register_buffer("queue_next", torch.zeros(1, dtype=torch.int64))
 
     def start_target(self) -> None:
-        """Set the EMA projector to the projector, statistics included."""
+        """Set the EMA projector equal to the projector, BatchNorm statistics included."""
         self.target_projector.load_state_dict(self.projector.state_dict())
 
     @torch.no_grad()
@@ -57,9 +57,9 @@ class NNCLRHead(nn.Module):
 
     @torch.no_grad()
     def neighbours(self, projections: Tensor, ids: Tensor, top_k: int, generator: Generator) -> Tensor:
-        """For each L2-normalised projection (B, D), one of the ``top_k`` most similar queue entries, (B, D).
+        """For each L2-normalised projection (B, D), one of its ``top_k`` most similar queue entries, (B, D).
 
-        Drawn uniformly. Entries of the sample itself (``ids`` (B,)) count as similarity -1.
+        Chosen uniformly. Entries of the sample itself (``ids`` (B,)) count as similarity -1.
         """
         similarity = projections @ self.queue.T
         similarity = similarity.masked_fill(ids.unsqueeze(1) == self.queue_ids, -1.0)
@@ -69,7 +69,7 @@ class NNCLRHead(nn.Module):
 
     @torch.no_grad()
     def enqueue(self, projections: Tensor, ids: Tensor) -> None:
-        """Put L2-normalised projections (B, D) in place of the oldest entries."""
+        """Replace the oldest entries by L2-normalised projections (B, D)."""
         size = len(self.queue)
         places = (self.queue_next + torch.arange(len(ids), device=ids.device)) % size
         self.queue[places] = projections.to(self.queue.dtype)

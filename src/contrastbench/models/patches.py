@@ -6,7 +6,7 @@ EPSILON = 1e-6  # MAE's, inside the root
 
 
 def patchify(x: Tensor, patch: int) -> Tensor:
-    """(B, 1, T, F) -> (B, N, P * P): patches counted row by row, time first, pixels of a patch likewise."""
+    """(B, 1, T, F) -> (B, N, P * P): patches in row-major order (time first), and so the pixels within a patch."""
     tiles = x[:, 0].unflatten(1, (-1, patch)).unflatten(3, (-1, patch))  # (B, T/P, P, F/P, P)
     return tiles.transpose(2, 3).flatten(3).flatten(1, 2)
 

@@ -6,10 +6,10 @@ from torch.nn import functional
 
 
 class Prototypes(nn.Module):
-    """K unit vectors in the space of embeddings; scores are cosines.
+    """K unit vectors in the embedding space; scores are cosines.
 
-    ``normalize`` puts the rows back on the sphere after an optimiser step, in place and without gradient: every
-    forward pass sees unit vectors, and no gradient flows through that normalisation.
+    ``normalize`` puts the rows back on the unit sphere after an optimiser step, in place and without gradient: every
+    forward pass sees unit vectors, and no gradient flows through the normalisation.
     """
 
     def __init__(self, dimension: int, count: int) -> None:
@@ -28,9 +28,9 @@ class Prototypes(nn.Module):
 
 
 class EmbeddingQueue(nn.Module):
-    """The last ``length`` embeddings of each of several assigning views, so that small batches get balanced codes.
+    """The last ``length`` embeddings of each assigning view, so that small batches get balanced codes.
 
-    Lives in buffers: a resumed run goes on with the same queue. Like SwAV's, it is used once it is full.
+    Stored in buffers, so that a resumed run continues with the same queue. Like SwAV's, it is used once it is full.
     """
 
     embeddings: Tensor
@@ -47,7 +47,7 @@ class EmbeddingQueue(nn.Module):
 
     @torch.no_grad()
     def push(self, view: int, embeddings: Tensor) -> None:
-        """Put ``embeddings`` (B, d) in front; the oldest fall out."""
+        """Insert ``embeddings`` (B, d) at the front; the oldest drop out."""
         length = self.embeddings.shape[1]
         both = torch.cat([embeddings.detach().to(self.embeddings.dtype), self.embeddings[view]])
         self.embeddings[view] = both[:length]

@@ -1,8 +1,8 @@
-"""Vision transformer on time x mel patches, the encoder of AudioMAE (Huang et al., 2022), from timm's blocks.
+"""Vision transformer on time x mel patches: the encoder of AudioMAE (Huang et al., 2022), built from timm's blocks.
 
-Pre-LN blocks (timm's LayerNorm has MAE's epsilon, 1e-6), a class token that no loss is tied to, fixed 2-D
-sin-cos positions. The features are the mean of the patch tokens after the final LayerNorm (specification of
-uaMix-MAE, 1.5). Names of parameters are timm's and AudioMAE's, so that their checkpoints fit
+Pre-LN blocks (timm's LayerNorm has MAE's epsilon, 1e-6), a class token that no loss uses, fixed 2-D sin-cos
+positions. The features are the mean of the patch tokens after the final LayerNorm (specification of uaMix-MAE,
+1.5). Parameters are named as in timm and AudioMAE, so that their checkpoints can be loaded
 (``models/vit_checkpoint.py``).
 """
 
@@ -16,18 +16,18 @@ from contrastbench.params.vit import ViTParams
 
 
 class AudioViT(nn.Module):
-    """Normalised spectrograms (B, 1, T, F) in, features (B, D) out; ``features`` is D, ``grid`` (T/P, F/P)."""
+    """Normalised spectrograms (B, 1, T, F) in, features (B, D) out; ``features`` is D, ``grid`` is (T/P, F/P)."""
 
     pos_embed: Tensor
 
     def __init__(self, params: ViTParams, input_shape: tuple[int, int, int]) -> None:
-        """``input_shape`` is (1, T, F); a T or F that is no multiple of the patch is a UserError."""
+        """``input_shape`` is (1, T, F); a T or F that is not a multiple of the patch size is a UserError."""
         super().__init__()
         channels, frames, mels = input_shape
         if frames % params.patch or mels % params.patch:
             raise UserError(
-                f"encoder.patch = {params.patch}: spectrograms of {frames} frames x {mels} mel bins are no whole "
-                f"number of patches; frames and mels must be multiples of {params.patch}"
+                f"encoder.patch = {params.patch}: spectrograms of {frames} frames x {mels} mel bins cannot be divided "
+                f"into patches; frames and mels must be multiples of {params.patch}"
             )
         self.features = params.width
         self.patch_embed = PatchEmbed((frames, mels), params.patch, channels, params.width)
@@ -37,14 +37,14 @@ class AudioViT(nn.Module):
         self.blocks = nn.ModuleList([Block(params.width, params.heads, qkv_bias=True) for _ in range(params.depth)])
         self.norm = LayerNorm(params.width)
         initialise(self)
-        # MAE's choice: the patch projection like a linear layer of P x P inputs.
+        # As in MAE: the patch projection is initialised like a linear layer with P x P inputs.
         nn.init.xavier_uniform_(self.patch_embed.proj.weight.view(params.width, -1))
 
     def tokens(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
         """Class token and patch tokens after the final LayerNorm, (B, 1 + N, D).
 
-        ``kept`` (B, K): positions of the patches that pass through the blocks, in the order given; None: all.
-        Raises UserError for spectrograms of another size than the encoder was built for.
+        ``kept`` (B, K): positions of the patches that pass through the blocks, in this order; None: all patches.
+        Raises UserError for spectrograms of a size that the encoder was not built for.
         """
         if x.shape[2:] != self.patch_embed.img_size:
             raise UserError(f"spectrograms of {tuple(x.shape[2:])}: the encoder takes {self.patch_embed.img_size}")
@@ -73,9 +73,9 @@ def take(patches: Tensor, positions: Tensor) -> Tensor:
 
 
 def sincos_positions(grid: tuple[int, int], width: int, *, class_token: bool) -> Tensor:
-    """MAE's fixed positions (1, [1 +] N, D): sines and cosines of the mel index, then those of the time index.
+    """MAE's fixed positions (1, [1 +] N, D): sines and cosines of the mel index, then of the time index.
 
-    Patches are counted row by row (time first); the class token's position is zero.
+    Patches are in row-major order (time first); the class token's position is zero.
     """
     by_time, by_mel = build_sincos2d_pos_embed(list(grid), width, interleave_sin_cos=True).chunk(2, dim=1)
     positions = torch.cat([by_mel, by_time], dim=1)

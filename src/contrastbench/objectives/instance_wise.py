@@ -1,4 +1,4 @@
-"""NT-Xent over more than two views, as RoCL (Kim et al., 2020, arXiv 2006.07589) has it."""
+"""NT-Xent over more than two views, as in RoCL (Kim et al., 2020, arXiv 2006.07589)."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ def multi_view_nt_xent(views: Sequence[Tensor], *, temperature: float) -> Tensor
     """Mean over all V B anchors of the sum of -log softmax over the anchor's V - 1 positives; scalar.
 
     views: V tensors (B, D), normalised here. The softmax of an anchor runs over all V B - 1 other embeddings, its
-    positives are the other views of the same image. With two views this is NT-Xent of SimCLR in value. As in
+    positives are the other views of the same image. With two views it has the value of SimCLR's NT-Xent. As in
     RoCL's code (specification of SwARo, section 6, RoCL), the second factor of every similarity carries no gradient.
     """
     if len(views[0]) < 2:

@@ -6,9 +6,9 @@ from contrastbench.models.patches import patch_statistics
 
 
 def masked_reconstruction_loss(prediction: Tensor, patches: Tensor, hidden: Tensor) -> Tensor:
-    """Mean squared error of hidden patches only, each target patch normalised to mean 0 and variance 1.
+    """Mean squared error over hidden patches only, each target patch normalised to mean 0 and variance 1.
 
-    prediction, patches (B, N, P * P); hidden (B, N) bool, at least one True. Float32 whatever the input's type.
+    prediction, patches (B, N, P * P); hidden (B, N) bool, at least one True. Computed in float32.
     Returns a scalar.
     """
     mean, std = patch_statistics(patches.float())

@@ -1,7 +1,7 @@
-"""Instance discrimination between mixtures and clean views with UnReMix's weights of the negatives.
+"""Instance discrimination between mixtures and clean views, with negatives weighted as in UnReMix.
 
-The suite's own combination of its systems (no paper has it): uaMix-MAE's soft virtual labels say how much of each
-sample a mixture holds, UnReMix's indicators how much each of the other samples counts as a negative.
+The suite's own combination of its systems (from no paper): uaMix-MAE's soft virtual labels say how much of each
+sample a mixture contains, UnReMix's weights how much each of the other samples counts as a negative.
 """
 
 from torch import Tensor
@@ -33,8 +33,8 @@ def mixed_unremix_loss(
     mixed, clean  projections of the mixtures and of the clean views, ``output`` (B, D), B at least 3
     labels        Y (B, B), as in :func:`contrastbench.objectives.nnclr.nnclr_loss`
     w is UnReMix's weight over the other side's samples (``negatives="other"``), and 1 wherever Y is positive: a
-    mixture's partner is no negative. ``symmetric`` adds the other direction with Y^T and halves the sum; with the
-    identity for Y it is then ``unremix_loss`` itself.
+    mixture's partner is not a negative. ``symmetric`` adds the other direction with Y^T and halves the sum; if Y is
+    the identity, the result equals ``unremix_loss``.
     """
     z, weight, _ = weighted(
         mixed,
@@ -59,5 +59,5 @@ def mixed_unremix_loss(
 
 def _weighted_cross_entropy(logits: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
     weight = weight.masked_fill(labels > 0, 1.0)
-    # The floor keeps weights of zero from becoming 0 * inf where the label is zero.
+    # The floor avoids 0 * inf for zero weights where the label is zero.
     return functional.cross_entropy(logits + weight.clamp_min(1e-30).log(), labels)

@@ -21,12 +21,12 @@ def mochi_loss(
     mixed_with_query: int,
     generator: Generator,
 ) -> Tensor:
-    """NT-Xent with synthetic negatives added to every anchor's own.
+    """NT-Xent with synthetic negatives added to each anchor's real ones.
 
     Of each anchor's ``hardest`` most similar negatives, ``mixed_negatives`` pairs are blended,
     a n1 + (1 - a) n2 with a ~ U(0, 1), and ``mixed_with_query`` are blended with the anchor q,
-    b q + (1 - b) n with b ~ U(0, 0.5), so that the anchor's share stays below one half. Blends are normalised
-    and carry no gradient, as negatives from MoCHi's queue carry none. z1, z2: (B, D). Returns a scalar.
+    b q + (1 - b) n with b ~ U(0, 0.5), so that the anchor's share stays below one half. The blends are normalised
+    and, like negatives from MoCHi's queue, carry no gradient. z1, z2: (B, D). Returns a scalar.
     """
     z = normalized_pair(z1, z2)
     similarity = z @ z.T / temperature
@@ -36,7 +36,7 @@ def mochi_loss(
         pool = without_positives(similarity.detach().clone())
         hard = pool.topk(min(hardest, anchors - 2), dim=1).indices  # (2B, n)
 
-        def drawn(count: int) -> Tensor:
+        def sampled(count: int) -> Tensor:
             pick = torch.randint(hard.shape[1], (anchors, count), generator=generator, device=z.device)
             return constant[hard.gather(1, pick)]  # (2B, count, D)
 
@@ -44,8 +44,8 @@ def mochi_loss(
             return torch.rand(anchors, count, 1, generator=generator, device=z.device)
 
         a, b = uniform(mixed_negatives), 0.5 * uniform(mixed_with_query)
-        pairs = a * drawn(mixed_negatives) + (1 - a) * drawn(mixed_negatives)
-        with_query = b * constant.unsqueeze(1) + (1 - b) * drawn(mixed_with_query)
+        pairs = a * sampled(mixed_negatives) + (1 - a) * sampled(mixed_negatives)
+        with_query = b * constant.unsqueeze(1) + (1 - b) * sampled(mixed_with_query)
         synthetic = functional.normalize(torch.cat([pairs, with_query], dim=1), dim=2)
     added = torch.einsum("nd,nsd->ns", z, synthetic) / temperature
     similarity = similarity.fill_diagonal_(-math.inf)

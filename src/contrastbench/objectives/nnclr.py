@@ -1,8 +1,8 @@
 """NNCLR with soft virtual labels (specification of uaMix-MAE, 1.4, steps 5-7).
 
-NNCLR is Dwibedi et al., 2021; the head around it is MAE-CT's (Lehner et al., 2023). The rows are nearest
-neighbours out of a queue, so that no gradient passes through them: symmetrising is what lets the mixtures teach
-the encoder as well as the clean views do.
+NNCLR is from Dwibedi et al., 2021; the head around it is MAE-CT's (Lehner et al., 2023). The rows are nearest
+neighbours from a queue and pass no gradient: only the symmetrised loss lets gradients reach the encoder through the
+mixtures as well as through the clean views.
 """
 
 import torch

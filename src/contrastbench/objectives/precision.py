@@ -1,4 +1,4 @@
-"""Losses are computed in float32, also where the network around them runs in half precision."""
+"""Losses are computed in float32, even where the network around them runs in half precision."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -12,7 +12,7 @@ Rest = ParamSpec("Rest")
 
 
 def in_float32(loss: Callable[Concatenate[First, Rest], Tensor]) -> Callable[Concatenate[First, Rest], Tensor]:
-    """Switch autocast off inside ``loss``: it would compute the Gram matrices in half precision, whatever comes in.
+    """Disable autocast inside ``loss``: it would compute Gram matrices in half precision even from float32 inputs.
 
     The loss casts its inputs to float32 itself.
     """

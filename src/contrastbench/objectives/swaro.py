@@ -1,4 +1,4 @@
-"""SwARo's targets: which code every first view is pushed to or from (specification of SwARo, 1.3, steps 2 to 6)."""
+"""SwARo's targets: the code that each first view is pushed towards or away from (specification of SwARo, 1.3, 2-6)."""
 
 from typing import Literal, NamedTuple
 
@@ -12,9 +12,9 @@ Target = Literal["permuted", "own-untargeted", "random-prototype"]
 class Targets(NamedTuple):
     """What the attack needs.
 
-    codes      (B, K) the code that the loss is taken to
-    direction  (B,) -1 where the attack descends to that code, +1 where it climbs away from it
-    failed     (B,) bool, rows that the cluster test turned down (m_i = 0)
+    codes      (B, K) the codes in the attack's loss
+    direction  (B,) -1 where the attack descends towards the code, +1 where it ascends away from it
+    failed     (B,) bool, rows that fail the cluster test (m_i = 0)
     """
 
     codes: Tensor
@@ -24,12 +24,12 @@ class Targets(NamedTuple):
 
 @torch.no_grad()
 def attack_targets(codes: Tensor, *, target: Target, cluster_test: bool, generator: Generator) -> Targets:
-    """Draw a target for every row of ``codes`` (B, K), the codes of the second views.
+    """Choose a target for every row of ``codes`` (B, K), the codes of the second views.
 
-    ``permuted``: the code of image sigma(i), sigma a uniform permutation with fixed points as they fall.
-    ``random-prototype``: the one-hot code of a prototype drawn anew for every row. Both descend where the target's
-    cluster differs from the row's own (m_i), everywhere with ``cluster_test`` off; rows that fail the test climb
-    away from their own code. ``own-untargeted``: all rows climb away from their own code.
+    ``permuted``: the code of image sigma(i), where sigma is a uniform permutation that may have fixed points.
+    ``random-prototype``: the one-hot code of a prototype sampled for every row. With both, the attack descends where
+    the target's cluster differs from the row's own (m_i), or everywhere without ``cluster_test``; rows that fail the
+    test ascend away from their own code. ``own-untargeted``: all rows ascend away from their own code.
     """
     own = codes.argmax(dim=1)
     if target == "own-untargeted":
@@ -37,7 +37,7 @@ def attack_targets(codes: Tensor, *, target: Target, cluster_test: bool, generat
     if target == "permuted":
         wanted = codes[torch.randperm(len(codes), generator=generator, device=codes.device)]
     else:
-        drawn = torch.randint(codes.shape[1], own.shape, generator=generator, device=codes.device)
-        wanted = functional.one_hot(drawn, codes.shape[1]).to(codes.dtype)
+        prototype = torch.randint(codes.shape[1], own.shape, generator=generator, device=codes.device)
+        wanted = functional.one_hot(prototype, codes.shape[1]).to(codes.dtype)
     failed = wanted.argmax(dim=1) == own if cluster_test else torch.zeros_like(own, dtype=torch.bool)
     return Targets(torch.where(failed.unsqueeze(1), codes, wanted), torch.where(failed, 1.0, -1.0), failed)

@@ -1,6 +1,6 @@
 """SwAV (Caron et al., 2020, arXiv 2006.09882): Sinkhorn codes and the swapped-prediction loss.
 
-As facebookresearch/swav computes them (specification of SwARo, 1.2), in float32 whatever the precision of training.
+As in facebookresearch/swav (specification of SwARo, 1.2), but always in float32, even in mixed-precision training.
 Notation: scores s = C z (B, K) are cosines between B embeddings and K prototypes; codes q (B, K) are targets.
 """
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 Codes = Literal["soft", "argmax"]
 
-# exp(-60) is far from float32's smallest number; with a wider range, products of scaling factors may underflow.
+# exp(-60) is far above float32's smallest number; with a wider range, products of scaling factors might underflow.
 WIDEST_EXPONENT = 60.0
 
 
@@ -20,9 +20,9 @@ WIDEST_EXPONENT = 60.0
 def sinkhorn_codes(scores: Tensor, *, epsilon: float, iterations: int, kind: Codes = "soft") -> Tensor:
     """Codes (B, K) of ``scores`` (B, K): every row sums to 1, every prototype gets about B / K of the mass.
 
-    Q = exp(S / epsilon), then ``iterations`` (at least 1) times: every prototype's mass to 1 / K, every sample's to
-    1 / B; the result times B. ``argmax`` gives one-hot codes. Q is never rescaled as a whole: it is diag(v) M diag(u),
-    and only the vectors u and v change. Where exp(S / epsilon) leaves float32's range, the same runs on logarithms.
+    Q = exp(S / epsilon), then ``iterations`` (at least 1) times: scale every prototype's mass to 1 / K, then every
+    sample's to 1 / B; finally multiply by B. ``argmax`` gives one-hot codes. Q = diag(v) M diag(u) is never rescaled
+    itself, only the vectors u and v are. Where exp(S / epsilon) exceeds float32's range, logarithms are used instead.
     """
     with torch.autocast(scores.device.type, enabled=False):
         exponent = scores.float() / epsilon
@@ -33,7 +33,7 @@ def sinkhorn_codes(scores: Tensor, *, epsilon: float, iterations: int, kind: Cod
 
 
 def _scaled(exponent: Tensor, iterations: int) -> Tensor:
-    kernel = exponent.exp_()  # (B, K), greatest entry 1
+    kernel = exponent.exp_()  # (B, K), largest entry 1
     samples, prototypes = kernel.shape
     v = kernel.new_ones(samples)
     u = kernel.new_ones(prototypes)
@@ -51,7 +51,7 @@ def _scaled_in_log_space(exponent: Tensor, iterations: int) -> Tensor:
 
 
 def as_kind(codes: Tensor, kind: Codes) -> Tensor:
-    """``codes`` (B, K) as they are, or rounded to one-hot rows."""
+    """``codes`` (B, K) unchanged, or rounded to one-hot rows."""
     if kind == "soft":
         return codes
     return torch.zeros_like(codes).scatter_(1, codes.argmax(dim=1, keepdim=True), 1.0)
@@ -67,7 +67,7 @@ def swapped_prediction_loss(scores: Sequence[Tensor], codes: Sequence[Tensor | N
     """Every view predicts the codes of every other view; scalar.
 
     scores  one (B, K) per view
-    codes   one (B, K) per view, None for a view that assigns nothing
+    codes   one (B, K) per view, None for a view without codes
     For each assigning view the loss is averaged over all other views, then over the assigning views; with two views
     this is (l(x_1 ; q_2) + l(x_2 ; q_1)) / 2.
     """

@@ -1,9 +1,9 @@
 """UnReMix: negatives weighted by model uncertainty, anchor similarity and representativeness.
 
 The definitions are those of the specification of UnReMix, section 1.4; the paper's code is not public. Notation:
-z = [z1; z2] are the 2B L2-normalised embeddings, o = W v + b the projector's output before normalisation, v its
-last layer's input; N(i) are an anchor's negatives. All of it is closed form over 2B x 2B matrices: no
-per-sample backward, no pass through the encoder.
+z = [z1; z2] are the 2B L2-normalised embeddings, o = W v + b is the projector's output before normalisation, v its
+last layer's input; N(i) are an anchor's negatives. Everything is in closed form over 2B x 2B matrices: no
+per-sample backward pass, no extra pass through the encoder.
 """
 
 import math
@@ -27,7 +27,7 @@ Negatives = Literal["both", "other"]
 
 @dataclass(frozen=True)
 class Scores:
-    """The three indicators (2B, 2B), row = anchor, column = negative, and which columns are negatives."""
+    """The three scores of each pair, (2B, 2B): row = anchor, column = negative; and which columns are negatives."""
 
     uncertainty: Tensor
     similarity: Tensor
@@ -38,8 +38,8 @@ class Scores:
 def negative_mask(batch: int, negatives: Negatives, device: torch.device) -> Tensor:
     """(2B, 2B) bool: which samples are an anchor's negatives.
 
-    ``both``: all samples but the anchor and its other view (2B - 2, as HCL); ``other``: those of the other
-    view only (B - 1, as the paper's figure draws).
+    ``both``: all samples but the anchor and its other view (2B - 2, as in HCL); ``other``: those of the other
+    view only (B - 1, as in the paper's figure).
     """
     sample = torch.arange(2 * batch, device=device)
     mask = sample.unsqueeze(1).remainder(batch) != sample.remainder(batch)
@@ -49,11 +49,11 @@ def negative_mask(batch: int, negatives: Negatives, device: torch.device) -> Ten
 
 
 def gradient_factors(z: Tensor, projection_norm: Tensor, *, temperature: float, pseudo_label: PseudoLabel) -> Tensor:
-    """delta (2B, D): the gradient of each sample's pseudo-labelled loss by its projector output o.
+    """delta (2B, D): the gradient of each sample's pseudo-labelled loss with respect to its projector output o.
 
     The sample's posterior over the batch is p_j = softmax_k(z_j . sg[z_k of the other view] / temperature), its
     loss -log p_j(y_j) with y_j the most probable class (``argmax``) or its own position (``alignment``). The
-    gradient by the last layer's weights is then delta_j v_j^T, hence of norm ||delta_j|| ||v_j||.
+    gradient with respect to the last layer's weights is delta_j v_j^T, hence has norm ||delta_j|| ||v_j||.
     """
     first, second = z.chunk(2)
     parts = []
@@ -67,7 +67,7 @@ def gradient_factors(z: Tensor, projection_norm: Tensor, *, temperature: float, 
     return (gradient - z * along) / projection_norm.unsqueeze(1)
 
 
-def scores(
+def score_negatives(
     z: Tensor,
     projection_norm: Tensor,
     hidden: Tensor,
@@ -78,33 +78,33 @@ def scores(
     distance: Distance,
     negatives: Negatives,
 ) -> Scores:
-    """The three indicators of every (anchor, negative).
+    """The three scores of every (anchor, negative).
 
     z (2B, D) normalised; projection_norm (2B,) = ||o||; hidden (2B, H) = v, to which 1 is appended for the bias.
     """
     cosine = z @ z.T
     mask = negative_mask(len(z) // 2, negatives, z.device)
     if uncertainty == "infonce_z":
-        informed = (cosine / temperature).masked_fill(~mask, -math.inf).softmax(dim=1)
+        uncertain = (cosine / temperature).masked_fill(~mask, -math.inf).softmax(dim=1)
     else:
         delta = gradient_factors(z, projection_norm, temperature=temperature, pseudo_label=pseudo_label)
         if uncertainty == "norm":
             norm = delta.norm(dim=1) * (hidden.square().sum(dim=1) + 1).sqrt()
-            informed = norm.unsqueeze(0).expand_as(cosine)
+            uncertain = norm.unsqueeze(0).expand_as(cosine)
         else:
-            informed = (delta @ delta.T) * (hidden @ hidden.T + 1)
-    return Scores(informed, cosine, _mean_distance(cosine, distance, negatives), mask)
+            uncertain = (delta @ delta.T) * (hidden @ hidden.T + 1)
+    return Scores(uncertain, cosine, _mean_distance(cosine, distance, negatives), mask)
 
 
 def _mean_distance(cosine: Tensor, distance: Distance, negatives: Negatives) -> Tensor:
-    """r_ij: mean distance of j to the other negatives of i, from row sums less the columns left out."""
+    """r_ij: mean distance of j to the other negatives of i, computed as column sums minus the samples left out."""
     batch = len(cosine) // 2
     if distance == "cosine":
         apart = 1 - cosine
     else:
-        # The floor keeps the root's gradient finite for duplicates when weights stay attached.
+        # The floor keeps the root's gradient finite for duplicates where weights carry gradients.
         apart = (2 - 2 * cosine).clamp_min(1e-12).sqrt()
-    # j itself stands in its own sum: its distance is exactly 0, which rounding would not leave it.
+    # The sum includes j itself, whose distance is exactly 0; rounding would make it something else.
     apart = apart.masked_fill(torch.eye(len(apart), dtype=torch.bool, device=apart.device), 0)
     partner = apart.roll(batch, dims=0)  # row i: distances of every j to the other view of i
     if negatives == "both":
@@ -114,22 +114,22 @@ def _mean_distance(cosine: Tensor, distance: Distance, negatives: Negatives) -> 
 
 
 def negative_weights(
-    indicators: Scores,
+    scores: Scores,
     weights: tuple[float, float, float],
     *,
     normalization: Normalization,
     beta: float,
     temperature: float,
 ) -> Tensor:
-    """w_ij (2B, 2B): mean one over each anchor's negatives, zero elsewhere, never negative.
+    """w_ij (2B, 2B): non-negative, with mean 1 over each anchor's negatives, and 0 elsewhere.
 
     weights  lambda_1 (uncertainty), lambda_2 (anchor similarity), lambda_3 (representativeness), sum 1
-    ``minmax``: h = sum lambda * minmax(indicator), w = h / mean h. ``exp``: w = e^{beta h} / mean e^{beta h}.
-    ``softmix``: w = sum lambda * |N| softmax_j(beta * indicator), similarity divided by the temperature, so that
+    ``minmax``: h = sum lambda * minmax(score), w = h / mean h. ``exp``: w = e^{beta h} / mean e^{beta h}.
+    ``softmix``: w = sum lambda * |N| softmax_j(beta * score), similarity divided by the temperature, so that
     (0, 1, 0) is HCL's weighting.
     """
-    mask = indicators.negative
-    columns = (indicators.uncertainty, indicators.similarity, indicators.representativeness)
+    mask = scores.negative
+    columns = (scores.uncertainty, scores.similarity, scores.representativeness)
     count = mask.sum(dim=1, keepdim=True)
     if normalization == "softmix":
         scaled = (columns[0], columns[1] / temperature, columns[2])
@@ -145,7 +145,7 @@ def negative_weights(
     if normalization == "exp":
         mixed = (beta * mixed).exp() * mask
     total = mixed.sum(dim=1, keepdim=True)
-    # Indicators that tell no negative from another weight all alike.
+    # Scores that are the same for all negatives give all of them the same weight.
     uniform = mask.to(mixed.dtype)
     return torch.where(total > 0, count * mixed / total.clamp_min(1e-30), uniform)
 
@@ -190,7 +190,7 @@ def unremix_loss(
         detach_weights=detach_weights,
     )
     similarity = z @ z.T / temperature
-    # The floor keeps the logarithm's gradient finite for weights of zero when they stay attached.
+    # The floor keeps the logarithm's gradient finite for zero weights that carry gradients.
     log_negatives = (similarity + weight.clamp_min(1e-30).log()).logsumexp(dim=1)
     count = 2 * len(first.output) - 2 if negatives == "both" else len(first.output) - 1
     return loss_from_negatives(
@@ -212,12 +212,12 @@ def weighted(
     negatives: Negatives,
     detach_weights: bool,
 ) -> tuple[Tensor, Tensor, Scores]:
-    """Normalised embeddings z (2B, D), the weights (2B, 2B) of their negatives, and the scores behind them."""
+    """Normalised embeddings z (2B, D), the weights (2B, 2B) of their negatives, and the scores they are made of."""
     z = normalized_pair(first.output, second.output, least=2 if negatives == "both" else 3)
     output = torch.cat([first.output, second.output]).float()
     hidden = torch.cat([first.hidden, second.hidden]).float()
     with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_weights):
-        indicators = scores(
+        scores = score_negatives(
             z,
             output.norm(dim=1).clamp_min(1e-12),
             hidden,
@@ -227,5 +227,5 @@ def weighted(
             distance=distance,
             negatives=negatives,
         )
-        weight = negative_weights(indicators, weights, normalization=normalization, beta=beta, temperature=temperature)
-    return z, weight, indicators
+        weight = negative_weights(scores, weights, normalization=normalization, beta=beta, temperature=temperature)
+    return z, weight, scores

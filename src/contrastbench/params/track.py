@@ -25,7 +25,7 @@ from contrastbench.registry import (
     starts_from,
 )
 
-JUDGING = ("few_shot", "low_shot", "audio_attack")  # sections that name, for each data set, those judged on
+_JUDGING = ("few_shot", "low_shot", "audio_attack")  # sections that name, for each data set, those judged on
 
 
 def _absent(value: object) -> bool:
@@ -77,7 +77,7 @@ class TrackParams(Section):
         for position, pair in enumerate(self.transfer):
             require_dataset_at(pair.train, self.modality, "transfer", position, "train")
             require_dataset_at(pair.probe, self.modality, "transfer", position, "probe")
-        for section in JUDGING:
+        for section in _JUDGING:
             params: FewShotParams | LowShotParams | AudioAttackParams | None = getattr(self, section)
             for trained, judged in params.datasets.items() if params else ():
                 require_dataset_at(trained, self.modality, section, "datasets", trained)
@@ -104,12 +104,13 @@ class TrackParams(Section):
                 message = f"{twins[0]!r} and {twins[1]!r} differ in - and _ only; choose another name"
                 raise refusal(message, "variants", label)
             self._check(variant.method, "variants", label, "method")
-            self._check_batches(label, "variants", label)
         for key in ("methods", "ablation"):
             for position, label in enumerate(getattr(self, key)):
                 if label not in WITHOUT_ENCODER and label not in self.variants:
                     self._check(label, key, position)
-                    self._check_batches(label, key, position)
+                    self._check_batches(label, "settings", settings_key(label))
+        for label in self.variants:
+            self._check_batches(label, "variants", label)
         return self
 
     def _check(self, method: str, *path: str | int) -> None:
@@ -129,7 +130,7 @@ class TrackParams(Section):
             for training in self.training_of(label):
                 settings.check_batch(training.batch_size)
         except ValueError as error:
-            raise refusal(f"{label}: {error}", *path) from None
+            raise refusal(str(error), *path) from None
 
     def base_method(self, label: str) -> str:
         """The registered method behind a method's name or a variant's label."""
@@ -171,6 +172,8 @@ class TrackParams(Section):
         if method in self.variants:
             registered = self.variants[method].method
             raise ValueError(f"{method!r} is a variant itself; name the registered method, {registered!r}")
+        if method in WITHOUT_ENCODER:
+            raise ValueError(f"{method!r} is a reference row without an encoder; it has no settings")
         if method not in METHODS:
             names = [*WITHOUT_ENCODER, *methods_of(self.modality), *self.variants]
             raise ValueError(f"unknown method {method!r}; {hint(method, names)}")

@@ -8,8 +8,10 @@ from typing import Any
 from contrastbench.errors import UserError
 from contrastbench.params.root import DEFAULT
 from contrastbench.pipeline.data_check import check_data
+from contrastbench.pipeline.dates import bring_back_future_dates
 from contrastbench.pipeline.device import VARIABLE, resolve_device
 from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.lock import hold_folder
 from contrastbench.pipeline.resolved import hold
 from contrastbench.pipeline.stages import WITH_ROWS, Scope
 from contrastbench.registry import hint
@@ -35,8 +37,11 @@ class Begun:
     judging_stages: str
 
 
-def begin(options: Mapping[str, Any]) -> Begun:
-    """Begin a run with Snakemake's ``--config``; a mistake in it, in the parameters or in the data is a UserError."""
+def begin(options: Mapping[str, Any], *, is_main_process: bool = True) -> Begun:
+    """Begin a run with Snakemake's ``--config``; a mistake in it, in the parameters or in the data is a UserError.
+
+    Other processes than the main one are those that Snakemake starts for a job of its own, on a cluster for instance.
+    """
     for key in options:
         if key not in OPTIONS:
             raise UserError(f"--config {key}: unknown; {hint(key, OPTIONS)}")
@@ -47,6 +52,9 @@ def begin(options: Mapping[str, Any]) -> Begun:
     params = grid.params
     on = resolve_device(str(device), "--config device=")
     check_data(grid)
+    if is_main_process:
+        hold_folder()
+        bring_back_future_dates()
     hold(grid.preset, params)
     os.environ[VARIABLE] = on
     os.environ["DVC_NO_ANALYTICS"] = "1"

@@ -60,6 +60,6 @@ def _open(grid: Grid, folder: Path, *, contents: bool = False) -> Prepared:
         if contents:
             verify_prepared(data)
     except UserError as error:  # the store knows no presets, to one of which spectrograms belong
-        command = f"contrastbench spectrograms {folder.name}"
+        command = f"contrastbench spectrograms {folder.parent.name} {folder.name}"
         raise UserError(str(error).replace(command, f"{command} --preset {grid.preset}")) from None
     return data

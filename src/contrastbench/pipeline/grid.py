@@ -91,9 +91,12 @@ class Grid:
             return [replace(job, method=label) for label in section.methods if label not in WITHOUT_ENCODER]
         return [job]
 
-    def job(self, stage_name: str, track: str, dataset: str, method: str = ALL, seed: int = ALL_SEEDS) -> Job:
+    def job(self, stage_name: str, track: str, dataset: str, method: str = ALL, seed: int | None = None) -> Job:
         """The job of these arguments of a command; what the parameters do not know is a UserError."""
-        job, stage, section = Job(track, dataset, method, seed), STAGES[stage_name], self.track(track)
+        if seed is not None and not 0 <= seed < MOST_SEEDS:
+            raise UserError(f"seed {seed}: must be 0 or more, and less than {MOST_SEEDS}")
+        job = Job(track, dataset, method, ALL_SEEDS if seed is None else seed)
+        stage, section = STAGES[stage_name], self.track(track)
         for name in (job.trained.dataset, job.judged):
             dataset_module(name)
         for name in stage.sections:
@@ -107,8 +110,6 @@ class Grid:
         if job.dataset != job.trained.dataset and dataset not in known:
             where = f"{track}.{'transfer' if stage_name == 'transfer_probe' else ''.join(stage.sections)}"
             raise UserError(f"{dataset}: not among the pairs of {where}; known: {', '.join(known) or 'none'}")
-        if seed != ALL_SEEDS and not 0 <= seed < MOST_SEEDS:
-            raise UserError(f"seed {seed}: must be 0 or more, and less than {MOST_SEEDS}")
         return job
 
     # What a job reads and leaves

@@ -1,15 +1,23 @@
 """Snakemake runs the work, DVC records it: hand outputs over, and bring a commit's outputs back."""
 
 import json
+import os
 from pathlib import Path
 
 from contrastbench.errors import UserError
-from contrastbench.files import write_text
+from contrastbench.files import sweep_below, write_text
+from contrastbench.params.base import read_yaml
 from contrastbench.pipeline.data_check import data_folders, verify_data
 from contrastbench.pipeline.dvc_file import require_fitting_dvc_file
 from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.records import trained_record
+from contrastbench.pipeline.stages import TRAINING
 from contrastbench.pipeline.steps import step, steps
-from contrastbench.pipeline.tools import call, dvc, snakemake_is_done
+from contrastbench.pipeline.tools import call, dvc, last_line, snakemake_is_done
+
+LOCK_FILE = Path("dvc.lock")
+FINGERPRINTS = Path("runs/fingerprints")  # follow from the code: nothing is lost with them
+UNSAVED = "Can't remove the following unsaved files"  # how `dvc checkout` begins its refusal
 
 
 def run_step(grid: Grid, name: str) -> int:
@@ -45,31 +53,91 @@ def write_fingerprints(grid: Grid) -> list[Path]:
 def record(grid: Grid) -> None:
     """Commit all outputs to DVC's cache and ``dvc.lock``.
 
-    Refused unless Snakemake has nothing to do and all data are what they were made: outputs that do not belong to the
-    present parameters and code would poison DVC's cache of runs.
+    Refused unless Snakemake has nothing to do, every step's files are there, all data are what they were made and all
+    weights those that are asked for: outputs that do not belong to the present parameters and code would poison DVC's
+    cache of runs.
     """
     require_fitting_dvc_file(grid)
     if not snakemake_is_done():
         raise UserError("nothing recorded: Snakemake has work to do; run `snakemake --cores all` first")
+    gone = [str(path) for each in steps(grid) for path in each.files if not path.is_file()]
+    if gone:  # Snakemake misses no file whose readers are done; a commit without it could not be restored
+        raise UserError(f"nothing recorded: {_some(gone)} missing; run `dvc repro`")
     verify_data(grid, data_folders(grid))
+    for track in grid.params.tracks:
+        for job in (job for stage in TRAINING for job in grid.jobs(stage, track)):
+            trained_record(grid, job)
     write_fingerprints(grid)
+    for folder in ("data/prepared", "data/spectrograms", "runs", "results"):
+        sweep_below(Path(folder))
     dvc("commit", "--force")
 
 
-def restore(grid: Grid) -> None:
+def restore(grid: Grid, *, force: bool = False) -> None:
     """Bring back the outputs that ``dvc.lock`` of the checked-out commit names.
 
-    Afterwards neither tool wants to run anything. Refused when the outputs, parameters or code differ from
-    what was recorded: then Snakemake must not be told that all is up to date.
+    Afterwards neither tool wants to run anything. Refused before any output is touched where DVC's cache lacks one of
+    the commit's files, and, unless ``force``, where a file on disk is in no cache and would be lost. What git keeps
+    (rows, tables) is left alone. Refused afterwards when parameters, code or those files differ from what was recorded:
+    then Snakemake must not be told that all is up to date.
     """
     require_fitting_dvc_file(grid)
-    dvc("checkout", "--force")
+    _require_recorded(grid)
+    _require_whole_cache()
+    # Without targets DVC would also remove outputs of other commits. Fingerprints are written anew below.
+    owners = [step.name for step in steps(grid) if step.folders]
+    answer = call("dvc", "checkout", *(["--force"] if force else []), *owners, quiet=True)
+    if answer.returncode != 0:
+        raise UserError(f"not restored: {_why_not(answer.stderr) or last_line(answer)}")
     write_fingerprints(grid)
     changed = json.loads(dvc("status", "--json"))
     if changed:
-        raise UserError(f"not restored: DVC sees changes in {', '.join(sorted(changed))}; run `dvc repro`")
+        raise UserError(
+            f"not restored: DVC sees changes in {', '.join(sorted(changed))}; run `dvc repro`, then restore again"
+        )
     # All jobs, not only those that want to run: in a fresh clone the others would have no record of the code and the
     # parameters that made them, and a later change of those would go unseen.
     answer = call("snakemake", "--touch", "--forceall", "--cores", "1", quiet=True)
     if answer.returncode != 0:
-        raise UserError("not restored: snakemake --touch failed; some outputs were never recorded")
+        raise UserError(f"not restored: snakemake --touch failed: {last_line(answer)}")
+
+
+def _require_recorded(grid: Grid) -> None:
+    """Refuse a ``dvc.lock`` that lacks a step: DVC deletes outputs of which it knows no hash."""
+    known = read_yaml(LOCK_FILE).get("stages") if LOCK_FILE.is_file() else {}
+    lacking = [step.name for step in steps(grid) if not isinstance(known, dict) or step.name not in known]
+    if lacking:
+        raise UserError(
+            f"not restored: {LOCK_FILE} of this commit records no {lacking[0]}; run `snakemake --cores all`, "
+            "then `contrastbench record`"
+        )
+
+
+def _require_whole_cache() -> None:
+    """Refuse to begin where DVC's cache lacks a file: DVC deletes first and then finds that it has nothing to put."""
+    status = json.loads(dvc("data", "status", "--granular", "--json"))
+    lacking = [path for path in status.get("not_in_cache", []) if not Path(path).is_relative_to(FINGERPRINTS)]
+    if lacking:
+        raise UserError(
+            f"not restored, nothing touched: DVC's cache lacks {_some(lacking)}; run `dvc pull` where there is a "
+            "remote, else `snakemake --cores all`"
+        )
+
+
+def _why_not(said: str) -> str | None:
+    """The reason in what ``dvc checkout`` wrote, if it is that files would be lost; it then has touched nothing."""
+    _, found, after = said.partition(UNSAVED)
+    paths = [os.path.relpath(line) for line in after.splitlines()[1:] if line.startswith(os.sep)]
+    if not found or not paths:
+        return None
+    return (
+        f"nothing touched, because no commit records {_some(paths)} as on disk; record them first "
+        "(`contrastbench record`, with the parameters that made them), or overwrite them: "
+        "`contrastbench restore --force`"
+    )
+
+
+def _some(paths: list[str]) -> str:
+    """The first path, and how many others there are."""
+    more = len(paths) - 1
+    return paths[0] + (f" and {more} more file{'s' * (more > 1)}" if more else "")

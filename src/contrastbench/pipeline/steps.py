@@ -130,7 +130,8 @@ def _codes(grid: Grid, stage: str, track: str) -> dict[str, str]:
 
 def kept(path: Path) -> Path:
     """The folder that DVC or git keeps for a file: of a data set, or of a method on one with all its seeds."""
-    return path.parent if path.name == "meta.json" else Path(*path.parts[:6])
+    is_of_seed = path.name != "meta.json" and path.suffix not in (".jsonl", ".png")
+    return path.parents[1] if is_of_seed else path.parent
 
 
 def _figures(grid: Grid, track: str) -> Step:

@@ -17,14 +17,22 @@ def call(tool: str, *arguments: str, quiet: bool = False) -> subprocess.Complete
         raise UserError(f"{tool}: not installed in this Python environment; run `make install`")
     pipe = subprocess.PIPE if quiet else None
     environment = os.environ | {"DVC_NO_ANALYTICS": "1", "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
-    return subprocess.run([str(program), *arguments], stdout=pipe, stderr=pipe, text=True, check=False, env=environment)
+    return subprocess.run(
+        [str(program), *arguments],
+        stdout=pipe,
+        stderr=pipe,
+        encoding="utf-8",
+        errors="replace",  # a locale of another encoding
+        check=False,
+        env=environment,
+    )
 
 
 def snakemake_is_done(*targets: str) -> bool:
     """Whether Snakemake, asked in a dry run, has nothing to do for ``targets`` (the default target if none)."""
     answer = call("snakemake", "--dry-run", "--cores", "1", *targets, quiet=True)
     if answer.returncode != 0:
-        raise UserError(f"snakemake --dry-run failed: {_last_line(answer)}")
+        raise UserError(f"snakemake --dry-run failed: {last_line(answer)}")
     return NOTHING_TO_DO in answer.stdout + answer.stderr
 
 
@@ -32,10 +40,11 @@ def dvc(*arguments: str) -> str:
     """What ``dvc ARGUMENTS`` prints; a failure is a UserError."""
     answer = call("dvc", *arguments, quiet=True)
     if answer.returncode != 0:
-        raise UserError(f"dvc {arguments[0]} failed: {_last_line(answer)}")
+        raise UserError(f"dvc {arguments[0]} failed: {last_line(answer)}")
     return answer.stdout
 
 
-def _last_line(answer: subprocess.CompletedProcess[str]) -> str:
+def last_line(answer: subprocess.CompletedProcess[str]) -> str:
+    """The last thing that a program of which the output was kept has said."""
     lines = [line for line in (answer.stderr + answer.stdout).splitlines() if line.strip()]
     return lines[-1] if lines else f"exit code {answer.returncode}"

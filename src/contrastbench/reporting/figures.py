@@ -9,8 +9,9 @@ import plotly.graph_objects as go
 from plotly.colors import qualitative
 from plotly.subplots import make_subplots
 
+from contrastbench.pipeline.groups import Curve
 from contrastbench.pipeline.runs import Run
-from contrastbench.pipeline.stages import GROUPS, Curve
+from contrastbench.pipeline.stages import GROUPS
 from contrastbench.reporting.cells import REGISTERED, Cell, Key
 from contrastbench.results.protocols import Protocol
 

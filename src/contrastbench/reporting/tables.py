@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import combinations
 
-from contrastbench.pipeline.stages import GROUPS, OTHER, Group, group_of
+from contrastbench.pipeline.groups import Group
+from contrastbench.pipeline.stages import GROUPS, OTHER, group_of
 from contrastbench.reporting.cells import Cell, Column, Key, cells_of, dataset_order, method_order
 from contrastbench.reporting.significance import ALPHA, SeedVariance, compare_rows, holm, pooled_seeds
 from contrastbench.results.load import Loaded

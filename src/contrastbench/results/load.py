@@ -83,7 +83,7 @@ def _left_out(preset: str, reason: str, rows: list[Stored]) -> str:
 
 
 def rows_in(root: Path = Path(), folder: str = ROWS) -> Loaded:
-    """All rows of the project folder ``root``, or those under ``folder`` in it."""
+    """All rows of the project folder ``root``, or those under the folder ``folder`` in it."""
     return rows_at(WORKTREE, folder, root)
 
 

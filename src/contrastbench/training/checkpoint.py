@@ -1,4 +1,4 @@
-"""Checkpoints: a killed run continues where it stood."""
+"""Checkpoints: a killed run continues where it stopped."""
 
 import io
 from pathlib import Path
@@ -12,7 +12,8 @@ from contrastbench.files import reading, write_bytes
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write ``state`` (tensors, numbers, strings, lists, mappings) whole or not at all.
 
-    By way of memory, as much again as the file is long: torch's own writer hides a full disk in a RuntimeError.
+    Serialised in memory first, which takes the file's size again: torch's own writer reports a full disk only as a
+    RuntimeError.
     """
     content = io.BytesIO()
     torch.save(state, content)
@@ -20,7 +21,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
-    """The state at ``path``, or None where there is none or it belongs to other parameters or code.
+    """The state at ``path``; None where there is none or it belongs to other parameters or code.
 
     ``identity`` names the run (hash of parameters and code); a checkpoint of another run is not continued.
     """

@@ -1,17 +1,17 @@
-"""The collapse monitor: how many directions the embeddings really use."""
+"""The collapse monitor: how many directions the embeddings actually use."""
 
 import torch
 from torch import Tensor
 
-# Below this effective rank all embeddings lie close to one line or plane: nothing can be told apart.
+# Below this effective rank, all embeddings are close to one line or plane and cannot be told apart.
 COLLAPSED_BELOW = 2.0
 
 
 def effective_rank(embeddings: Tensor) -> float:
     """Exponential of the entropy of the normalised singular values (Roy & Vetterli, 2007).
 
-    ``embeddings`` is (N, D); the mean is removed first. 1 means that all lie on a line, min(N - 1, D) that
-    every direction is used alike. Identical embeddings give 1.
+    ``embeddings`` is (N, D); the mean is subtracted first. 1 means that all are on one line, min(N - 1, D) that
+    all directions are used equally. Identical embeddings give 1.
     """
     centred = embeddings.detach().float()
     centred = centred - centred.mean(dim=0)
@@ -24,7 +24,7 @@ def effective_rank(embeddings: Tensor) -> float:
 
 
 def collapse_warning(rank: float) -> str | None:
-    """One line that names the remedy when ``rank`` says collapse, else None."""
+    """One line that names the remedy when ``rank`` indicates a collapse, else None."""
     if rank >= COLLAPSED_BELOW:
         return None
     return (

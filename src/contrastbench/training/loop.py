@@ -1,8 +1,7 @@
-"""The one training loop of every method.
+"""The training loop of all methods.
 
-Results depend on (seed, step) alone: the order of the examples is drawn from (seed, epoch), every random
-transformation from (seed, step). A run that was killed continues from its checkpoint and ends bit-identical
-on the CPU.
+Results depend on (seed, step) alone: the order of the examples is derived from (seed, epoch), every random
+transformation from (seed, step). A killed run continues from its checkpoint and ends bit-identical on the CPU.
 """
 
 import time
@@ -29,7 +28,7 @@ from contrastbench.training.seeds import generator_for, seed_for
 
 
 class Stored(Protocol):
-    """Stored examples (N, ...): a memory-mapped array, or several read as one."""
+    """Stored examples (N, ...): a memory-mapped array, or several that are read as one."""
 
     def __len__(self) -> int: ...
 
@@ -65,8 +64,8 @@ def train(
 ) -> TrainingLog:
     """Train ``method`` in place and return the log.
 
-    ``identity`` (a hash of parameters and code) ties the checkpoint to this run. Raises UserError when the
-    batch exceeds the data or when the loss stops being a number; the message names the last checkpoint.
+    ``identity`` (a hash of parameters and code) ties the checkpoint to this run. Raises UserError when a batch is
+    larger than the data or the loss is not a number; the message names the last checkpoint.
     """
     fabric = Fabric(accelerator=device, devices=1, precision=params.precision)
     order = ExampleOrder(len(examples.x), params, seed)
@@ -82,7 +81,7 @@ def train(
     begun = time.perf_counter() - log.seconds
     with TrainingProgress(type(method).__name__, order.total, log, params.batch_size, show=show_progress) as progress:
         for number in range(log.steps, order.total):
-            torch.manual_seed(seed_for("global", seed, number))  # for libraries that draw from the global stream
+            torch.manual_seed(seed_for("global", seed, number))  # for libraries that use the global generator
             step = Step(number, order.total, order.per_epoch, generator_for(fabric.device, "step", seed, number))
             factor = learning_rate_factor(
                 number, order.total, params.warmup_epochs * order.per_epoch, params.final_learning_rate_fraction
@@ -108,7 +107,7 @@ def train(
                 log.history.append(_entry(method, output, batch, labels, step, optimizer.param_groups[0]["lr"]))
             due = log.steps % params.checkpoint_every_steps == 0
             if (due or last) and not all(bool(weight.isfinite().all()) for weight in method.parameters()):
-                # A finite loss may have a gradient that is not; such weights are neither kept nor resumed from.
+                # A finite loss may have a gradient that is not finite; such weights are never kept to resume from.
                 raise UserError(_not_a_number("weights are", output, number, checkpoint))
             if due and not last:
                 run.save()
@@ -153,7 +152,7 @@ def _entry(
 
 
 def _warnings(method: Method, entry: dict[str, float], recent_losses: list[float]) -> list[str]:
-    """What a reader of this run's results has to know, judged at its last step."""
+    """What a reader of this run's results has to know, as of its last step."""
     warnings = (collapse_warning(entry["effective_rank"]), method.advice(recent_losses))
     return [warning for warning in warnings if warning]
 

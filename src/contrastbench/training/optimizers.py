@@ -11,8 +11,8 @@ from contrastbench.params.training import TrainingParams
 def build_optimizer(method: Method, params: TrainingParams) -> torch.optim.Optimizer:
     """The optimiser over the method's parameter groups.
 
-    ``lars`` is SGD with momentum 0.9 inside layer-wise adaptive rates, trust coefficient 0.001, without
-    clipping, as SwAV trains (specification of SwARo, section 2). AdamW's betas are (0.9, 0.95), MAE's.
+    ``lars`` is SGD with momentum 0.9 and layer-wise adaptive rates, trust coefficient 0.001, without clipping, as
+    SwAV trains (specification of SwARo, section 2). AdamW's betas are (0.9, 0.95), as in MAE.
     """
     groups = method.parameter_groups(params.learning_rate, params.weight_decay)
     if params.optimizer == "adam":

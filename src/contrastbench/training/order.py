@@ -9,9 +9,9 @@ from contrastbench.training.seeds import generator_for
 
 
 class ExampleOrder:
-    """The batches of one run, drawn from (seed, epoch) alone, so that a resumed run reads the same ones.
+    """The batches of one run, derived from (seed, epoch) alone, so that a resumed run reads the same ones.
 
-    per_epoch  steps per epoch; examples that do not fill a batch wait for the next epoch's order
+    per_epoch  steps per epoch; examples that do not fill a batch are skipped in that epoch
     total      steps of the run
 
     Raises UserError when a batch is larger than the data.
@@ -33,7 +33,7 @@ class ExampleOrder:
         self.total = steps if params.max_steps is None else min(steps, params.max_steps)
 
     def batch(self, number: int) -> np.ndarray:
-        """Sorted positions (B,) of step ``number``: sorted, because a memory-mapped array is read faster so."""
+        """Positions (B,) for step ``number``, sorted, because a memory-mapped array is read faster that way."""
         epoch, position = divmod(number, self.per_epoch)
         if epoch != self._epoch:
             self._order = self._chosen[_permutation(len(self._chosen), "order", self._seed, epoch)]
@@ -42,7 +42,7 @@ class ExampleOrder:
 
 
 def _first_examples(count: int, limit: int | None, seed: int) -> np.ndarray:
-    """Positions of the examples to train on: all, or ``limit`` of them in an order fixed by the seed."""
+    """Positions of the examples to train on: all, or ``limit`` of them, chosen by the seed."""
     if limit is None or limit >= count:
         return np.arange(count)
     return np.sort(_permutation(count, "subset", seed)[:limit])

@@ -1,4 +1,4 @@
-"""How a training run shows that it is alive."""
+"""The progress bar of a training run."""
 
 from typing import Self
 
@@ -31,7 +31,7 @@ class TrainingProgress:
         self._progress.stop()
 
     def show(self, loss: float) -> None:
-        """Move the bar to where the log stands."""
+        """Move the bar to the log's current step."""
         examples = (self._log.steps - self._steps) * self._batch_size
         rate = examples / max(1e-9, self._log.seconds - self._seconds)
         self._progress.update(self._bar, completed=self._log.steps, status=f"loss {loss:.4f}  {rate:,.0f} examples/s")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class TrainingLog:
-    """What training left besides the weights: one entry of ``history`` per logged step."""
+    """One entry of ``history`` per logged step, warnings, the number of steps done, and the seconds they took."""
 
     history: list[dict[str, float]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

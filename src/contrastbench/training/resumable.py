@@ -1,4 +1,4 @@
-"""A training run between two of its steps: everything that a killed run needs to end the same."""
+"""The state of a training run between two steps: all that a killed run needs to end with the same result."""
 
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ REMEMBERED_LOSSES = 50
 
 
 class ResumableRun:
-    """Method, optimiser and precision plugin (the scale of 16-mixed) with the log of their steps.
+    """Method, optimiser and precision plugin (which holds the scale of 16-mixed), and the log of their steps.
 
     ``identity`` (a hash of parameters and code) ties the file ``checkpoint`` to this run. Examples and random numbers
-    need no state: they are drawn from the number of the step.
+    need no state: they follow from the number of the step.
     """
 
     def __init__(self, method: Method, optimizer: Any, precision: Any, checkpoint: Path, identity: str) -> None:
@@ -24,13 +24,13 @@ class ResumableRun:
         self.recent_losses: list[float] = []
 
     def count(self, loss: float, seconds: float) -> None:
-        """One more step is done, ``seconds`` after the start of the training (breaks not counted)."""
+        """Record one more step, finished ``seconds`` after the start of training (interruptions not counted)."""
         self.log.steps += 1
         self.log.seconds = seconds
         self.recent_losses = [*self.recent_losses[1 - REMEMBERED_LOSSES :], loss]
 
     def resume(self) -> None:
-        """Go to where the checkpoint stands, where there is one of this run. Raises UserError for a damaged one."""
+        """Continue from this run's checkpoint if there is one. Raises UserError for a damaged one."""
         state = load_checkpoint(self._checkpoint, self._identity)
         if state is None:
             return

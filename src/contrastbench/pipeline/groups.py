@@ -1,0 +1,172 @@
+"""How rows are shown: which protocols share a table, how it is read, and what is drawn as lines."""
+
+from dataclasses import dataclass
+
+from contrastbench.results.protocols import Protocol
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Accuracy as a line over one part of a protocol.
+
+    over  the part of the protocol; axis what it is called; zero the family whose value belongs at 0
+    """
+
+    over: str
+    axis: str
+    reading: str
+    zero: str | None = None
+    logarithmic: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """Protocols that share a table: those of ``families`` (all if empty) with this ``norm`` and ``head``.
+
+    title    heading of the table
+    reading  how to read it, one sentence or two
+    curves   how it is drawn as lines, over each part that some of its protocols have
+    heat     whether its columns belong in the map of which attack broke what
+    """
+
+    title: str
+    reading: str
+    families: tuple[str, ...] = ()
+    norm: str | None = None
+    head: str | None = None
+    curves: tuple[Curve, ...] = ()
+    heat: bool = False
+
+    def holds(self, protocol: Protocol) -> bool:
+        """Whether ``protocol`` belongs in this table."""
+        column = protocol.column
+        return (
+            (not self.families or column.family in self.families)
+            and self.norm in (None, column.norm)
+            and column.head == self.head
+        )
+
+
+FROZEN = (
+    Group(
+        "Frozen features",
+        "The encoder is frozen. `linear`: logistic regression on all training labels; `low-label-N`: on N labels per "
+        "class, several draws; `knn`: nearest neighbours. The rows `pixels` and `random` say what learning added.",
+        ("linear", "knn", "low-label"),
+        curves=(
+            Curve("shots", "labels per class", "Frozen features, logistic regression on few labels.", logarithmic=True),
+        ),
+    ),
+)
+_ATTACKED = "Share of test images still classified correctly under the strongest perturbation found within the radius"
+_RADIUS = Curve(
+    "eps",
+    "radius",
+    "Share of test images still classified correctly as the radius grows, pixels in [0, 1]; radius 0 is clean "
+    "accuracy.",
+    "clean",
+)
+_BOUNDED = ("pgd", "foolbox-pgd", "autoattack", "apgd")
+ATTACKS = (
+    Group(
+        "Robust accuracy in l_inf",
+        f"{_ATTACKED} (the number after @, on pixels in [0, 1]). Standard linear head on the frozen encoder; "
+        "supervised methods keep their own. `worst-case` counts an image only if it withstands every attack up to the "
+        "radius.",
+        ("clean", "autoattack", "worst-case"),
+        curves=(_RADIUS,),
+        heat=True,
+    ),
+    Group(
+        "PGD in l_inf",
+        f"{_ATTACKED} (the number after @), by projected gradient descent with as many steps as the name says.",
+        ("pgd",),
+        norm="linf",
+        curves=(_RADIUS,),
+        heat=True,
+    ),
+    Group(
+        "Other attacks in l_inf",
+        f"{_ATTACKED} (the number after @). Noise is no attack and should do least harm; Square sees no gradients.",
+        ("noise", "fgsm", "square", "foolbox-pgd", "apgd"),
+        norm="linf",
+        curves=(_RADIUS,),
+        heat=True,
+    ),
+    *(
+        Group(
+            f"Attacks bounded in {norm}",
+            f"{_ATTACKED} (the number after @, on pixels in [0, 1]).",
+            _BOUNDED,
+            norm=norm,
+            curves=(_RADIUS,),
+            heat=True,
+        )
+        for norm in ("l2", "l1")
+    ),
+    Group(
+        "Smallest perturbation that fools",
+        "Median over test images of the l2 distance to the nearest misclassified image that the attack found; larger "
+        "is more robust.",
+        ("deepfool", "cw", "ddn", "hopskipjump"),
+    ),
+    Group(
+        "Adversarial linear head (ALF)",
+        f"{_ATTACKED}; the linear head was trained on perturbed images, the encoder is frozen.",
+        head="alf",
+        curves=(_RADIUS,),
+    ),
+    Group(
+        "Adversarial full fine-tuning (AFF)",
+        f"{_ATTACKED}; encoder and head were trained on perturbed images with labels.",
+        head="aff",
+        curves=(_RADIUS,),
+    ),
+)
+TRANSFERRED = (
+    Group(
+        "Transfer of attacks",
+        "Images that were perturbed against SOURCE, shown to the row's method (black box). The matrix is square: low "
+        "values off the diagonal mean that perturbations carry over.",
+        ("transfer",),
+    ),
+)
+FEW_SHOT = (
+    Group(
+        "Few-shot episodes",
+        "N-way K-shot episodes on test clips: the accuracy of a classifier that saw K clips of each of N classes; "
+        "n is the number of episodes, chance is 1/N.",
+        ("few-shot",),
+        curves=(Curve("shots", "shots", "Mean accuracy over episodes.", logarithmic=True),),
+    ),
+)
+LOW_SHOT = (
+    Group(
+        "Low-shot regression",
+        "Logistic regression on N labelled clips per class, frozen encoder; `A-to-B` is trained on A, judged on B.",
+        ("low-shot",),
+        curves=(
+            Curve("shots", "labels per class", "Frozen features, logistic regression on few clips.", logarithmic=True),
+        ),
+    ),
+)
+_SOUND = "Share of test segments still classified correctly by a linear head on the frozen encoder"
+AUDIO_ATTACKS = (
+    Group(
+        "Attacks on sound",
+        f"{_SOUND}. `spectrogram`: PGD within the l_inf radius after @ on normalised log-mels (1 is two standard "
+        "deviations); `waveform`: PGD on the samples through the front end, at the signal-to-noise ratio after @; "
+        "`noise`: random noise of that energy.",
+        ("audio-clean", "audio-pgd-spectrogram", "audio-pgd-waveform", "audio-noise"),
+        curves=(
+            Curve(
+                "eps",
+                "radius",
+                f"{_SOUND} as the l_inf radius on its spectrogram grows (1 is two standard deviations); radius 0 is "
+                "clean accuracy.",
+                "audio-clean",
+            ),
+            Curve("snr_db", "signal-to-noise ratio in dB", f"{_SOUND}, over how quiet the perturbation is."),
+        ),
+    ),
+)
