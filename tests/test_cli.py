@@ -77,7 +77,10 @@ def test_list_names_every_data_set_and_method(project, run):
         (("pretrain", "unremix", "digits", "simclr", "0", "--preset", "smok"), "unknown preset 'smok'; did you mean"),
         (("features", "unremix", "digits", "unremx", "0"), "unknown method 'unremx'; did you mean 'unremix'?"),
         (("probe", "unremix", "digits", "simclr", "0", "--preset", "none"), "unknown preset 'none'"),
-        (("transfer-probe", "unremix", "digits-to-cifar10", "simclr", "0"), "digits-to-cifar10: not among the pairs of"),
+        (
+            ("transfer-probe", "unremix", "digits-to-cifar10", "simclr", "0"),
+            "digits-to-cifar10: not among the pairs of",
+        ),
         (("few-shot", "unremix", "digits", "simclr", "0"), "track 'unremix' has no section `few_shot`"),
         (("spectrograms", "unremix", "digits"), "track 'unremix' sees no spectrograms"),
         (("attack", "swaro", "mnist5k", "pixels", "0"), "pixels: a reference row without an encoder; attack needs one"),

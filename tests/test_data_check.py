@@ -39,7 +39,7 @@ def test_whole_data_pass(grid: Grid) -> None:
         "data/prepared/digits", "data/prepared/instruments", "data/spectrograms/smoke/instruments",
     ]  # fmt: skip
     check_data(grid)
-    verify_data(grid, data_folders(grid))
+    verify_data(data_folders(grid))
 
 
 def test_data_that_are_not_made_yet_are_nothing_to_check(grid: Grid) -> None:
@@ -58,7 +58,7 @@ def test_changed_contents_are_found_where_they_are_asked_for(grid: Grid) -> None
     change(grid.layout.prepared("digits") / "test_x.npy")
     check_data(grid)
     with pytest.raises(UserError, match=r"digits/test_x.npy: changed since .*; run `contrastbench prepare digits`"):
-        verify_data(grid, data_folders(grid))
+        verify_data(data_folders(grid))
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from contrastbench.jobs.classify import load_classifier, save_classifier
+from contrastbench.jobs.runs import build_method, load_method, write_run
 from safetensors.torch import save, save_file
 from torch import nn
 
 from contrastbench.augment.images import augment_images, to_float
 from contrastbench.datasets.store import open_prepared
 from contrastbench.errors import UserError
-from contrastbench.jobs.classify import load_classifier, save_classifier
 from contrastbench.jobs.examples import Joined
-from contrastbench.jobs.runs import build_method, load_method, write_run
 from contrastbench.methods import Batch, Method, Step, method_class
 from contrastbench.models.vit_checkpoint import export_encoder
 from contrastbench.params.data import DataParams

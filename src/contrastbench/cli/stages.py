@@ -121,7 +121,7 @@ def _run(grid: Grid, stage: Stage, job: Job, device: str) -> Any:
     """What the stage returns, on verified data."""
     if stage.name in TRAINING:
         check_image_size(grid, job.track, job.dataset)
-    verify_data(grid, [path.parent for path in grid.inputs(stage.name, job) if path.name == "meta.json"])
+    verify_data([path.parent for path in grid.inputs(stage.name, job) if path.name == "meta.json"])
     runtime = Runtime(device, typer.echo, show_progress=stage.name in TRAINING)
     return _call(stage.name, grid, job, runtime)
 

@@ -209,8 +209,12 @@ def _array_path(folder: Path, split: str, name: str) -> Path:
 
 
 def _again(folder: Path) -> str:
-    made_by = "spectrograms" if "spectrograms" in folder.parts else "prepare"
-    return f"run `contrastbench {made_by} {folder.name}`"
+    """The command that makes ``data/prepared/DATASET`` or ``data/spectrograms/PRESET/TRACK/DATASET``."""
+    kind, *where = folder.parts[-4:]
+    if kind == "spectrograms":
+        preset, track, name = where
+        return f"run `contrastbench spectrograms {track} {name} --preset {preset}`"
+    return f"run `contrastbench prepare {folder.name}`"
 
 
 def carve_validation(train: Split, fraction: float) -> tuple[Split, Split]:

@@ -6,7 +6,7 @@ Snakemake knows ``meta.json`` alone, and DVC takes a folder as it finds it: neit
 from collections.abc import Iterable
 from pathlib import Path
 
-from contrastbench.datasets.store import Prepared, open_prepared, verify_prepared
+from contrastbench.datasets.store import open_prepared, verify_prepared
 from contrastbench.errors import UserError
 from contrastbench.params.images import AugmentParams
 from contrastbench.pipeline.grid import Grid
@@ -28,7 +28,7 @@ def check_data(grid: Grid) -> None:
     """
     present = data_folders(grid)
     for folder in present:
-        _open(grid, folder)
+        open_prepared(folder)
     for track in grid.params.tracks:
         for dataset in grid.track(track).datasets:
             if grid.layout.prepared(dataset) in present:
@@ -40,7 +40,7 @@ def check_image_size(grid: Grid, track: str, dataset: str) -> None:
     augment = getattr(grid.track(track), "augment", None)
     if not isinstance(augment, AugmentParams) or not augment.blur_probability:
         return
-    side = min(_open(grid, grid.layout.prepared(dataset)).x("train").shape[1:3])
+    side = min(open_prepared(grid.layout.prepared(dataset)).x("train").shape[1:3])
     if augment.blur_kernel // 2 >= side:
         raise UserError(
             f"{track}.augment.blur_kernel = {augment.blur_kernel}: images of {dataset} have {side} pixels a side, "
@@ -48,18 +48,7 @@ def check_image_size(grid: Grid, track: str, dataset: str) -> None:
         )
 
 
-def verify_data(grid: Grid, folders: Iterable[Path]) -> None:
+def verify_data(folders: Iterable[Path]) -> None:
     """Refuse data whose contents have changed since they were made; 40 MB take about 0.03 s."""
     for folder in dict.fromkeys(folders):
-        _open(grid, folder, contents=True)
-
-
-def _open(grid: Grid, folder: Path, *, contents: bool = False) -> Prepared:
-    try:
-        data = open_prepared(folder)
-        if contents:
-            verify_prepared(data)
-    except UserError as error:  # the store knows no presets, to one of which spectrograms belong
-        command = f"contrastbench spectrograms {folder.parent.name} {folder.name}"
-        raise UserError(str(error).replace(command, f"{command} --preset {grid.preset}")) from None
-    return data
+        verify_prepared(open_prepared(folder))

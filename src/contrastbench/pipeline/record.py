@@ -30,7 +30,7 @@ def run_step(grid: Grid, name: str) -> int:
     files = map(str, wanted.files)
     code = call("snakemake", "--cores", "all", "--allowed-rules", *wanted.rules, "--", *files).returncode
     if code == 0:
-        verify_data(grid, [folder for folder in data_folders(grid) if folder in (*wanted.inputs, *wanted.folders)])
+        verify_data([folder for folder in data_folders(grid) if folder in (*wanted.inputs, *wanted.folders)])
     return code
 
 
@@ -63,7 +63,7 @@ def record(grid: Grid) -> None:
     gone = [str(path) for each in steps(grid) for path in each.files if not path.is_file()]
     if gone:  # Snakemake misses no file whose readers are done; a commit without it could not be restored
         raise UserError(f"nothing recorded: {_some(gone)} missing; run `dvc repro`")
-    verify_data(grid, data_folders(grid))
+    verify_data(data_folders(grid))
     for track in grid.params.tracks:
         for job in (job for stage in TRAINING for job in grid.jobs(stage, track)):
             trained_record(grid, job)
