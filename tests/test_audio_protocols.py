@@ -79,10 +79,9 @@ def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
 
 
 def changed(grid: Grid, section: str, changes: dict) -> Grid:
-    """The same project with other parameters of one section."""
-    return small_grid(
-        grid.root, GRID | {"uamix": GRID["uamix"] | {section: GRID["uamix"][section] | changes}}, "changed"
-    )
+    """The same project, after an edit of one section."""
+    track = GRID["uamix"]
+    return small_grid(grid.root, GRID | {"uamix": track | {section: track[section] | changes}})
 
 
 def test_few_shot_rows(grid: Grid) -> None:
