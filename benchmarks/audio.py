@@ -2,8 +2,8 @@
 
     python benchmarks/audio.py [--clips 64] [--seconds 5] [--episodes 10000] [--loop 200]
 
-One thread. The sides take turns, so that other work on the machine hits both; medians and ratios are printed.
-The loop over episodes runs ``--loop`` of them and is scaled up.
+One thread. Both sides take turns, so that other work on the machine affects both; medians and ratios are printed.
+The loop runs only ``--loop`` of the episodes and is scaled up.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from sklearn.preprocessing import normalize
 import contrastbench.torch_compat  # noqa: F401  (before torchaudio)
 from contrastbench.augment.log_mel import log_mel
 from contrastbench.evaluation.clips import Clips
-from contrastbench.evaluation.few_shot import Episodes, draw_episodes, few_shot_accuracies
+from contrastbench.evaluation.few_shot import Episodes, few_shot_accuracies, sample_episodes
 
 MELS, TURNS, L2 = 128, 3, 0.01
 
@@ -41,7 +41,7 @@ def in_turns(ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[
 
 
 def front_end(clips: int, seconds: float) -> None:
-    """Clips/s of both filter banks, and how far they lie apart."""
+    """Clips/s of both filter banks, and their largest difference."""
     from torchaudio.compliance.kaldi import fbank
 
     waves = 0.1 * torch.randn(clips, round(16_000 * seconds), generator=torch.Generator().manual_seed(0))
@@ -83,14 +83,14 @@ def episodes_of(count: int, loop: int, shots: int, classifier: str) -> None:
 
     def batched() -> tuple[Episodes, np.ndarray]:
         generator = torch.Generator().manual_seed(1)
-        drawn = draw_episodes(labels, way=5, shots=shots, queries=1, count=count, generator=generator)
+        sampled = sample_episodes(labels, way=5, shots=shots, queries=1, count=count, generator=generator)
         mean = np.zeros(192, np.float32)
-        return drawn, few_shot_accuracies(clips, drawn, classifier, base_mean=mean, l2=L2, generator=generator)
+        return sampled, few_shot_accuracies(clips, sampled, classifier, base_mean=mean, l2=L2, generator=generator)
 
-    drawn, accuracies = batched()
-    ours, part = in_turns(batched, lambda: looped(clips, drawn, classifier, loop))
+    sampled, accuracies = batched()
+    ours, part = in_turns(batched, lambda: looped(clips, sampled, classifier, loop))
     theirs = part * count / loop
-    apart = abs(accuracies[:loop].mean() - looped(clips, drawn, classifier, loop))
+    apart = abs(accuracies[:loop].mean() - looped(clips, sampled, classifier, loop))
     print(
         f"{count:,} episodes, 5-way {shots}-shot, {classifier} (accuracies of the first {loop} differ by {apart:.4f})"
     )
@@ -100,7 +100,7 @@ def episodes_of(count: int, loop: int, shots: int, classifier: str) -> None:
 
 
 def main() -> None:
-    """Measure all and print both sides."""
+    """Measure and print everything."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--clips", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=5.0)
@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--loop", type=int, default=200)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    # scikit-learn's NearestCentroid divides by zero in a by-product when a class has one example.
+    # scikit-learn's NearestCentroid divides by zero in a by-product where a class has a single example.
     warnings.simplefilter("ignore", RuntimeWarning)
     front_end(arguments.clips, arguments.seconds)
     for shots in (1, 5):

@@ -3,8 +3,8 @@
     python benchmarks/augment.py [--batch 256] [--size 32] [--seconds 5]
 
 Both sides make two views of every image with the same parameters (random resized crop, flip, colour jitter with
-hue, grayscale, blur with 3 taps) on one thread, from stored bytes to float tensors. The sides take turns, so
-that other work on the machine hits both; the ratio of the medians is printed last.
+hue, grayscale, blur with 3 taps) on one thread, from stored bytes to float tensors. They take turns, so that
+other work on the machine affects both; the ratio of the medians is printed last.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from PIL import Image
 from contrastbench.augment.images import augment_images, to_float
 from contrastbench.params.images import AugmentParams
 
-# The table of HCL's image recipe (specification of UnReMix, 2.1), crop with torchvision's defaults.
+# HCL's augmentation (table in the specification of UnReMix, 2.1), with torchvision's default crop.
 PARAMS = AugmentParams(
     crop_scale=(0.08, 1.0),
     crop_ratio=(3 / 4, 4 / 3),
@@ -36,8 +36,8 @@ PARAMS = AugmentParams(
 
 
 def torchvision_transform(params: AugmentParams, size: int) -> Callable[[Image.Image], torch.Tensor]:
-    """The same augmentation as the usual recipe writes it: on one PIL image."""
-    from torchvision import transforms  # after contrastbench, which makes it usable on a CPU-only torch
+    """The same augmentation, written in the usual way: for one PIL image."""
+    from torchvision import transforms  # after contrastbench, which makes it usable with a CPU-only torch
 
     jitter = transforms.ColorJitter(params.brightness, params.contrast, params.saturation, params.hue)
     blur = transforms.GaussianBlur(params.blur_kernel, params.blur_sigma)
@@ -54,7 +54,7 @@ def torchvision_transform(params: AugmentParams, size: int) -> Callable[[Image.I
 
 
 def images_per_second(two_views: Callable[[], object], images: int) -> float:
-    """Run ``two_views``, which handles ``images`` images, once."""
+    """Run ``two_views``, which augments ``images`` images, once."""
     begun = time.perf_counter()
     two_views()
     return images / (time.perf_counter() - begun)

@@ -1,12 +1,12 @@
-"""Time of the contrastive losses against other people's code, and of UnReMix's training step against SimCLR's.
+"""Time of the contrastive losses against other implementations, and of UnReMix's training step against SimCLR's.
 
     python benchmarks/losses.py [--seconds 5]
 
-Forward and backward, embeddings of 128 dimensions, temperature 0.5, one thread. The peers are the formulas as
-their authors publish them: NT-Xent as solo-learn (``simclr_loss_func``) and lightly (``NTXentLoss``, its own code
-where the package is installed) have it, the hard-negative loss as joshr17/HCL, ``image/main.py``. All sides take
-turns, so that other work on the machine hits them alike; medians and their ratios are printed, after a check
-that both sides compute the same value.
+Forward and backward, embeddings of 128 dimensions, temperature 0.5, one thread. The peers are published
+implementations: of NT-Xent, solo-learn's (``simclr_loss_func``) and lightly's (``NTXentLoss``, where the package is
+installed); of the hard-negative loss, joshr17/HCL's (``image/main.py``). All sides take turns, so that other work on
+the machine affects all of them; medians and their ratios are printed, after a check that all sides compute the same
+value.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def our_nt_xent(z1: Tensor, z2: Tensor) -> Tensor:
 
 
 def lightly_nt_xent() -> Callable[[Tensor, Tensor], Tensor] | None:
-    """lightly's own loss, or None where the package is not installed."""
+    """lightly's own loss; None where the package is not installed."""
     try:
         from lightly.loss import NTXentLoss  # after contrastbench, which makes torchvision importable
     except ImportError:
@@ -118,7 +118,7 @@ def compare(title: str, ours: Callable, peers: dict[str, Callable], batch: int, 
 
 
 def unremix_alone(batch: int, seconds: float) -> None:
-    """UnReMix's loss beside NT-Xent's; it has no public peer."""
+    """UnReMix's loss next to NT-Xent; it has no public peer."""
     torch.manual_seed(0)
     settings = load(root=ROOT).track("unremix").settings_of("unremix").model_dump()
     outputs = [torch.randn(batch, DIMENSIONS, requires_grad=True) for _ in range(2)]

@@ -3,9 +3,9 @@
     python benchmarks/mae.py [--batch 64] [--seconds 10] [--frames 128] [--mels 128] [--width 192] [--depth 6]
 
 Forward, backward and update, on one thread. ``masked`` encodes a fifth of the patches and decodes all; ``visible``
-hides almost nothing, so that nearly all patches pass through the same encoder and decoder; ``encoder`` is a whole
-pass through the encoder alone, what a step of tuning costs per view. The sides take turns, so that other work on
-the machine hits all alike; ratios of the medians are printed last.
+hides only one patch, so that nearly all pass through the same encoder and decoder; ``encoder`` is a full forward and
+backward pass through the encoder alone, which is what a tuning step costs per view. The sides take turns, so that
+other work on the machine affects all of them; ratios of the medians are printed last.
 """
 
 import argparse
@@ -82,7 +82,7 @@ def main() -> None:
     for name, median in medians.items():
         print(f"{name:>8}: {arguments.batch / median:8,.0f} clips/s")
     print(f"masked step against unmasked: {medians['visible'] / medians['masked']:.1f} times as fast")
-    print(f"masked step against a whole pass of the encoder: {medians['encoder'] / medians['masked']:.1f}")
+    print(f"masked step against a full pass of the encoder: {medians['encoder'] / medians['masked']:.1f}")
 
 
 if __name__ == "__main__":

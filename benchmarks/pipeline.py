@@ -2,10 +2,11 @@
 
     python benchmarks/pipeline.py [--preset smoke] [--repeats 5]
 
-Needs a finished run of the preset in this folder. A bare Snakefile has one rule, in a temporary folder: one has one
-file a job, no parameters; one as many files as the preset (each of which Snakemake must find, and hold against its
-inputs); one those files and a parameter a job, without which no change of a parameter could be noticed (Snakemake then
-imports pandas, where it is installed). The sides take turns; the ratios of the medians are printed last.
+Needs a finished run of the preset in this folder. A bare Snakefile has one rule, in a temporary folder. The first has
+one file per job and no parameters; the second has as many files as the preset (each of which Snakemake must find and
+compare with its inputs); the third also has one parameter per job, without which no change of parameters could be
+noticed (Snakemake then imports pandas, where it is installed). The sides take turns; the ratios of the medians are
+printed last.
 """
 
 import argparse
@@ -49,7 +50,7 @@ def seconds(folder: Path, *options: str) -> float:
 
 
 def number_of_jobs(folder: Path, *options: str) -> int:
-    """Jobs of the whole graph."""
+    """The number of jobs in the whole graph."""
     command = [SNAKEMAKE, "--cores", "1", "--dry-run", "--forceall", *options]
     answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
     found = re.search(r"^total\s+(\d+)$", answer, re.MULTILINE)
@@ -58,7 +59,7 @@ def number_of_jobs(folder: Path, *options: str) -> int:
 
 
 def main() -> None:
-    """Measure both sides in turns and print the medians and their ratio."""
+    """Measure all sides in turns and print the medians and their ratios."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--preset", default="default")
     parser.add_argument("--repeats", type=int, default=5)
@@ -70,7 +71,7 @@ def main() -> None:
     bare = {
         "as many jobs": BARE.format(count=count, files=1, params=""),
         "as many jobs and files": BARE.format(count=count, files=per_job, params=""),
-        "as many jobs and files, a parameter a job": BARE.format(count=count, files=per_job, params=A_PARAMETER),
+        "as many jobs and files, one parameter per job": BARE.format(count=count, files=per_job, params=A_PARAMETER),
     }
     with tempfile.TemporaryDirectory() as name:
         folders = {title: Path(name, str(number)) for number, title in enumerate(bare)}

@@ -14,9 +14,19 @@ from contrastbench.attacks import autoattack as aa
 from contrastbench.errors import UserError
 from contrastbench.evaluation import sanity
 from contrastbench.evaluation.robustness import failed_checks
+<<<<<<< HEAD
 from contrastbench.evaluation.verdicts import PartialStore, Verdict, read_verdicts, robust
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.params.base import overlay, validate
+=======
+from contrastbench.evaluation.verdicts import PartialStore, read_verdicts
+from contrastbench.jobs import runs
+from contrastbench.methods import Batch, Step
+from contrastbench.methods.contrastive_base import ContrastiveMethod
+from contrastbench.params.base import overlay, read_yaml, validate
+from contrastbench.params.data import DataParams
+from contrastbench.params.image_track import ImagePretrainParams, ImageTrack
+>>>>>>> main
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
@@ -24,7 +34,14 @@ from contrastbench.pipeline.stages import STAGES
 from contrastbench.results.protocols import Protocol
 from contrastbench.results.rows import Row, unpack_correct
 from contrastbench.stages import attack as stage
+<<<<<<< HEAD
 from contrastbench.stages.attack import attack, median_interval
+=======
+from contrastbench.stages.attack import attack
+from contrastbench.stages.features import features
+from contrastbench.stages.prepare import prepare
+from contrastbench.stages.pretrain import pretrain
+>>>>>>> main
 from contrastbench.stages.transfer_attack import transfer_attack
 
 TUNING = {
@@ -184,9 +201,15 @@ def verdicts_of(grid: Grid, job: Job, head: str) -> dict[str, Verdict]:
 def test_rows_agree_with_the_verdicts(project: Grid) -> None:
     verdicts = verdicts_of(project, SIMCLR, "slf")
     pgd = verdicts["pgd-10-linf@0.15"]
+<<<<<<< HEAD
     found = row("simclr", "pgd-10-linf@0.15")
     assert found.n == 40 and found.value == robust(pgd).mean()
     assert np.array_equal(unpack_correct(found.correct or "", 40), robust(pgd))
+=======
+    found = row(project, "simclr", "pgd-10-linf@0.15")
+    assert found.n == 40 and found.value == pgd.robust.mean()
+    assert np.array_equal(unpack_correct(found.correct or "", 40), pgd.robust)
+>>>>>>> main
     assert found.interval is not None and found.interval[0] < found.value + 1e-12 and found.value < found.interval[1]
     assert found.detail["passes"] == pgd.passes > 0 and found.protocol.eps == 0.15
     assert row("simclr", "clean", "top1").n == 400
@@ -198,11 +221,19 @@ def test_rows_agree_with_the_verdicts(project: Grid) -> None:
 
 def test_the_worst_case_is_no_better_than_any_attack_at_its_radius(project: Grid) -> None:
     for method, prefix in (("simclr", ""), ("simclr", "alf-"), ("simclr", "aff-"), ("supervised", "")):
+<<<<<<< HEAD
         worst = row(method, f"{prefix}worst-case@0.15")
         stands = unpack_correct(worst.correct or "", worst.n)
         for name in ("pgd-10-linf@0.15", "autoattack-linf@0.15"):
             other = row(method, prefix + name)
             assert not (stands & ~unpack_correct(other.correct or "", other.n)[: worst.n]).any()
+=======
+        worst = row(project, method, f"{prefix}worst-case@0.15")
+        robust = unpack_correct(worst.correct or "", worst.n)
+        for name in ("pgd-10-linf@0.15", "autoattack-linf@0.15"):
+            other = row(project, method, prefix + name)
+            assert not (robust & ~unpack_correct(other.correct or "", other.n)[: worst.n]).any()
+>>>>>>> main
 
 
 def test_what_was_learnt_shows(project: Grid) -> None:
@@ -283,21 +314,21 @@ def test_a_failed_check_marks_the_rows_that_it_concerns(project: Grid, monkeypat
     assert "failed_checks" not in found["clean"]
 
 
-STAND, FALL, FAR = {"broken": False}, {"broken": True}, {"distance": 9.0}
+ROBUST, BROKEN, FAR = {"broken": False}, {"broken": True}, {"distance": 9.0}
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({}, None),
-        ({"pgd-10-linf@0.9": STAND}, "stand at eps 0.9"),
-        ({"pgd-10-linf@0.15": FALL, "LONG": STAND}, "more steps break fewer images"),
-        ({"pgd-10-linf@0.15": STAND, "LONG": STAND, "foolbox-pgd-10-linf@0.15": FALL}, "Foolbox's PGD is stronger"),
+        ({"pgd-10-linf@0.9": ROBUST}, "survive eps 0.9"),
+        ({"pgd-10-linf@0.15": BROKEN, "LONG": ROBUST}, "more steps break fewer images"),
+        ({"pgd-10-linf@0.15": ROBUST, "LONG": ROBUST, "foolbox-pgd-10-linf@0.15": BROKEN}, "Foolbox's PGD is stronger"),
         (
-            {"pgd-10-linf@0.15": STAND, "LONG": STAND, "foolbox-pgd-10-linf@0.15": STAND, "square@0.15": FALL},
+            {"pgd-10-linf@0.15": ROBUST, "LONG": ROBUST, "foolbox-pgd-10-linf@0.15": ROBUST, "square@0.15": BROKEN},
             "Square is stronger",
         ),
-        ({"noise@0.15": FALL, "fgsm@0.15": STAND}, "random noise is stronger"),
+        ({"noise@0.15": BROKEN, "fgsm@0.15": ROBUST}, "random noise is stronger"),
         ({"deepfool-l2": FAR, "cw-l2": FAR, "ddn-l2": FAR, "hopskipjump-l2": {"distance": 0.1}}, "HopSkipJump finds"),
     ],
 )
@@ -351,13 +382,3 @@ def test_bad_parameters_are_refused_in_one_line(change: dict, message: str) -> N
     with pytest.raises(UserError, match=message) as caught:
         validate(RobustnessParams, overlay(SUITE, change), lambda _: "params.yaml")
     assert "\n" not in str(caught.value)
-
-
-def test_the_median_and_its_interval() -> None:
-    """Order statistics: with n = 20, [x6, x15] covers the median with probability 0.9586 (a table's value)."""
-    values = np.arange(1.0, 21.0)
-    assert median_interval(values) == (10.5, (6.0, 15.0))
-    assert median_interval(np.asarray([3.0])) == (3.0, (3.0, 3.0))
-    draws = np.random.default_rng(0).normal(size=(2000, 16))
-    covered = [low <= 0 <= high for _, (low, high) in map(median_interval, draws)]
-    assert 0.94 < np.mean(covered) < 0.99

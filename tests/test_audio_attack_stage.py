@@ -95,7 +95,7 @@ def test_rows_of_both_attacks(grid: Grid) -> None:
     assert found["audio-pgd-10-waveform@5dB"].metric == "robust-top1"
     right = unpack_correct(clean.correct, clean.n)
     for row in found.values():
-        assert not (unpack_correct(row.correct, row.n) & ~right).any(), "what is wrong when clean never stands"
+        assert not (unpack_correct(row.correct, row.n) & ~right).any(), "what is wrong when clean stays wrong"
 
 
 def test_the_same_rows_twice(grid: Grid) -> None:

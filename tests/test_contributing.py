@@ -1,5 +1,6 @@
 """CONTRIBUTING.md does what it says: its code blocks, put where it puts them, add a method and a data set that run."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image
 from project_copy import Project
 
 from contrastbench.datasets.store import open_prepared
-from contrastbench.results.rows import Row, row_path, unpack_correct
+from contrastbench.results.rows import unpack_correct
 
 GUIDE = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
 NAMED_BLOCK = re.compile(
@@ -19,6 +20,12 @@ NAMED_BLOCK = re.compile(
 )
 PICTURES = {"train": 30, "test": 12}  # of each class
 TRACK, DATASET, METHOD, PRESET = "unremix", "mypictures", "align-uniform", "mine"
+
+
+def rows_of(project: Project, preset: str = PRESET) -> list[dict]:
+    """The lines of a project's files of rows; its own protocols are known to its own code alone."""
+    files = sorted((project.folder / "results" / "rows" / preset).rglob("*.jsonl"))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
 def commands() -> list[list[str]]:
@@ -66,7 +73,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A copy of the project in which the guide was followed, up to the commands."""
     project = Project(tmp_path_factory.mktemp("contributing"))
     new = apply_blocks(project.folder)
-    assert len(new) == 4 and len(NAMED_BLOCK.findall(GUIDE)) == 8
+    assert len(new) == 7 and len(NAMED_BLOCK.findall(GUIDE)) == 20
     return project
 
 
@@ -101,17 +108,16 @@ def test_the_pictures_are_prepared_as_they_lie(finished):
 
 
 def test_the_rows_are_there_and_sane(finished):
-    root = finished.folder / "results" / "rows"
-    rows = [Row.model_validate_json(path.read_bytes()) for path in sorted(root.rglob("*.json"))]
-    assert {row.protocol for row in rows} == {"linear", "knn", "low-label-5"}
+    rows = rows_of(finished)
+    assert {row["protocol"]["family"] for row in rows} == {"linear", "knn", "low-label", "nearest-mean"}
     data_hash = open_prepared(finished.folder / "data" / "prepared" / DATASET).meta.hash
     for row in rows:
-        assert row_path(root, "probe", row).is_file()
-        assert (row.track, row.dataset, row.method, row.preset, row.seed) == (TRACK, DATASET, METHOD, PRESET, 0)
-        assert row.data_hash == data_hash
-        assert unpack_correct(row.correct, row.n).mean() == pytest.approx(row.value)
-    value = {row.protocol: row.value for row in rows}
+        named = [row[key] for key in ("track", "dataset", "method", "preset", "seed", "data_hash")]
+        assert named == [TRACK, DATASET, METHOD, PRESET, 0, data_hash]
+        assert unpack_correct(row["correct"], row["n"]).mean() == pytest.approx(row["value"])
+    value = {row["protocol"]["family"]: row["value"] for row in rows}
     assert value["linear"] >= 0.9 and value["knn"] >= 0.9  # 1.0 and 1.0 with each of the seeds 0 to 3
+    assert value["nearest-mean"] >= 0.8
 
 
 def test_training_has_lowered_the_loss(finished):
@@ -134,7 +140,7 @@ def test_snakemake_runs_what_is_missing_and_sees_other_pictures(finished):
     mine = ("--config", f"preset={PRESET}")
     stale = finished.stale_jobs(*mine)
     assert (stale["prepare"], stale["pretrain"]) == (0, 2)
-    assert stale["features_unremix"] == stale["probe_unremix"] == 3
+    assert (stale["features"], stale["judge"]) == (3, 6), "each protocol judges each method"
     Image.new("RGB", (32, 32)).save(finished.folder / "data" / "raw" / DATASET / "train" / "cat" / "00.png")
     finished.run("contrastbench", "prepare", DATASET)
     assert finished.stale_jobs(*mine)["pretrain"] == 3
@@ -144,6 +150,35 @@ def test_the_table_shows_the_method(finished):
     finished.run("contrastbench", "tables", "--preset", PRESET)
     table = (finished.folder / "results" / "tables" / PRESET / f"{TRACK}.md").read_text(encoding="utf-8")
     assert METHOD in table and DATASET in table
+
+
+def test_the_protocol_has_a_table_a_command_and_makes_cells_incomparable(finished):
+    finished.run("contrastbench", "tables", "--preset", PRESET)
+    table = (finished.folder / "results" / "tables" / PRESET / f"{TRACK}.md").read_text(encoding="utf-8")
+    assert "Nearest class mean" in table and "nearest-mean<br>top-1 %, n = 24" in table
+    assert "nearest-mean" in finished.run("contrastbench", "list")
+    finished.run("git", "init", "-q", "-b", "main")
+    finished.commit("before")
+    finished.edit(f"presets/{PRESET}.yaml", "unit_length: true", "unit_length: false")
+    finished.run("contrastbench", "nearest-mean", TRACK, DATASET, METHOD, "0", "--preset", PRESET)
+    said = finished.run("contrastbench", "compare", "HEAD", "WORKTREE", "--preset", PRESET, "--all", "--json")
+    (cell,) = [cell for cell in json.loads(said)["cells"] if cell["protocol"] == "nearest-mean"]
+    assert "unit_length" in cell["why"] or cell["before"]["mean"] == cell["after"]["mean"]
+
+
+def test_the_attack_joins_the_suite_and_its_table(project):
+    job = ("swaro", "digits", "supervised", "0", "--preset", "smoke")
+    project.run("contrastbench", "prepare", "digits")
+    for command in ("pretrain", "features", "attack"):
+        project.run("contrastbench", command, *job)
+    (row,) = [row for row in rows_of(project, "smoke") if row["protocol"]["family"] == "random-corners"]
+    (clean,) = [row for row in rows_of(project, "smoke") if row["protocol"]["family"] == "clean"]
+    assert row["protocol"]["norm"] == "linf" and row["metric"] == "robust-top1" and "failed_checks" not in row["detail"]
+    assert row["value"] <= clean["value"] + 0.1
+    project.run("contrastbench", "tables", "--preset", "smoke")
+    table = (project.folder / "results/tables/smoke/swaro.md").read_text(encoding="utf-8")
+    others = table[table.index("Other attacks in l_inf") :]
+    assert "random-corners-linf@" in others[: others.index("## ")]
 
 
 def test_in_the_default_run_dvc_has_a_step_for_it(project):

@@ -12,11 +12,11 @@ from contrastbench.errors import UserError
 from contrastbench.evaluation.clips import Clips, by_clip, pool
 from contrastbench.evaluation.few_shot import (
     Episodes,
-    draw_episodes,
     few_shot_accuracies,
     fit_logistic,
-    mean_interval,
+    sample_episodes,
 )
+from contrastbench.evaluation.intervals import mean_interval
 from contrastbench.evaluation.vote import vote
 
 L2 = 0.01
@@ -27,7 +27,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def toy(classes: int = 8, per_class: int = 12, dim: int = 16, signal: float = 1.0, seed: int = 0) -> Clips:
-    """One segment a clip, classes around random centres."""
+    """One segment per clip, classes around random centres."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(classes), per_class)
     centres = rng.normal(size=(classes, dim))
@@ -37,7 +37,7 @@ def toy(classes: int = 8, per_class: int = 12, dim: int = 16, signal: float = 1.
 
 def draw(clips: Clips, count: int = 60, way: int = 5, shots: int = 3, queries: int = 2, seed: int = 1) -> Episodes:
     generator = seeded(seed)
-    return draw_episodes(clips.labels, way=way, shots=shots, queries=queries, count=count, generator=generator)
+    return sample_episodes(clips.labels, way=way, shots=shots, queries=queries, count=count, generator=generator)
 
 
 def accuracies(clips: Clips, episodes: Episodes, classifier: str, mean: np.ndarray | None = None) -> np.ndarray:
@@ -48,7 +48,7 @@ def accuracies(clips: Clips, episodes: Episodes, classifier: str, mean: np.ndarr
 def test_episodes_draw_distinct_classes_and_disjoint_clips() -> None:
     rng = np.random.default_rng(0)
     labels = rng.permutation(np.repeat([3, 5, 8, 11, 20, 31], [5, 6, 9, 5, 30, 7]))
-    episodes = draw_episodes(labels, way=4, shots=3, queries=2, count=1203, generator=seeded())
+    episodes = sample_episodes(labels, way=4, shots=3, queries=2, count=1203, generator=seeded())
     assert episodes.support.shape == (1203, 4, 3) and episodes.query.shape == (1203, 4, 2)
     both = torch.cat([episodes.support, episodes.query], dim=2)
     classes = torch.from_numpy(labels)[both]
@@ -59,12 +59,12 @@ def test_episodes_draw_distinct_classes_and_disjoint_clips() -> None:
 
 def test_every_class_and_clip_is_drawn_equally_often() -> None:
     labels = np.repeat(np.arange(6), [5, 5, 5, 5, 20, 20])
-    episodes = draw_episodes(labels, way=3, shots=1, queries=1, count=20_000, generator=seeded(2))
+    episodes = sample_episodes(labels, way=3, shots=1, queries=1, count=20_000, generator=seeded(2))
     counts = np.bincount(episodes.support.flatten().numpy(), minlength=len(labels)) / 20_000
     expected = 0.5 / np.bincount(labels)[labels]
     assert np.abs(counts / expected - 1).max() < 0.13  # 5 standard deviations of the rarest, 500 draws
 
-    again = draw_episodes(labels, way=3, shots=1, queries=1, count=20_000, generator=seeded(2))
+    again = sample_episodes(labels, way=3, shots=1, queries=1, count=20_000, generator=seeded(2))
     assert torch.equal(again.query, episodes.query)
 
 
@@ -134,19 +134,12 @@ def test_ten_thousand_episodes_take_seconds() -> None:
     assert time.process_time() - begun < 10
 
 
-def test_the_interval_is_the_textbooks() -> None:
-    values = np.array([0.2, 0.4, 0.6, 0.8])
-    mean, (low, high) = mean_interval(values)
-    half = 1.96 * np.std(values, ddof=1) / 2
-    assert (mean, low, high) == pytest.approx((0.5, 0.5 - half, 0.5 + half))
-
-
 def test_segments_vote() -> None:
     scores = torch.tensor([[[3.0, 0, 0], [0, 1.0, 0], [0, 1.0, 0]], [[0, 0, 9.0], [0, 1.0, 0], [0, 1.0, 0]]])
     everything = torch.ones(2, 3, dtype=torch.bool)
     assert vote(scores, everything).tolist() == [1, 1]
     first_two = torch.tensor([[True, True, False]] * 2)
-    assert vote(scores, first_two).tolist() == [0, 2]  # a tie: the surer segment decides
+    assert vote(scores, first_two).tolist() == [0, 2]  # a tie: the more confident segment decides
 
 
 def test_clips_of_several_segments_are_judged_by_all_of_them() -> None:

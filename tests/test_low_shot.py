@@ -3,7 +3,7 @@
 import numpy as np
 
 from contrastbench.evaluation.clips import Clips, by_clip
-from contrastbench.evaluation.labelled import draw_per_class
+from contrastbench.evaluation.labelled import sample_per_class
 from contrastbench.evaluation.low_shot import low_shot, rotate_folds
 
 
@@ -49,7 +49,7 @@ def test_equals_the_regression_by_hand() -> None:
 
     train, test = toy(10, 1), toy(30, 2)
     rng = np.random.default_rng(0)
-    chosen = draw_per_class(train.labels, 4, np.random.default_rng(0), setting="low")
+    chosen = sample_per_class(train.labels, 4, np.random.default_rng(0), setting="low")
     mean = train.features.mean(0)
     x, q = train.features[chosen] - mean, test.features - mean
     x, q = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (x.astype(float), q.astype(float)))
@@ -77,7 +77,7 @@ def test_test_clips_are_judged_by_their_segments() -> None:
 
 def test_folds_rotate_and_never_share_a_recording() -> None:
     fold = np.array([1, 1, 2, 2, 3, 3])
-    group = np.array([7, 8, 8, 9, 5, 6])  # recording 8 lies in two folds
+    group = np.array([7, 8, 8, 9, 5, 6])  # recording 8 is in two folds
     pairs = list(rotate_folds(fold, group))
     assert [test.tolist() for _, test in pairs] == [(fold == f).tolist() for f in (1, 2, 3)]
     for train, test in pairs:

@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 from audio_sets import about
-from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from small_project import run, small_grid
@@ -16,7 +15,7 @@ from contrastbench.datasets.store import open_prepared, write_prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.intervals import wilson
 from contrastbench.evaluation.knn import fit_knn
-from contrastbench.evaluation.labelled import Labelled, draw, draw_per_class, verdicts
+from contrastbench.evaluation.labelled import Labelled, is_correct, sample_examples, sample_per_class
 from contrastbench.evaluation.linear_probe import fit_linear, linear_probe, low_label_probe
 from contrastbench.jobs.features_file import examples, labelled, read_features, write_features
 from contrastbench.jobs.frozen import judge
@@ -52,7 +51,7 @@ def plain_predictions(strength: float, queries: np.ndarray) -> np.ndarray:
 
 def test_the_linear_probe_is_plain_logistic_regression_with_c_from_validation():
     scores = [np.mean(plain_predictions(c, VALIDATION.features) == VALIDATION.labels) for c in GRID]
-    expected = GRID[int(np.argmax(scores))]  # the first of equals is the strongest regularisation
+    expected = GRID[int(np.argmax(scores))]  # the first of equals has the strongest regularisation
     result = linear_probe(TRAIN, VALIDATION, TEST, GRID, seed=0)
     assert len(set(scores)) > 1, "all candidates alike: this data could not tell a wrong choice"
     assert result.strength == expected and result.validation_accuracy == pytest.approx(max(scores))
@@ -69,7 +68,7 @@ def test_the_choice_does_not_see_the_test_split():
 
 
 def test_the_choice_does_see_the_validation_split():
-    """With validation labels that the training labels contradict, the weakest fit is the best."""
+    """With validation labels that contradict the training labels, the weakest fit is the best."""
     wrong = Labelled(VALIDATION.features, (VALIDATION.labels + 1) % CLASSES)
     assert linear_probe(TRAIN, VALIDATION, TEST, GRID, 0).strength != linear_probe(TRAIN, wrong, TEST, GRID, 0).strength
 
@@ -104,7 +103,7 @@ def test_knn_equals_a_loop(k, temperature):
 
 
 def test_knn_at_the_ends_of_the_temperature():
-    """Near zero the nearest decides alone, and nothing vanishes or overflows; at infinity all votes weigh alike."""
+    """Near zero the nearest neighbour decides alone, without under- or overflow; at infinity all votes are equal."""
     from sklearn.neighbors import KNeighborsClassifier
 
     def plain(k: int) -> np.ndarray:
@@ -123,11 +122,13 @@ def test_knn_with_more_neighbours_than_examples_takes_all():
     assert len(fit_knn(few, neighbours=200, temperature=0.1).predict(TEST.features)) == len(TEST.labels)
 
 
-def test_low_label_draws_hang_on_seed_shots_and_draw_alone():
+def test_low_label_draws_depend_on_seed_shots_and_draw_alone():
     """All methods of one seed see the same labels: other features, same positions."""
 
     def drawn(seed: int, shots: int, number: int) -> list[int]:
-        return draw_per_class(TRAIN.labels, shots, np.random.default_rng([seed, shots, number]), setting="low").tolist()
+        return sample_per_class(
+            TRAIN.labels, shots, np.random.default_rng([seed, shots, number]), setting="low"
+        ).tolist()
 
     assert drawn(0, 5, 0) == drawn(0, 5, 0)
     assert len({tuple(drawn(seed, 5, number)) for seed in range(3) for number in range(3)}) == 9
@@ -139,7 +140,7 @@ def test_low_label_probe_equals_probes_on_its_draws():
     results = low_label_probe(TRAIN, VALIDATION, TEST, GRID, shots=5, draws=3, seed=4)
     assert len(results) == 3
     for number, result in enumerate(results):
-        chosen = draw_per_class(TRAIN.labels, 5, np.random.default_rng([4, 5, number]), setting="low")
+        chosen = sample_per_class(TRAIN.labels, 5, np.random.default_rng([4, 5, number]), setting="low")
         few = Labelled(TRAIN.features[chosen], TRAIN.labels[chosen])
         expected = linear_probe(few, VALIDATION, TEST, GRID, 4)
         np.testing.assert_array_equal(result.correct, expected.correct)
@@ -150,15 +151,7 @@ def test_low_label_probe_equals_probes_on_its_draws():
 
 def test_more_labels_than_there_are_is_one_line():
     with pytest.raises(UserError, match=r"^low: 900 labels per class asked for, class 0 has 50"):
-        draw_per_class(TRAIN.labels, 900, np.random.default_rng(0), setting="low")
-
-
-@pytest.mark.parametrize(("hits", "n"), [(0, 10), (3, 10), (10, 10), (812, 1000)])
-def test_wilson_interval_solves_its_equation(hits, n):
-    """The bounds p are where |hits/n - p| = z sqrt(p (1 - p) / n)."""
-    z = norm.ppf(0.975)
-    for p in wilson(hits, n):
-        assert (hits / n - p) ** 2 == pytest.approx(z**2 * p * (1 - p) / n, abs=1e-9)
+        sample_per_class(TRAIN.labels, 900, np.random.default_rng(0), setting="low")
 
 
 PIXELS = Job("unremix", "digits", "pixels", 0)
@@ -206,7 +199,7 @@ def test_features_must_fit_their_labels(digits):
 
 
 def sound(clips: int, seed: int) -> Labelled:
-    """Clips of one to three segments, each with noise of its own."""
+    """Clips of one to three segments, each with its own noise."""
     rng = np.random.default_rng(seed)
     clip = np.repeat(np.arange(clips), rng.integers(1, 4, clips))
     whole = blobs(clips, seed, spread=1.0)
@@ -238,11 +231,11 @@ def test_a_clip_of_several_segments_is_judged_by_their_vote():
     first = np.unique(test.clip, return_index=True)[1]
     assert result.correct.tolist() != (model.predict(test.features[first]) == test.labels[first]).tolist()
     knn = fit_knn(train, neighbours=10, temperature=0.1)
-    assert verdicts(knn, test).tolist() == voted(knn, test)
+    assert is_correct(knn, test).tolist() == voted(knn, test)
 
 
 def test_a_tie_of_segments_goes_to_the_sum_of_their_probabilities():
-    """Not of another function of them: the softmax of these probabilities would decide otherwise."""
+    """Not of another function of them: the softmax of these probabilities would decide differently."""
 
     class Fixed:
         classes_ = np.array([4, 7, 9])
@@ -253,12 +246,12 @@ def test_a_tie_of_segments_goes_to_the_sum_of_their_probabilities():
     split = Labelled(np.zeros((2, 1)), np.array([4, 4]), np.array([0, 0]))
     softmax = np.exp(Fixed().predict_proba(None))
     assert (softmax / softmax.sum(axis=1, keepdims=True)).sum(axis=0).argmax() == 1
-    assert verdicts(Fixed(), split).tolist() == [True]
+    assert is_correct(Fixed(), split).tolist() == [True]
 
 
 def test_labels_of_sound_are_counted_by_clip():
     train = sound(60, 0)
-    few = draw(train, 3, np.random.default_rng(1), setting="low")
+    few = sample_examples(train, 3, np.random.default_rng(1), setting="low")
     rows = {tuple(row): clip for row, clip in zip(train.features, train.clip, strict=True)}
     chosen = [rows[tuple(row)] for row in few.features]
     for clip in set(chosen):

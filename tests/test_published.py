@@ -1,7 +1,7 @@
 import pytest
 from reporting_rows import row
 
-from contrastbench.params.robustness import Cell
+from contrastbench.params.robustness import AttackSpec
 from contrastbench.registry import DATASETS, METHODS
 from contrastbench.reporting.published import HEADING, WITHOUT_NUMBERS, published, published_for
 from contrastbench.reporting.render import as_csv, as_markdown
@@ -17,7 +17,7 @@ def test_every_number_names_a_known_baseline_its_setting_and_its_source():
 
 def test_protocols_are_spelled_as_rows_spell_them():
     names = {number.protocol for number in published()}
-    assert names - {"linear", "knn", "clean"} == {Cell("pgd", "linf", 8 / 255, 1, 20).name}
+    assert names - {"linear", "knn", "clean"} == {AttackSpec("pgd", "linf", 8 / 255, 1, 20).name}
 
 
 def test_the_column_is_there_only_where_a_number_fits():

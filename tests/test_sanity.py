@@ -33,7 +33,7 @@ def test_clearly_more_is_the_exact_one_sided_mcnemar_test() -> None:
 
 def test_large_radius() -> None:
     assert sanity.large_radius_breaks_all(share(1), 0.9) is None
-    assert "10.0% of the images stand at eps 0.9" in (sanity.large_radius_breaks_all(share(10), 0.9) or "")
+    assert "10.0% of the images survive eps 0.9" in (sanity.large_radius_breaks_all(share(10), 0.9) or "")
 
 
 def test_more_steps() -> None:
@@ -45,7 +45,7 @@ def test_more_steps() -> None:
 def test_white_box_against_black_box_on_their_common_images() -> None:
     assert sanity.white_box_is_strongest(share(30), share(40), "Square") is None
     failing = sanity.white_box_is_strongest(share(60), share(20, 40), "Square") or ""
-    assert "Square is stronger than white-box PGD (50.0% against 100.0% stand)" in failing
+    assert "Square is stronger than white-box PGD (50.0% survive, not 100.0%)" in failing
 
 
 def test_seven_images_are_enough_for_a_check_to_fail() -> None:
@@ -57,7 +57,7 @@ def test_our_pgd_against_foolboxs_on_their_common_images() -> None:
     assert sanity.own_attack_is_as_strong(share(40), share(41)) is None
     assert sanity.own_attack_is_as_strong(share(42), share(41)) is None, "within noise"
     failing = sanity.own_attack_is_as_strong(share(60), share(20, 40)) or ""
-    assert "Foolbox's PGD is stronger than ours (50.0% against 100.0% stand)" in failing
+    assert "Foolbox's PGD is stronger than ours (50.0% survive, not 100.0%)" in failing
 
 
 def test_noise() -> None:
@@ -110,7 +110,7 @@ def honest(data: tuple) -> nn.Module:
 
 
 class Masked(nn.Module):
-    """The honest model behind rounded pixels and huge logits: as easy to break, but its gradients say nothing."""
+    """The honest model behind rounded pixels and huge logits: as easy to break, but its gradients are useless."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -121,14 +121,14 @@ class Masked(nn.Module):
         return 1e4 * self.model(rounded)
 
 
-def test_a_masked_model_is_found_out(honest: nn.Module, data: tuple) -> None:
+def test_a_masked_model_is_detected(honest: nn.Module, data: tuple) -> None:
     images, labels = data[0][1200:1280], data[1][1200:1280]
 
-    def stands(model: nn.Module, eps: float, steps: int = 20) -> np.ndarray:
+    def robust(model: nn.Module, eps: float, steps: int = 20) -> np.ndarray:
         found = pgd(model, images, labels, eps=eps, steps=steps, generator=torch.Generator().manual_seed(0))
         return ~found.fooled.numpy()
 
-    def judged(model: nn.Module) -> list[str | None]:
+    def findings(model: nn.Module) -> list[str | None]:
         square = autoattack(
             model,
             images,
@@ -145,13 +145,12 @@ def test_a_masked_model_is_found_out(honest: nn.Module, data: tuple) -> None:
         )
         noise, fgsm = (~counted.broken.numpy() for counted in counts)
         return [
-            sanity.large_radius_breaks_all(stands(model, 0.9), 0.9),
-            sanity.white_box_is_strongest(stands(model, EPS), black, "Square"),
+            sanity.large_radius_breaks_all(robust(model, 0.9), 0.9),
+            sanity.white_box_is_strongest(robust(model, EPS), black, "Square"),
             sanity.gradients_are_useful(sanity.input_gradients(model, images, labels)),
             sanity.noise_is_weaker(noise, fgsm),
-            sanity.more_steps_never_help_the_defender(stands(model, EPS, 5), stands(model, EPS, 20)),
+            sanity.more_steps_never_help_the_defender(robust(model, EPS, 5), robust(model, EPS, 20)),
         ]
 
-    assert judged(honest) == [None] * 5
-    findings = judged(Masked(honest).eval())
-    assert all(findings[:3]), "blocked at a large radius, weaker than Square, zero gradients"
+    assert findings(honest) == [None] * 5
+    assert all(findings(Masked(honest).eval())[:3]), "blocked at a large radius, weaker than Square, zero gradients"

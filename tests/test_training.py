@@ -138,7 +138,7 @@ def test_a_checkpoint_of_another_run_is_not_continued(tmp_path):
 
 def test_a_broken_checkpoint_is_one_line(tmp_path):
     (tmp_path / "c.pt").write_bytes(b"half")
-    with pytest.raises(UserError, match=r"c.pt: not a readable checkpoint .*; delete it to start anew"):
+    with pytest.raises(UserError, match=r"c.pt: not a readable checkpoint .*; delete it to start again"):
         run("simclr", tmp_path / "c.pt", epochs=1)
 
 
@@ -413,7 +413,7 @@ WRITERS = {
 @pytest.mark.parametrize("content", [["a", "list"], 5])
 def test_a_checkpoint_of_something_else_is_one_line(tmp_path, content):
     torch.save(content, tmp_path / "c.pt")
-    with pytest.raises(UserError, match=r"c.pt: not a readable checkpoint .*; delete it to start anew"):
+    with pytest.raises(UserError, match=r"c.pt: not a readable checkpoint .*; delete it to start again"):
         run("simclr", tmp_path / "c.pt", epochs=1)
 
 

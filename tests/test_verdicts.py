@@ -1,4 +1,4 @@
-"""The verdict store, what is read off it, and a killed evaluation that continues."""
+"""The verdict store, what is derived from verdicts, and a killed evaluation that continues."""
 
 from pathlib import Path
 
@@ -11,39 +11,38 @@ from torch import nn
 from contrastbench.attacks import autoattack as aa
 from contrastbench.errors import UserError
 from contrastbench.evaluation import robustness
-from contrastbench.evaluation.robustness import Target, evaluate, minimal_distance, worst_cases
+from contrastbench.evaluation.robustness import Victim, evaluate, minimal_distance, worst_cases
 from contrastbench.evaluation.transfer import transfer_matrix
 from contrastbench.evaluation.verdicts import (
     PartialStore,
     Verdict,
     attack_order,
     read_verdicts,
-    robust,
     worst_case,
     write_verdicts,
 )
-from contrastbench.params.robustness import Cell
+from contrastbench.params.robustness import AttackSpec
 from contrastbench.params.root import load
 
-CELLS = [
-    Cell("clean", "linf", None, 10**9),
-    Cell("noise", "linf", 0.15, 40),
-    Cell("fgsm", "linf", 0.15, 40),
-    Cell("pgd", "linf", 0.05, 40, 5),
-    Cell("pgd", "linf", 0.15, 40, 5),
-    Cell("pgd", "l2", 0.8, 40, 5),
-    Cell("foolbox-pgd", "l1", 5.0, 20, 5),
-    Cell("deepfool", "l2", None, 20, 10),
-    Cell("ddn", "l2", None, 20, 10),
-    Cell("hopskipjump", "l2", None, 10, 2),
-    Cell("apgd", "l1", 5.0, 20, 4),
-    Cell("square", "linf", 0.15, 20, 50),
-    Cell("autoattack", "linf", 0.15, 24),
+ATTACKS = [
+    AttackSpec("clean", "linf", None, 10**9),
+    AttackSpec("noise", "linf", 0.15, 40),
+    AttackSpec("fgsm", "linf", 0.15, 40),
+    AttackSpec("pgd", "linf", 0.05, 40, 5),
+    AttackSpec("pgd", "linf", 0.15, 40, 5),
+    AttackSpec("pgd", "l2", 0.8, 40, 5),
+    AttackSpec("foolbox-pgd", "l1", 5.0, 20, 5),
+    AttackSpec("deepfool", "l2", None, 20, 10),
+    AttackSpec("ddn", "l2", None, 20, 10),
+    AttackSpec("hopskipjump", "l2", None, 10, 2),
+    AttackSpec("apgd", "l1", 5.0, 20, 4),
+    AttackSpec("square", "linf", 0.15, 20, 50),
+    AttackSpec("autoattack", "linf", 0.15, 24),
 ]
 
 
-def target_of(seed: int) -> Target:
-    """A linear classifier of digits; a different seed, a different start."""
+def victim_of(seed: int) -> Victim:
+    """A linear classifier of digits; different seeds start differently."""
     digits = load_digits()
     x, y = (digits.images * 15.9375).astype(np.uint8)[..., None], digits.target
     to_tensor = lambda raw: raw.permute(0, 3, 1, 2).float() / 255  # noqa: E731
@@ -56,12 +55,12 @@ def target_of(seed: int) -> Target:
         nn.functional.cross_entropy(net(to_tensor(torch.tensor(x[:900]))), torch.tensor(y[:900])).backward()
         optimizer.step()
     net.eval().requires_grad_(False)
-    return Target(net, x[900:1100], y[900:1100], to_tensor, torch.device("cpu"), seed=0, batch_size=16)
+    return Victim(net, x[900:1100], y[900:1100], to_tensor, torch.device("cpu"), seed=0, batch_size=16)
 
 
 @pytest.fixture(scope="module")
-def target() -> Target:
-    return target_of(0)
+def victim() -> Victim:
+    return victim_of(0)
 
 
 @pytest.fixture(autouse=True)
@@ -105,12 +104,12 @@ def same(first: dict[str, Verdict], second: dict[str, Verdict]) -> bool:
     )
 
 
-def test_a_killed_evaluation_continues_and_ends_with_the_same_verdicts(target: Target, tmp_path: Path) -> None:
-    whole = evaluate(target, CELLS, PartialStore(tmp_path / "whole", "model-1"))
+def test_a_killed_evaluation_continues_and_ends_with_the_same_verdicts(victim: Victim, tmp_path: Path) -> None:
+    whole = evaluate(victim, ATTACKS, PartialStore(tmp_path / "whole", "model-1"))
     deaths = 0
     while True:
         try:
-            resumed = evaluate(target, CELLS, DyingStore(tmp_path / "killed", "model-1", alive=7))
+            resumed = evaluate(victim, ATTACKS, DyingStore(tmp_path / "killed", "model-1", alive=7))
             break
         except Killed:
             deaths += 1
@@ -121,54 +120,56 @@ def test_a_killed_evaluation_continues_and_ends_with_the_same_verdicts(target: T
 
 
 def test_a_finished_evaluation_runs_nothing_again(
-    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    victim: Victim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = evaluate(target, CELLS[:4], PartialStore(tmp_path, "model-1"))
+    first = evaluate(victim, ATTACKS[:4], PartialStore(tmp_path, "model-1"))
     monkeypatch.setattr(robustness, "_attack_batch", lambda *_: pytest.fail("ran again"))
-    assert same(first, evaluate(target, CELLS[:4], PartialStore(tmp_path, "model-1")))
+    assert same(first, evaluate(victim, ATTACKS[:4], PartialStore(tmp_path, "model-1")))
     assert PartialStore(tmp_path, "model-2").load("clean") == {}, "verdicts on another model must not be used"
 
 
-def test_verdicts_do_not_hang_on_the_batch_before(target: Target, tmp_path: Path) -> None:
+def test_verdicts_do_not_depend_on_earlier_batches(victim: Victim, tmp_path: Path) -> None:
     """A longer evaluation agrees with a shorter one on their common batches."""
     short, long = (
-        evaluate(target, [Cell("pgd", "linf", 0.1, count, 5)], PartialStore(tmp_path / str(count), "m"))
+        evaluate(victim, [AttackSpec("pgd", "linf", 0.1, count, 5)], PartialStore(tmp_path / str(count), "m"))
         for count in (32, 48)
     )
     assert np.array_equal(short["pgd-5-linf@0.1"].broken, long["pgd-5-linf@0.1"].broken[:32])
 
 
-def test_pgd_takes_from_the_clean_cell_which_images_are_wrong(target: Target, tmp_path: Path) -> None:
-    """Over several batches: the same verdicts, a pass over all images less."""
-    cells = [Cell("clean", "linf", None, 200), Cell("pgd", "linf", 0.05, 48, 5)]
-    name = cells[1].name
-    told, alone = (evaluate(target, some, PartialStore(tmp_path / str(len(some)), "m")) for some in (cells, cells[1:]))
+def test_pgd_learns_from_the_clean_verdict_which_images_are_wrong(victim: Victim, tmp_path: Path) -> None:
+    """Over several batches: the same verdicts, with one pass over all images less."""
+    attacks = [AttackSpec("clean", "linf", None, 200), AttackSpec("pgd", "linf", 0.05, 48, 5)]
+    name = attacks[1].name
+    told, alone = (
+        evaluate(victim, some, PartialStore(tmp_path / str(len(some)), "m")) for some in (attacks, attacks[1:])
+    )
     assert not told["clean"].broken[:48].all() and told["clean"].broken[:48].any()
     assert np.array_equal(told[name].broken, alone[name].broken) and not told[name].broken.all()
     assert alone[name].passes - told[name].passes == 48
 
 
-def test_foolboxs_pgd_starts_where_ours_does(target: Target, tmp_path: Path) -> None:
+def test_foolboxs_pgd_has_the_starts_of_ours(victim: Victim, tmp_path: Path) -> None:
     """So the two differ only where ours stops early or keeps a better iterate: never in the defender's favour."""
-    cells = [Cell("pgd", "linf", 0.08, 48, 5), Cell("foolbox-pgd", "linf", 0.08, 20, 5)]
-    ours, theirs = evaluate(target, cells, PartialStore(tmp_path, "m")).values()
+    attacks = [AttackSpec("pgd", "linf", 0.08, 48, 5), AttackSpec("foolbox-pgd", "linf", 0.08, 20, 5)]
+    ours, theirs = evaluate(victim, attacks, PartialStore(tmp_path, "m")).values()
     assert (ours.broken[:20] | ~theirs.broken).all() and not theirs.broken.all() and theirs.broken.any()
 
 
-def test_carlini_wagner_takes_the_step_of_its_data_set(target: Target, tmp_path: Path) -> None:
-    """With hardly a step what is found lies far away; the cells name the data set's."""
+def test_carlini_wagner_takes_the_step_of_its_data_set(victim: Victim, tmp_path: Path) -> None:
+    """With a tiny step only far images are found; the attacks have the data set's step."""
     near, far = (
-        evaluate(target, [Cell("cw", "l2", None, 16, 20, size)], PartialStore(tmp_path / str(size), "m"))["cw-l2"]
+        evaluate(victim, [AttackSpec("cw", "l2", None, 16, 20, size)], PartialStore(tmp_path / str(size), "m"))["cw-l2"]
         for size in (0.1, 1e-4)
     )
     assert np.median(far.distance) > 2 * np.median(near.distance) > 0
-    cells = load("cifar", Path(__file__).resolve().parent.parent).swaro.robustness.cells("cifar10", "slf")
-    assert [cell.step_size for cell in cells if cell.step_size is not None] == [0.01]
-    assert [cell.kind for cell in cells if cell.step_size is not None] == ["cw"]
+    attacks = load("cifar", Path(__file__).resolve().parent.parent).swaro.robustness.attacks("cifar10", "slf")
+    assert [attack.step_size for attack in attacks if attack.step_size is not None] == [0.01]
+    assert [attack.kind for attack in attacks if attack.step_size is not None] == ["cw"]
 
 
-def test_written_verdicts_are_read_back(target: Target, tmp_path: Path) -> None:
-    verdicts = evaluate(target, CELLS[:3], PartialStore(tmp_path / "work", "m"))
+def test_written_verdicts_are_read_back(victim: Victim, tmp_path: Path) -> None:
+    verdicts = evaluate(victim, ATTACKS[:3], PartialStore(tmp_path / "work", "m"))
     write_verdicts(tmp_path / "slf.npz", verdicts)
     assert same(verdicts, read_verdicts(tmp_path / "slf.npz"))
     with pytest.raises(UserError, match="run the stage attack first"):
@@ -182,7 +183,7 @@ def test_damaged_verdicts_are_one_line(tmp_path: Path, content: bytes) -> None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"slf.npz: not a readable file of verdicts .*; delete it and run"):
         read_verdicts(tmp_path / "slf.npz")
-    with pytest.raises(UserError, match=r"fgsm.npz: not a readable file .*; delete .*store to start anew$"):
+    with pytest.raises(UserError, match=r"fgsm.npz: not a readable file .*; delete .*store to start again$"):
         store.load("fgsm")
     np.savez(tmp_path / "slf.npz", **{"fgsm/broken": np.zeros(2, bool)})
     with pytest.raises(UserError, match=r"slf.npz: not a readable file of verdicts \(KeyError: 'valid'\)"):
@@ -208,13 +209,13 @@ def test_worst_case_is_the_union_of_what_is_broken_up_to_a_radius() -> None:
         worst_case(known, 0.15)
 
 
-def test_worst_case_of_a_run_is_at_most_every_attack(target: Target, tmp_path: Path) -> None:
-    verdicts = evaluate(target, CELLS, PartialStore(tmp_path, "m"))
-    worst = worst_cases(CELLS, verdicts, (0.05, 0.15))
-    assert len(worst[0.05]) == 40 and len(worst[0.15]) == 20, "the images that every attack at the radius judged"
-    for cell in CELLS:
-        if cell.norm == "linf" and cell.eps == 0.15:
-            assert not (worst[0.15] & ~robust(verdicts[cell.name])[:20]).any()
+def test_worst_case_of_a_run_is_at_most_every_attack(victim: Victim, tmp_path: Path) -> None:
+    verdicts = evaluate(victim, ATTACKS, PartialStore(tmp_path, "m"))
+    worst = worst_cases(ATTACKS, verdicts, (0.05, 0.15))
+    assert len(worst[0.05]) == 40 and len(worst[0.15]) == 20, "the images that every attack at the radius saw"
+    for attack in ATTACKS:
+        if attack.norm == "linf" and attack.eps == 0.15:
+            assert not (worst[0.15] & verdicts[attack.name].broken[:20]).any()
     assert worst[0.15].mean() < worst[0.05][:20].mean() < 1
     assert not (worst[0.15] & verdicts["pgd-5-l2@0.8"].broken[:20]).all()
 
@@ -232,17 +233,17 @@ def test_distances_of_attacks_that_found_nothing_are_the_diameter() -> None:
 
 
 def test_transfer_matrix(tmp_path: Path) -> None:
-    models = {"a": target_of(0), "b": target_of(1)}
+    models = {"a": victim_of(0), "b": victim_of(1)}
     matrix = transfer_matrix(models, PartialStore(tmp_path / "transfer", "m"), eps=0.15, steps=10, count=48)
     for source in models:
-        for name, judge in models.items():
-            stands = matrix.stands[source][name]
-            assert stands.shape == (48,)
-            clean = robust(evaluate(judge, CELLS[:1], PartialStore(tmp_path / name, "m"))["clean"])[:48]
-            assert not (stands & ~clean).any(), "what is wrong without an attack stays wrong"
-    assert matrix.stands["a"]["a"].mean() < matrix.stands["b"]["a"].mean() < 1
+        for name, victim in models.items():
+            robust = matrix.robust[source][name]
+            assert robust.shape == (48,)
+            clean = evaluate(victim, ATTACKS[:1], PartialStore(tmp_path / name, "m"))["clean"]
+            assert not (robust & clean.broken[:48]).any(), "what is wrong without an attack stays wrong"
+    assert matrix.robust["a"]["a"].mean() < matrix.robust["b"]["a"].mean() < 1
     assert matrix.failed_checks("b", "a") == matrix.failed_checks("a", "a") == []
-    matrix.stands["a"]["a"][:] = True
+    matrix.robust["a"]["a"][:] = True
     assert "transfer from b is stronger" in matrix.failed_checks("b", "a")[0]
     assert all(valid.all() and valid.shape == (48,) for valid in matrix.valid.values())
     matrix.valid["b"][3] = False
@@ -250,7 +251,7 @@ def test_transfer_matrix(tmp_path: Path) -> None:
 
 
 def test_a_killed_transfer_matrix_continues_and_ends_the_same(tmp_path: Path) -> None:
-    models = {"a": target_of(0), "b": target_of(1)}
+    models = {"a": victim_of(0), "b": victim_of(1)}
     settings = {"eps": 0.15, "steps": 3, "count": 40}
     whole = transfer_matrix(models, PartialStore(tmp_path / "whole", "m"), **settings)
     deaths = 0
@@ -264,4 +265,4 @@ def test_a_killed_transfer_matrix_continues_and_ends_the_same(tmp_path: Path) ->
     for source in models:
         assert np.array_equal(whole.valid[source], resumed.valid[source])
         for name in models:
-            assert np.array_equal(whole.stands[source][name], resumed.stands[source][name])
+            assert np.array_equal(whole.robust[source][name], resumed.robust[source][name])

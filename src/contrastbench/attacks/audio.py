@@ -13,6 +13,8 @@ from contrastbench.attacks.geometry import Bounds
 from contrastbench.attacks.pgd import Perturbed, pgd
 from contrastbench.errors import UserError
 
+FULL_SCALE: Bounds = (-1.0, 1.0)
+
 
 class WaveformClassifier(nn.Module):
     """Front end and classifier as one model: waveforms (N, samples) -> logits (N, classes)."""
@@ -48,9 +50,8 @@ def attack_waveforms(
     steps: int,
     generator: Generator,
     batch_size: int = 32,
-    bounds: Bounds = (-1.0, 1.0),
 ) -> Perturbed:
-    """l2 PGD on ``waveforms`` (N, samples) in ``bounds`` at an SNR of at least ``snr_db``; step: a tenth of the radius.
+    """l2 PGD on ``waveforms`` (N, samples) in [-1, 1] at an SNR of at least ``snr_db``; step: a tenth of the radius.
 
     ``front_end`` maps (B, samples) to the classifier's input differentiably. Raises UserError when no
     gradient reaches the waveform, or when ``snr_db`` is not a finite number.
@@ -64,7 +65,7 @@ def attack_waveforms(
         eps=snr_radius(waveforms, snr_db),
         steps=steps,
         norm="l2",
-        bounds=bounds,
+        bounds=FULL_SCALE,
         batch_size=batch_size,
         generator=generator,
     )

@@ -29,6 +29,7 @@ NOT_IN_PRESET = {0, 1, 2, 3, 4, 12, 45, 50, SAMPLE_MODES, ROOT_KEY}
 FULL_RANGE = 127 << 8  # low byte 0, high byte 127
 SILENCE_DB = 100.0  # full depth of the volume envelope (8.1.2, 36 and 38)
 ROM = 0x8000
+BANK = 0  # General MIDI's melodic instruments
 
 Zone = dict[int, int]
 
@@ -81,12 +82,12 @@ class SoundFont:
         pairs = np.frombuffer(self._chunks[generators], "<i2").reshape(-1, 2)
         return [dict(pairs[start:stop].tolist()) for start, stop in itertools.pairwise(starts)]
 
-    def voices(self, program: int, key: int, velocity: int, bank: int = 0) -> list[tuple[SampleHeader, Zone]]:
+    def voices(self, program: int, key: int, velocity: int) -> list[tuple[SampleHeader, Zone]]:
         """The recordings that sound for one note, each with its final generator values (9.4)."""
-        if (bank, program) not in self._presets:
-            raise UserError(f"the SoundFont has no preset {program} in bank {bank}")
+        if (BANK, program) not in self._presets:
+            raise UserError(f"the SoundFont has no preset {program} in bank {BANK}")
         found = []
-        for preset_zone in _matching(self._presets[bank, program], INSTRUMENT, key, velocity):
+        for preset_zone in _matching(self._presets[BANK, program], INSTRUMENT, key, velocity):
             for zone in _matching(self._instruments[preset_zone[INSTRUMENT]], SAMPLE, key, velocity):
                 values = DEFAULTS | zone
                 for generator, value in preset_zone.items():

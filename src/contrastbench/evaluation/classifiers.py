@@ -1,12 +1,12 @@
-"""Classifiers on top of encoders: what the attacks attack. Pixels in [0, 1] in, logits out.
+"""Classifiers on top of encoders, the victims of the attacks. Pixels in [0, 1] in, logits out.
 
 slf   standard linear: logistic regression on frozen features of clean images (spec 3, LE)
 alf   robust linear (r-LE): the linear head trained on PGD examples of the whole network, encoder frozen in eval mode
 aff   adversarial full fine-tuning: TRADES or PGD adversarial training of the whole network
 
-Features are centred and divided by ONE number, so that settings fit all encoders, and this is folded into the linear
-layer. Dividing each feature by its own deviation, as the probe of clean accuracy does, would not do here: a feature
-that hardly varies on clean images would get a huge weight, and moves by thousands of its deviations under attack.
+Features are centred and divided by a single number, so that the same settings suit all encoders; this is folded into
+the linear layer. Dividing each feature by its own standard deviation, as the clean probe does, would be wrong here: a
+feature that hardly varies on clean images would get a huge weight, and moves by thousands of deviations under attack.
 Every choice (the L2 strength of slf) is made on validation data; alf and aff take the last epoch.
 """
 
@@ -44,14 +44,14 @@ class Classifier(nn.Module):
 
 
 def centre_and_scale(features: np.ndarray) -> tuple[np.ndarray, float]:
-    """The mean (D,) of ``features`` (N, D), and the root mean square of their distances from it, over all entries."""
+    """The mean (D,) of ``features`` (N, D), and the root mean square of their deviations from it, over all entries."""
     return features.mean(0), max(float(np.sqrt(features.var(0).mean())), 1e-12)
 
 
 def fold(regression: LogisticRegression, mean: np.ndarray, scale: float) -> nn.Linear:
     """The linear layer equal to ``regression`` on (features - mean) / scale: W (f - m) / s + b in one step.
 
-    Two classes give one row of coefficients in scikit-learn; here they are the logits 0 and w f + b.
+    scikit-learn has one row of coefficients for two classes; here they become the logits 0 and w f + b.
     """
     weight = regression.coef_ / scale
     bias = regression.intercept_ - weight @ mean
@@ -67,7 +67,7 @@ def fold(regression: LogisticRegression, mean: np.ndarray, scale: float) -> nn.L
 def standard_linear(
     encoder: nn.Module, train: Labelled, validation: Labelled, strengths: tuple[float, ...], seed: int
 ) -> tuple[Classifier, dict[str, float]]:
-    """slf: the classifier on ``encoder``, and what was chosen. ``train`` and ``validation`` hold its features.
+    """slf: the classifier on ``encoder``, and what was chosen. ``train`` and ``validation`` are its features.
 
     ``strengths`` are scikit-learn's C; ties on validation data go to the smaller one.
     """
@@ -102,16 +102,16 @@ class Training:
         return self.to_tensor(raw), torch.from_numpy(np.array(self.y[index])).to(self.device)
 
     def first(self, count: int) -> np.ndarray:
-        """``count`` positions of an order fixed for ever (all, where there are fewer)."""
+        """The first ``count`` positions of a fixed random order, sorted (all, where there are fewer)."""
         return np.sort(np.random.default_rng(0).permutation(len(self.y))[:count])
 
 
 def robust_linear(
     start: Classifier, training: Training, params: RobustTuningParams, *, eps: float, generator: Generator
 ) -> Classifier:
-    """alf: a copy of ``start`` whose head is trained anew, on PGD examples only; the encoder does not change.
+    """alf: a copy of ``start`` with a new head, trained on PGD examples only; the encoder does not change.
 
-    It starts at zero and sees features scaled as for slf.
+    The head starts at zero and sees features scaled as for slf.
     """
     model = copy.deepcopy(start).eval().requires_grad_(False)
     index = training.first(params.max_examples or len(training.y))
@@ -121,25 +121,25 @@ def robust_linear(
     weight = torch.zeros_like(model.head.weight).requires_grad_()
     bias = torch.zeros_like(model.head.bias).requires_grad_()
 
-    def put_back() -> None:
+    def update_head() -> None:
         with torch.no_grad():
             model.head.weight.copy_(weight / scale)
             model.head.bias.copy_(bias - (weight / scale) @ mean)
 
     for images, labels in _epochs([weight, bias], training, index, params, generator):
-        put_back()
+        update_head()
         adversarial = _pgd_attack(model, images, labels, params, eps, generator)
         with torch.no_grad():
             scaled = (model.encoder(adversarial) - mean) / scale
         F.cross_entropy(F.linear(scaled, weight, bias), labels).backward()
-    put_back()
+    update_head()
     return model
 
 
 def fine_tuned(
     start: Classifier, training: Training, params: FineTuningParams, *, eps: float, generator: Generator
 ) -> Classifier:
-    """aff: a copy of ``start`` with all weights trained by TRADES or PGD adversarial training, the head from zero.
+    """aff: a copy of ``start`` with all weights trained by TRADES or PGD adversarial training; the head starts at zero.
 
     TRADES (Zhang et al. 2019, arXiv 1901.08573, equation 5): CE(f(x), y) + beta KL(f(x) || f(x')), where x'
     maximises the KL term; PGD-AT: CE(f(x'), y). The attack sees BatchNorm in eval mode.
@@ -169,7 +169,7 @@ def _epochs(
     params: RobustTuningParams,
     generator: Generator,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield batches; after each, step SGD on the gradients that the caller left, along a cosine schedule."""
+    """Yield batches; after each, take an SGD step with the gradients left by the caller, on a cosine schedule."""
     optimizer = torch.optim.SGD(parameters, params.learning_rate, momentum=0.9, weight_decay=params.weight_decay)
     size = min(params.batch_size, len(index))
     per_epoch = len(index) // size

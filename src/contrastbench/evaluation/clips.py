@@ -7,10 +7,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Clips:
-    """Features by clip.
+    """Features grouped by clip.
 
-    features  (N, D) float32, one row a segment
-    segments  (C, S) rows of each clip's segments, the present ones first; -1 where a clip has fewer than S
+    features  (N, D) float32, one row per segment
+    segments  (C, S) rows of each clip's segments, padded at the end with -1 where a clip has fewer than S
     labels    (C,) the class of each clip
     """
 
@@ -38,7 +38,7 @@ def by_clip(features: np.ndarray, clip: np.ndarray, labels: np.ndarray) -> Clips
 
 
 def pool(parts: list[Clips]) -> Clips:
-    """The clips of several splits, one after another."""
+    """Concatenate the clips of several splits."""
     widest = max(part.segments.shape[1] for part in parts)
     rows, start = [], 0
     for part in parts:

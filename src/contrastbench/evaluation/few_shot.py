@@ -1,7 +1,7 @@
 """N-way K-shot episodes on frozen features, as in MetaAudio (specification of uaMix-MAE, section 3a), in batches.
 
-An episode draws N classes, K support clips and Q query clips of each, no clip twice. A support clip is one of its
-segments, drawn; a query clip is judged by the majority of its segments.
+An episode samples N classes and, without repetition, K support clips and Q query clips of each. A support clip is
+represented by one random segment; a query clip is classified by the majority of its segments.
 """
 
 import math
@@ -18,7 +18,7 @@ from contrastbench.evaluation.clips import Clips
 from contrastbench.evaluation.vote import vote
 
 EPISODES_AT_ONCE = 500
-ACCURACY = 1e-6  # of the logistic regression's objective, as a share of its distance at the start
+ACCURACY = 1e-6  # of the logistic regression's objective, as a share of the initial gap to its minimum
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,16 @@ class Episodes:
     query: Tensor
 
 
-def draw_episodes(
+def sample_episodes(
     labels: np.ndarray, *, way: int, shots: int, queries: int, count: int, generator: Generator
 ) -> Episodes:
-    """``count`` episodes over clips with these ``labels`` (C,); every choice uniform without repetition.
+    """Sample ``count`` episodes of clips with these ``labels`` (C,), uniformly and without repetition.
 
     Raises UserError when there are fewer classes than ``way`` or a class has fewer than shots + queries clips.
     """
     classes, sizes = np.unique(labels, return_counts=True)
     if way > len(classes):
-        raise UserError(f"few_shot.way = {way}: there are only {len(classes)} classes to draw from")
+        raise UserError(f"few_shot.way = {way}: there are only {len(classes)} classes")
     if shots + queries > sizes.min():
         raise UserError(
             f"few_shot.shots = {shots}, queries = {queries}: class {classes[sizes.argmin()]} has only "
@@ -54,16 +54,16 @@ def draw_episodes(
         clips = members[chosen]  # (size, way, largest class)
         keys = torch.rand(clips.shape, generator=generator).masked_fill(clips < 0, -1.0)
         parts.append(clips.gather(2, keys.topk(shots + queries).indices))
-    drawn = torch.cat(parts)
-    return Episodes(drawn[..., :shots], drawn[..., shots:])
+    sampled = torch.cat(parts)
+    return Episodes(sampled[..., :shots], sampled[..., shots:])
 
 
 def few_shot_accuracies(
     clips: Clips, episodes: Episodes, classifier: str, *, base_mean: np.ndarray, l2: float, generator: Generator
 ) -> np.ndarray:
-    """The share of correct query clips of every episode (E,).
+    """Each episode's share of correctly classified query clips (E,).
 
-    ``classifier``: ``centroid`` (nearest class mean, Euclidean), ``cl2n`` (SimpleShot: features less ``base_mean``
+    ``classifier``: ``centroid`` (nearest class mean, Euclidean), ``cl2n`` (SimpleShot: features minus ``base_mean``
     (D,), L2-normalised, nearest class mean) or ``linear`` (logistic regression on L2-normalised features).
     """
     features = torch.from_numpy(clips.features).float()
@@ -73,20 +73,20 @@ def few_shot_accuracies(
         features = functional.normalize(features)
     segments = torch.from_numpy(clips.segments)
     correct = []
-    for support, query in _pieces(episodes):
+    for support, query in _chunks(episodes):
         rows = segments[support]
-        draw = torch.rand(support.shape, generator=generator) * (rows >= 0).sum(-1)
-        chosen = rows.gather(-1, draw.long().unsqueeze(-1)).squeeze(-1)  # (E, N, K): one segment of each clip
-        judged = segments[query].flatten(1, 2)  # (E, N Q, S)
-        x = features[judged.clamp_min(0)].flatten(1, 2)
+        position = torch.rand(support.shape, generator=generator) * (rows >= 0).sum(-1)
+        chosen = rows.gather(-1, position.long().unsqueeze(-1)).squeeze(-1)  # (E, N, K): one segment of each clip
+        query_rows = segments[query].flatten(1, 2)  # (E, N Q, S)
+        x = features[query_rows.clamp_min(0)].flatten(1, 2)
         scores = _linear(features[chosen], x, l2) if classifier == "linear" else _centroid(features[chosen], x)
-        predicted = vote(scores.unflatten(1, judged.shape[1:]), judged >= 0)
+        predicted = vote(scores.unflatten(1, query_rows.shape[1:]), query_rows >= 0)
         truth = torch.arange(query.shape[1]).repeat_interleave(query.shape[2])
         correct.append((predicted == truth).double().mean(1))
     return torch.cat(correct).numpy()
 
 
-def _pieces(episodes: Episodes) -> Iterator[tuple[Tensor, Tensor]]:
+def _chunks(episodes: Episodes) -> Iterator[tuple[Tensor, Tensor]]:
     pairs = zip(episodes.support.split(EPISODES_AT_ONCE), episodes.query.split(EPISODES_AT_ONCE), strict=True)
     yield from pairs
 
@@ -98,28 +98,28 @@ def _centroid(support: Tensor, queries: Tensor) -> Tensor:
 
 
 def _linear(support: Tensor, queries: Tensor, l2: float) -> Tensor:
-    """Logits (E, M, N) of one logistic regression an episode."""
+    """Logits (E, M, N) of one logistic regression per episode."""
     way, shots = support.shape[1:3]
     x = support.flatten(1, 2)
-    targets = torch.arange(way).repeat_interleave(shots)
-    return queries @ fit_logistic(x, targets, way, l2)
+    labels = torch.arange(way).repeat_interleave(shots)
+    return queries @ fit_logistic(x, labels, way, l2)
 
 
-def fit_logistic(x: Tensor, targets: Tensor, classes: int, l2: float) -> Tensor:
+def fit_logistic(x: Tensor, labels: Tensor, classes: int, l2: float) -> Tensor:
     """Weights (E, D, classes) of multinomial logistic regressions without intercept, one for each x (E, n, D).
 
-    Minimises mean cross-entropy + l2 / 2 ||W||^2 (scikit-learn's C = 1 / (l2 n)); ``targets`` (n,) are shared.
-    W lies in the span of the examples, W = x^T a^T, so that Nesterov's method runs on a (E, classes, n) and the Gram
-    matrices alone: the steps are those of gradient descent on W. The step size is one over the Lipschitz
-    constant mean ||x||^2 / 2 + l2; the number of steps follows from the condition number. Examples are the last axis,
-    the longest one, along which the processor works.
+    Minimises mean cross-entropy + l2 / 2 ||W||^2 (scikit-learn's C = 1 / (l2 n)); ``labels`` (n,) are shared.
+    W is in the span of the examples, W = x^T a^T, so that Nesterov's method needs only a (E, classes, n) and the Gram
+    matrices: its steps are those of gradient descent on W. The step size is one over the Lipschitz constant
+    mean ||x||^2 / 2 + l2; the number of steps follows from the condition number. Examples are the last axis because
+    it is the longest, which is fastest on a CPU.
     """
     gram = x @ x.transpose(1, 2)
     n = x.shape[1]
     smooth = float(gram.diagonal(dim1=1, dim2=2).mean(1).amax()) / 2 + l2
     root = math.sqrt(smooth / l2)
     momentum = (root - 1) / (root + 1)
-    wanted = functional.one_hot(targets, classes).to(x.dtype).T
+    wanted = functional.one_hot(labels, classes).to(x.dtype).T
     a = torch.zeros(len(x), classes, n, dtype=x.dtype)
     ahead = a
     for _ in range(math.ceil(-root * math.log(ACCURACY))):
@@ -128,10 +128,3 @@ def fit_logistic(x: Tensor, targets: Tensor, classes: int, l2: float) -> Tensor:
         ahead = new + momentum * (new - a)
         a = new
     return (a @ x).transpose(1, 2)
-
-
-def mean_interval(accuracies: np.ndarray) -> tuple[float, tuple[float, float]]:
-    """Mean over episodes and its 95 % interval, mean +- 1.96 std / sqrt(E)."""
-    mean = float(accuracies.mean())
-    half = 1.96 * float(accuracies.std(ddof=1)) / math.sqrt(len(accuracies))
-    return mean, (mean - half, mean + half)

@@ -7,10 +7,10 @@ from contrastbench.evaluation.labelled import Labelled
 
 
 def fit_knn(train: Labelled, *, neighbours: int, temperature: float) -> KNeighborsClassifier:
-    """The classifier by the rows of ``train``.
+    """Fit the classifier to ``train``.
 
-    Each of the ``neighbours`` most similar training rows votes with weight exp(similarity / temperature);
-    relative to the nearest one's, so that no temperature makes all weights vanish or overflow.
+    Each of the ``neighbours`` most similar training rows votes with weight exp(similarity / temperature), divided by
+    the nearest one's weight, so that at no temperature all weights vanish or overflow.
     """
     model = KNeighborsClassifier(
         n_neighbors=min(neighbours, len(train.labels)),

@@ -1,4 +1,4 @@
-"""Features with labels, draws of few of them, and the verdicts of a fitted classifier on them."""
+"""Features with labels, random samples of a few of them, and whether a fitted classifier is right on them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from contrastbench.evaluation.clips import by_clip
 class Labelled:
     """Features (N, D) float32 and class numbers (N,) of one split.
 
-    clip  (N,) the example that a row belongs to, the sorted numbers 0 to C - 1, where examples are clips of several
+    clip  (N,) the example that a row belongs to, as sorted numbers 0 to C - 1, where examples are clips of several
           segments; None where every row is an example
     """
 
@@ -22,11 +22,11 @@ class Labelled:
     clip: np.ndarray | None = None
 
 
-def verdicts(classifier: Any, split: Labelled) -> np.ndarray:
-    """Whether ``classifier`` (fitted, of scikit-learn) is right on each example; a clip's segments vote."""
+def is_correct(classifier: Any, split: Labelled) -> np.ndarray:
+    """Whether ``classifier`` (fitted, scikit-learn's) is right on each example, (C,) bool; a clip's segments vote."""
     if split.clip is None:
         return classifier.predict(split.features) == split.labels
-    import torch  # only the vote needs it: probes of images do without its second of loading
+    import torch  # only the vote needs it: probes of images save its second of loading
 
     from contrastbench.evaluation.vote import vote
 
@@ -36,20 +36,20 @@ def verdicts(classifier: Any, split: Labelled) -> np.ndarray:
     return classifier.classes_[voted.numpy()] == clips.labels
 
 
-def draw(train: Labelled, shots: int, rng: np.random.Generator, *, setting: str) -> Labelled:
-    """All rows of ``shots`` examples of every class; see :func:`draw_per_class`."""
+def sample_examples(train: Labelled, shots: int, rng: np.random.Generator, *, setting: str) -> Labelled:
+    """All rows of ``shots`` random examples of every class; see :func:`sample_per_class`."""
     if train.clip is None:
-        rows = draw_per_class(train.labels, shots, rng, setting=setting)
+        rows = sample_per_class(train.labels, shots, rng, setting=setting)
     else:
         first = np.unique(train.clip, return_index=True)[1]
-        rows = np.flatnonzero(np.isin(train.clip, draw_per_class(train.labels[first], shots, rng, setting=setting)))
+        rows = np.flatnonzero(np.isin(train.clip, sample_per_class(train.labels[first], shots, rng, setting=setting)))
     return Labelled(train.features[rows], train.labels[rows])
 
 
-def draw_per_class(labels: np.ndarray, shots: int, rng: np.random.Generator, *, setting: str) -> np.ndarray:
-    """Sorted positions of ``shots`` examples of every class, without repetition.
+def sample_per_class(labels: np.ndarray, shots: int, rng: np.random.Generator, *, setting: str) -> np.ndarray:
+    """Sorted positions of ``shots`` random examples of every class, without repetition.
 
-    Raises UserError when a class has fewer, which names the parameter ``setting`` that asked for them.
+    Raises a UserError that names the parameter ``setting`` when a class has fewer.
     """
     chosen = []
     for label in np.unique(labels):

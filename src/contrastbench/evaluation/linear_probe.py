@@ -1,7 +1,7 @@
 """Multinomial logistic regression on frozen, standardised features: the one linear protocol of every method.
 
-The inverse L2 strength is chosen on the validation split from one fixed grid; the test split is judged once,
-by the classifier that was chosen.
+The inverse L2 strength is chosen on the validation split from a fixed grid; the test split is evaluated once, with
+the chosen classifier.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from contrastbench.evaluation.labelled import Labelled, draw, verdicts
+from contrastbench.evaluation.labelled import Labelled, is_correct, sample_examples
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class ProbeResult:
 def linear_probe(
     train: Labelled, validation: Labelled, test: Labelled, strengths: Sequence[float], seed: int
 ) -> ProbeResult:
-    """Fit on ``train`` for every candidate, choose on ``validation``, judge ``test`` with the chosen one."""
+    """Fit on ``train`` for every candidate, choose on ``validation``, evaluate the chosen one on ``test``."""
     model, strength, accuracy = fit_linear(train, validation, strengths, seed)
-    return ProbeResult(verdicts(model, test), strength, accuracy)
+    return ProbeResult(is_correct(model, test), strength, accuracy)
 
 
 def fit_linear(
@@ -44,7 +44,7 @@ def fit_linear(
         regression = LogisticRegression(C=strength, max_iter=1000, tol=1e-4, random_state=seed)
         model = make_pipeline(StandardScaler(), regression)
         model.fit(train.features, train.labels)
-        accuracy = float(np.mean(verdicts(model, validation)))
+        accuracy = float(np.mean(is_correct(model, validation)))
         if best is None or accuracy > best[2]:
             best = model, strength, accuracy
     assert best is not None, "the grid of strengths has at least one entry (params.evaluation.ProbeParams)"
@@ -67,6 +67,7 @@ def low_label_probe(
     """
     results = []
     for number in range(draws):
-        few = draw(train, shots, np.random.default_rng([seed, shots, number]), setting="probe.low_label_shots")
+        rng = np.random.default_rng([seed, shots, number])
+        few = sample_examples(train, shots, rng, setting="probe.low_label_shots")
         results.append(linear_probe(few, validation, test, strengths, seed))
     return results

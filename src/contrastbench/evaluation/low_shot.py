@@ -1,7 +1,7 @@
 """Logistic regression on a few labelled clips per class (specification of uaMix-MAE, section 3b, after MAE-CT).
 
-Features are centred on the training clips and L2-normalised; no intercept; the strength is fixed beforehand, so that
-no validation label is used. Training clips give all their segments, test clips are judged by their majority.
+Features are centred on the training clips and L2-normalised; no intercept; the strength is fixed in advance, so that
+no validation label is used. All segments of a training clip are used; a test clip is classified by their majority.
 """
 
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import normalize
 
 from contrastbench.evaluation.clips import Clips
-from contrastbench.evaluation.labelled import draw_per_class
+from contrastbench.evaluation.labelled import sample_per_class
 from contrastbench.evaluation.vote import vote
 
-MOST_STEPS = 1000
+MAX_STEPS = 1000
 
 
 def low_shot(train: Clips, test: Clips, *, shots: int, strength: float, rng: np.random.Generator) -> np.ndarray:
@@ -23,10 +23,10 @@ def low_shot(train: Clips, test: Clips, *, shots: int, strength: float, rng: np.
 
     ``strength`` is scikit-learn's C; MAE-CT's penalty of 0.00025 / N on the mean loss is C = 4000.
     """
-    chosen = train.take(draw_per_class(train.labels, shots, rng, setting="low_shot.shots"))
+    chosen = train.take(sample_per_class(train.labels, shots, rng, setting="low_shot.shots"))
     mean = train.segment_rows()[0].mean(axis=0)
     x, y = chosen.segment_rows()
-    model = LogisticRegression(C=strength, fit_intercept=False, max_iter=MOST_STEPS, tol=1e-3)
+    model = LogisticRegression(C=strength, fit_intercept=False, max_iter=MAX_STEPS, tol=1e-3)
     model.fit(normalize(x - mean), y)
     present = test.segments >= 0
     rows = normalize(test.features[test.segments.clip(min=0)].reshape(-1, test.features.shape[1]) - mean)
@@ -39,7 +39,7 @@ def low_shot(train: Clips, test: Clips, *, shots: int, strength: float, rng: np.
 
 
 def rotate_folds(fold: np.ndarray, group: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Masks (train, test) for every official fold; clips whose recording is in the test fold do not train."""
+    """Masks (train, test) for every official fold; clips of a recording in the test fold are left out of train."""
     for number in np.unique(fold):
         test = fold == number
         yield ~test & ~np.isin(group, group[test]), test

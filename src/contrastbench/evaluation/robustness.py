@@ -1,4 +1,4 @@
-"""Runs attacks on one classifier, a batch at a time, and keeps every verdict so that a killed run goes on."""
+"""Runs attacks on one classifier, batch by batch, and keeps every verdict so that a killed run can continue."""
 
 import time
 from collections.abc import Callable
@@ -19,11 +19,10 @@ from contrastbench.evaluation.verdicts import (
     Verdict,
     attack_order,
     from_arrays,
-    robust,
     to_arrays,
     worst_case,
 )
-from contrastbench.params.robustness import MINIMAL, WITH_EVERY_ATTACK, Cell, RobustnessParams
+from contrastbench.params.robustness import MINIMAL, WITH_EVERY_ATTACK, AttackSpec, RobustnessParams
 from contrastbench.training.seeds import generator_for, seed_for
 
 FOOLBOX = ("fgsm", *MINIMAL, "hopskipjump")
@@ -31,13 +30,13 @@ AUTOATTACK = {"autoattack": aa.STANDARD, "apgd": ("apgd-ce",), "square": ("squar
 
 
 @dataclass(frozen=True)
-class Target:
+class Victim:
     """A classifier under attack, and the test images.
 
     model      returns logits, in eval mode, on ``device``, without parameter gradients
     x, y       stored test arrays, possibly memory-mapped; only batches of them go to the device
     to_tensor  stored batch -> (B, C, H, W) in [0, 1]
-    seed       decides the order of the images and, with a cell's name, every random number of its attack
+    seed       determines the order of the images and, with an attack's name, all its random numbers
     """
 
     model: nn.Module
@@ -49,108 +48,111 @@ class Target:
     batch_size: int
 
     def images(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Images and labels ``start`` to ``stop`` of the order in which all attacks take them."""
+        """Images and labels ``start`` to ``stop``, in the order in which all attacks take them."""
         chosen = attack_order(len(self.y), self.seed)[start:stop]
         raw = torch.from_numpy(np.array(self.x[chosen])).to(self.device)
         return self.to_tensor(raw).contiguous(), torch.from_numpy(np.array(self.y[chosen])).to(self.device)
 
 
 def evaluate(
-    target: Target, cells: list[Cell], store: PartialStore, progress: Callable[[str], None] = lambda _: None
+    victim: Victim, attacks: list[AttackSpec], store: PartialStore, progress: Callable[[str], None] = lambda _: None
 ) -> dict[str, Verdict]:
-    """The verdict of every cell, by its name; cells and batches that ``store`` knows are not run again."""
+    """The verdict of every attack, by its name; attacks and batches that ``store`` holds are not run again."""
     verdicts: dict[str, Verdict] = {}
-    for cell in cells:
-        count = min(cell.images, len(target.y))
-        if cell.kind in AUTOATTACK:
-            verdicts[cell.name] = _autoattack_cell(target, cell, count, store)
+    for attack in attacks:
+        count = min(attack.images, len(victim.y))
+        if attack.kind in AUTOATTACK:
+            verdict = _run_autoattack(victim, attack, count, store)
         else:
-            verdicts[cell.name] = _batched_cell(target, cell, count, store, verdicts.get("clean"))
-        progress(f"{cell.name}: {robust(verdicts[cell.name]).mean():.1%} stand")
+            verdict = _run_in_batches(victim, attack, count, store, verdicts.get("clean"))
+        progress(f"{attack.name}: accuracy {verdict.robust.mean():.1%}")
+        verdicts[attack.name] = verdict
     return verdicts
 
 
-def _batched_cell(target: Target, cell: Cell, count: int, store: PartialStore, clean: Verdict | None) -> Verdict:
-    verdict = from_arrays(store.load(cell.name))
+def _run_in_batches(
+    victim: Victim, attack: AttackSpec, count: int, store: PartialStore, clean: Verdict | None
+) -> Verdict:
+    verdict = from_arrays(store.load(attack.name))
     while len(verdict.broken) < count:
         start = len(verdict.broken)
-        stop = min(count, start + target.batch_size)
-        images, labels = target.images(start, stop)
+        stop = min(count, start + victim.batch_size)
+        images, labels = victim.images(start, stop)
         misclassified = None if clean is None else torch.from_numpy(clean.broken[start:stop])
         begun = time.perf_counter()
-        with ImagePasses(target.model) as passes:
-            judged = _attack_batch(target, cell, images, labels, start, misclassified)
+        with ImagePasses(victim.model) as passes:
+            counted = _attack_batch(victim, attack, images, labels, start, misclassified)
         found = Verdict(
-            judged.broken.cpu().numpy(),
-            judged.valid.cpu().numpy(),
-            judged.distance.float().cpu().numpy(),
+            counted.broken.cpu().numpy(),
+            counted.valid.cpu().numpy(),
+            counted.distance.float().cpu().numpy(),
             passes.images,
             time.perf_counter() - begun,
         )
         verdict = verdict.joined(found)
-        store.save(cell.name, to_arrays(verdict))
+        store.save(attack.name, to_arrays(verdict))
     return verdict
 
 
 def _attack_batch(
-    target: Target, cell: Cell, images: Tensor, labels: Tensor, start: int, misclassified: Tensor | None
+    victim: Victim, attack: AttackSpec, images: Tensor, labels: Tensor, start: int, misclassified: Tensor | None
 ) -> Recount:
-    """One batch of any attack but AutoAttack, recounted. Its random stream hangs on seed, cell and position."""
-    # Foolbox's PGD starts where ours does, so that one can be held against the other.
-    name = cell.name.removeprefix("foolbox-")
-    model, norm, stream = target.model, _norm(cell), ("attack", target.seed, name, start)
-    if cell.kind in FOOLBOX or cell.kind == "foolbox-pgd":
-        _, judged = run_foolbox(
-            cell.kind if cell.kind in FOOLBOX else f"pgd-{cell.norm}",
+    """One batch of any attack but AutoAttack, recounted. Its random stream depends on seed, attack and position."""
+    # Foolbox's PGD has the same random starts as ours, so that the two can be compared image by image.
+    name = attack.name.removeprefix("foolbox-")
+    model, norm, stream = victim.model, _norm(attack), ("attack", victim.seed, name, start)
+    if attack.kind in FOOLBOX or attack.kind == "foolbox-pgd":
+        _, counted = run_foolbox(
+            attack.kind if attack.kind in FOOLBOX else f"pgd-{attack.norm}",
             model,
             images,
             labels,
             seed=seed_for(*stream),
-            eps=cell.eps,
-            steps=cell.steps,
-            step_size=cell.step_size,
+            eps=attack.eps,
+            steps=attack.steps,
+            step_size=attack.step_size,
         )
-        return judged
-    generator = generator_for(target.device, *stream)
-    if cell.kind == "clean":
+        return counted
+    generator = generator_for(victim.device, *stream)
+    if attack.kind == "clean":
         adversarial = images
-    elif cell.kind == "noise":
-        assert cell.eps is not None
-        adversarial = (images + random_perturbation(images, cell.eps, norm, generator)).clamp(0, 1)
+    elif attack.kind == "noise":
+        assert attack.eps is not None
+        adversarial = (images + random_perturbation(images, attack.eps, norm, generator)).clamp(0, 1)
     else:
-        assert cell.kind == "pgd" and cell.eps is not None, cell
+        assert attack.kind == "pgd" and attack.eps is not None, attack
         adversarial = pgd(
             model,
             images,
             labels,
-            eps=cell.eps,
-            steps=cell.steps,
+            eps=attack.eps,
+            steps=attack.steps,
             norm=norm,
             misclassified=misclassified,
             generator=generator,
         ).images
-    return recount(model, images, adversarial, labels, eps=cell.eps, norm=norm)
+    return recount(model, images, adversarial, labels, eps=attack.eps, norm=norm)
 
 
-def _autoattack_cell(target: Target, cell: Cell, count: int, store: PartialStore) -> Verdict:
-    """AutoAttack, one of its attacks, or Square alone; the store holds pyautoattack's place in its list."""
-    assert cell.eps is not None
+def _run_autoattack(victim: Victim, attack: AttackSpec, count: int, store: PartialStore) -> Verdict:
+    """AutoAttack, one of its attacks, or Square alone; ``store`` holds the state of an unfinished run."""
+    assert attack.eps is not None
     settings = aa.Settings(
-        cell.eps,
-        _norm(cell),
-        AUTOATTACK[cell.kind],
-        target.batch_size,
-        iterations=cell.steps if cell.kind == "apgd" else None,
-        queries=cell.steps if cell.kind == "square" else None,
+        attack.eps,
+        _norm(attack),
+        AUTOATTACK[attack.kind],
+        victim.batch_size,
+        iterations=attack.steps if attack.kind == "apgd" else None,
+        queries=attack.steps if attack.kind == "square" else None,
     )
-    saved = store.load(cell.name)
+    saved = store.load(attack.name)
     if "broken" in saved:
         return from_arrays(saved)
-    parts = [target.images(start, min(count, start + 512)) for start in range(0, count, 512)]
+    parts = [victim.images(start, min(count, start + 512)) for start in range(0, count, 512)]
     images, labels = torch.cat([part[0].cpu() for part in parts]), torch.cat([part[1].cpu() for part in parts])
     spent = float(saved.get("seconds", 0.0)), int(saved.get("passes", 0))
     begun = time.perf_counter()
-    with ImagePasses(target.model) as passes:
+    with ImagePasses(victim.model) as passes:
 
         def save(state: aa.State) -> None:
             assert state.broken_by is not None and state.candidates is not None and state.refused is not None
@@ -163,15 +165,15 @@ def _autoattack_cell(target: Target, cell: Cell, count: int, store: PartialStore
                 "seconds": np.asarray(spent[0] + time.perf_counter() - begun),
                 "passes": np.asarray(spent[1] + passes.images),
             }
-            store.save(cell.name, arrays)
+            store.save(attack.name, arrays)
 
         state = aa.autoattack(
-            target.model,
+            victim.model,
             images,
             labels,
             settings,
-            seed=target.seed,
-            device=target.device,
+            seed=victim.seed,
+            device=victim.device,
             state=_state(saved),
             save=save,
         )
@@ -180,12 +182,12 @@ def _autoattack_cell(target: Target, cell: Cell, count: int, store: PartialStore
     verdict = Verdict(
         broken_by != aa.ROBUST,
         ~state.refused.numpy(),
-        np.full(count, np.nan, np.float32),  # AutoAttack fills the ball; its distances mean nothing
+        np.full(count, np.nan, np.float32),  # AutoAttack uses the whole ball; its distances mean nothing
         spent[1] + passes.images,
         spent[0] + time.perf_counter() - begun,
         broken_by,
     )
-    store.save(cell.name, to_arrays(verdict))
+    store.save(attack.name, to_arrays(verdict))
     return verdict
 
 
@@ -201,44 +203,43 @@ def _state(saved: dict[str, np.ndarray]) -> aa.State | None:
     )
 
 
-def _norm(cell: Cell) -> Norm:
-    assert cell.norm in ("linf", "l2", "l1")
-    return cell.norm  # type: ignore[return-value]
+def _norm(attack: AttackSpec) -> Norm:
+    assert attack.norm in ("linf", "l2", "l1")
+    return attack.norm  # type: ignore[return-value]
 
 
-def worst_cases(cells: list[Cell], verdicts: dict[str, Verdict], radii: tuple[float, ...]) -> dict[float, np.ndarray]:
-    """Which images stand against every l_inf attack up to each radius (evaluation/verdicts.py:worst_case)."""
-    known = [(cell.eps or 0.0, verdicts[cell.name]) for cell in cells if cell.norm == "linf" and _counts(cell)]
+def worst_cases(
+    attacks: list[AttackSpec], verdicts: dict[str, Verdict], radii: tuple[float, ...]
+) -> dict[float, np.ndarray]:
+    """Which images survive every l_inf attack up to each radius (evaluation/verdicts.py:worst_case)."""
+    counted = [attack for attack in attacks if attack.norm == "linf"]
+    known = [(attack.eps or 0.0, verdicts[attack.name]) for attack in counted]  # clean images at radius 0
     return {eps: worst_case(known, eps) for eps in radii}
 
 
-def _counts(cell: Cell) -> bool:
-    return cell.kind == "clean" or cell.eps is not None
-
-
 def failed_checks(
-    target: Target, params: RobustnessParams, dataset: str, head: str, verdicts: dict[str, Verdict]
+    victim: Victim, params: RobustnessParams, dataset: str, head: str, verdicts: dict[str, Verdict]
 ) -> dict[str, list[str]]:
-    """The checks of ``sanity`` that this evaluation fails: by cell name, and under ``""`` those on all its rows."""
+    """The checks of ``sanity`` that this evaluation fails: by attack, and under ``""`` those that concern all rows."""
     budget, steps = params.budget(dataset), params.steps
     main = f"{budget.main:.4g}"
-    stands = {name: robust(verdict) for name, verdict in verdicts.items()}
-    white = stands[f"pgd-{steps.pgd}-linf@{main}"]
-    images, labels = target.images(0, min(params.images.gradient, target.batch_size))
-    general = [sanity.gradients_are_useful(sanity.input_gradients(target.model, images, labels))]
+    robust = {name: verdict.robust for name, verdict in verdicts.items()}
+    white = robust[f"pgd-{steps.pgd}-linf@{main}"]
+    images, labels = victim.images(0, min(params.images.gradient, victim.batch_size))
+    general = [sanity.gradients_are_useful(sanity.input_gradients(victim.model, images, labels))]
     if head in WITH_EVERY_ATTACK:
-        large = stands[f"pgd-{steps.pgd}-linf@{budget.large:.4g}"]
-        longer = stands[f"pgd-{steps.pgd_long}-linf@{main}"]
+        large = robust[f"pgd-{steps.pgd}-linf@{budget.large:.4g}"]
+        longer = robust[f"pgd-{steps.pgd_long}-linf@{main}"]
         general += [
             sanity.large_radius_breaks_all(large, budget.large),
             sanity.more_steps_never_help_the_defender(white, longer),
-            sanity.noise_is_weaker(stands[f"noise@{main}"], stands[f"fgsm@{main}"]),
+            sanity.noise_is_weaker(robust[f"noise@{main}"], robust[f"fgsm@{main}"]),
         ]
     foolboxs = f"foolbox-pgd-{steps.pgd}-linf@{main}"
-    if foolboxs in stands:
-        general.append(sanity.own_attack_is_as_strong(white, stands[foolboxs]))
-    if f"square@{main}" in stands:
-        general.append(sanity.white_box_is_strongest(white, stands[f"square@{main}"], "Square"))
+    if foolboxs in robust:
+        general.append(sanity.own_attack_is_as_strong(white, robust[foolboxs]))
+    if f"square@{main}" in robust:
+        general.append(sanity.white_box_is_strongest(white, robust[f"square@{main}"], "Square"))
     nearest = [verdicts[name].distance for name in (f"{kind}-l2" for kind in MINIMAL) if name in verdicts]
     if nearest and "hopskipjump-l2" in verdicts:
         general.append(sanity.white_box_is_nearest(np.minimum.reduce(nearest), verdicts["hopskipjump-l2"].distance))
@@ -247,5 +248,5 @@ def failed_checks(
 
 
 def minimal_distance(verdict: Verdict, dimensions: int) -> np.ndarray:
-    """l2 distances (n,); where the attack found nothing, the diameter of [0, 1]^dimensions, beyond which nothing is."""
+    """l2 distances (n,); where the attack found nothing, the diameter of [0, 1]^dimensions, an upper bound."""
     return np.where(np.isfinite(verdict.distance), verdict.distance, dimensions**0.5)

@@ -1,4 +1,4 @@
-"""Transfer attacks: images crafted on one classifier, judged by every other."""
+"""Transfer attacks: images crafted on one classifier, classified by every other."""
 
 from dataclasses import dataclass
 
@@ -7,51 +7,53 @@ import torch
 
 from contrastbench.attacks.pgd import pgd
 from contrastbench.attacks.recount import recount
-from contrastbench.evaluation.robustness import Target
+from contrastbench.evaluation.robustness import Victim
 from contrastbench.evaluation.sanity import perturbations_are_valid, white_box_is_strongest
 from contrastbench.evaluation.verdicts import PartialStore
 from contrastbench.training.seeds import generator_for
 
 
 @dataclass(frozen=True)
-class Transfer:
-    """Images crafted on every source, and what became of them.
+class TransferMatrix:
+    """What every classifier makes of the images crafted on every source.
 
-    stands  ``stands[source][target]`` (n,) bool: images that the target still classifies correctly
+    robust  ``robust[source][victim]`` (n,) bool: images that the victim still classifies correctly
     valid   ``valid[source]`` (n,) bool: images that are finite, inside the ball and in [0, 1]; others break nothing
     """
 
-    stands: dict[str, dict[str, np.ndarray]]
+    robust: dict[str, dict[str, np.ndarray]]
     valid: dict[str, np.ndarray]
 
-    def failed_checks(self, source: str, target: str) -> list[str]:
-        """A transferred attack must be valid and must not beat the target's own white-box attack."""
+    def failed_checks(self, source: str, victim: str) -> list[str]:
+        """A transferred attack must be valid and must not be stronger than the white-box attack on the victim."""
         name = f"transfer from {source}"
         lines = [
             perturbations_are_valid(self.valid[source], name),
-            white_box_is_strongest(self.stands[target][target], self.stands[source][target], name),
+            white_box_is_strongest(self.robust[victim][victim], self.robust[source][victim], name),
         ]
         return [line for line in lines if line]
 
 
-def transfer_matrix(targets: dict[str, Target], store: PartialStore, *, eps: float, steps: int, count: int) -> Transfer:
-    """PGD (l_inf) on every classifier's first ``count`` images, without leaving early, judged by every classifier.
+def transfer_matrix(
+    victims: dict[str, Victim], store: PartialStore, *, eps: float, steps: int, count: int
+) -> TransferMatrix:
+    """l_inf PGD on every classifier's first ``count`` images, all taking every step; every classifier is a victim.
 
-    Batches that ``store`` knows are not run again; it must be of these targets and settings.
+    Batches that ``store`` holds are not run again; it must be of these victims and settings.
     """
-    known = {source: _of_source(source, targets, store, eps, steps, count) for source in targets}
-    return Transfer(
-        {source: {name: arrays[f"stands-{name}"] for name in targets} for source, arrays in known.items()},
+    known = {source: _of_source(source, victims, store, eps, steps, count) for source in victims}
+    return TransferMatrix(
+        {source: {name: arrays[f"robust-{name}"] for name in victims} for source, arrays in known.items()},
         {source: arrays["valid"] for source, arrays in known.items()},
     )
 
 
 def _of_source(
-    source: str, targets: dict[str, Target], store: PartialStore, eps: float, steps: int, count: int
+    source: str, victims: dict[str, Victim], store: PartialStore, eps: float, steps: int, count: int
 ) -> dict[str, np.ndarray]:
-    """Arrays ``valid`` and ``stands-TARGET`` of the images crafted on one classifier."""
-    crafted_on = targets[source]
-    fields = ["valid", *(f"stands-{name}" for name in targets)]
+    """Arrays ``valid`` and ``robust-VICTIM`` of the images crafted on one classifier."""
+    crafted_on = victims[source]
+    fields = ["valid", *(f"robust-{name}" for name in victims)]
     arrays = store.load(source) or {field: np.zeros(0, bool) for field in fields}
     total = min(count, len(crafted_on.y))
     while (start := len(arrays["valid"])) < total:
@@ -68,10 +70,10 @@ def _of_source(
         ).images
         found = {}
         with torch.no_grad():
-            for name, judge in targets.items():
-                verdict = recount(judge.model, images, adversarial, labels, eps=eps, norm="linf")
-                found[f"stands-{name}"] = ~verdict.broken.cpu().numpy()
-                found["valid"] = verdict.valid.cpu().numpy()
+            for name, victim in victims.items():
+                counted = recount(victim.model, images, adversarial, labels, eps=eps, norm="linf")
+                found[f"robust-{name}"] = ~counted.broken.cpu().numpy()
+                found["valid"] = counted.valid.cpu().numpy()
         arrays = {field: np.concatenate([arrays[field], found[field]]) for field in fields}
         store.save(source, arrays)
     return arrays

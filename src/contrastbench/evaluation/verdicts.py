@@ -1,7 +1,7 @@
-"""Per-example verdicts: which attack broke which image at which radius; everything else is read off them.
+"""Verdicts: which attack broke which image at which radius; everything else is derived from them.
 
-At one seed, all attacks on all methods take the first images of the same order (:func:`attack_order`), so that two
-verdicts compare on their common images; each seed has an order of its own, so that seeds together see more images.
+For one seed, all attacks on all methods take the first images of the same order (:func:`attack_order`), so that two
+verdicts can be compared on their common images; each seed has its own order, so that several seeds cover more images.
 """
 
 import shutil
@@ -20,7 +20,7 @@ _FIELDS = ("broken", "valid", "distance", "passes", "seconds")
 class Verdict:
     """What one attack did to the first n images of the order.
 
-    broken    (n,) bool: misclassified by a valid perturbation, or without any
+    broken    (n,) bool: misclassified under a valid perturbation, or without any
     valid     (n,) bool: the attack's image was finite, inside the ball and inside [0, 1]
     distance  (n,) float32: norm of the perturbation (see attacks/recount.py)
     passes    images through the model; seconds: wall time
@@ -35,8 +35,13 @@ class Verdict:
     seconds: float = 0.0
     broken_by: np.ndarray | None = None
 
+    @property
+    def robust(self) -> np.ndarray:
+        """(n,) bool: still classified correctly."""
+        return ~self.broken
+
     def joined(self, more: "Verdict") -> "Verdict":
-        """This verdict, and then the one on the images that follow."""
+        """This verdict, followed by the one on the next images."""
         return Verdict(
             np.concatenate([self.broken, more.broken]),
             np.concatenate([self.valid, more.valid]),
@@ -50,15 +55,15 @@ EMPTY = Verdict(np.zeros(0, bool), np.zeros(0, bool), np.zeros(0, np.float32))
 
 
 def attack_order(count: int, seed: int) -> np.ndarray:
-    """The order in which the ``count`` test images are attacked at ``seed``: a fixed permutation."""
+    """The order in which the ``count`` test images are attacked for ``seed``: a fixed permutation."""
     return np.random.default_rng(seed).permutation(count)
 
 
 class PartialStore:
-    """Verdicts of an evaluation under way, one file per attack, written after every batch.
+    """Verdicts of an unfinished evaluation, one file per attack, written after every batch.
 
-    ``identity`` names the model, the data, the parameters and the code. Files of another identity are
-    not used: they are deleted when the store is opened.
+    ``identity`` identifies the model, the data, the parameters and the code. Files with another identity are
+    deleted when the store is opened.
     """
 
     def __init__(self, folder: Path, identity: str) -> None:
@@ -78,7 +83,7 @@ class PartialStore:
         path = self.folder / f"{name}.npz"
         if not path.is_file():
             return {}
-        with reading(path, "file of verdicts", f"delete {self.folder} to start anew"), np.load(path) as archive:
+        with reading(path, "file of verdicts", f"delete {self.folder} to start again"), np.load(path) as archive:
             return dict(archive)
 
     def clear(self) -> None:
@@ -93,7 +98,7 @@ def to_arrays(verdict: Verdict) -> dict[str, np.ndarray]:
 
 
 def from_arrays(arrays: dict[str, np.ndarray]) -> Verdict:
-    """The verdict that :func:`to_arrays` took apart; of nothing, the empty verdict."""
+    """The inverse of :func:`to_arrays`; without arrays, the empty verdict."""
     if not arrays:
         return EMPTY
     return Verdict(
@@ -107,7 +112,7 @@ def from_arrays(arrays: dict[str, np.ndarray]) -> Verdict:
 
 
 def write_verdicts(path: Path, verdicts: dict[str, Verdict]) -> None:
-    """Write the verdicts of one head as one ``.npz`` file with the arrays ``ATTACK/FIELD``."""
+    """Write verdicts as one ``.npz`` file with the arrays ``NAME/FIELD``."""
     arrays = {f"{name}/{key}": value for name, verdict in verdicts.items() for key, value in to_arrays(verdict).items()}
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
@@ -127,24 +132,19 @@ def read_verdicts(path: Path) -> dict[str, Verdict]:
         return {name: from_arrays(fields) for name, fields in parts.items()}
 
 
-def robust(verdict: Verdict) -> np.ndarray:
-    """(n,) bool: still classified correctly."""
-    return ~verdict.broken
-
-
 def worst_case(verdicts: list[tuple[float, Verdict]], eps: float) -> np.ndarray:
-    """(n,) bool: correct under every attack of radius at most ``eps``, on the images that all at ``eps`` judged.
+    """(n,) bool: correct under every attack of radius at most ``eps``, on the images that all attacks at ``eps`` saw.
 
     ``verdicts`` are (radius, verdict) of one norm, clean images at radius 0. An image that is broken at a smaller
-    radius is broken at ``eps``, because the balls contain each other.
+    radius is broken at ``eps``, because the balls are nested.
     """
     at_eps = [len(verdict.broken) for radius, verdict in verdicts if radius == eps]
     if not at_eps:
         raise ValueError(f"no attack at radius {eps:g}")
     count = min(at_eps)
-    stands = np.ones(count, bool)
+    robust = np.ones(count, bool)
     for radius, verdict in verdicts:
         if radius <= eps:
             known = min(count, len(verdict.broken))
-            stands[:known] &= robust(verdict)[:known]
-    return stands
+            robust[:known] &= verdict.robust[:known]
+    return robust

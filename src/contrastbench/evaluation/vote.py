@@ -1,4 +1,4 @@
-"""The vote of a clip's segments."""
+"""The majority vote of a clip's segments."""
 
 from torch import Tensor
 from torch.nn import functional
@@ -7,7 +7,7 @@ from torch.nn import functional
 def vote(scores: Tensor, present: Tensor) -> Tensor:
     """Classes (...) by majority of segments: ``scores`` (..., S, classes), ``present`` (..., S) bool.
 
-    A tie goes to the class with the highest sum of softmax scores among those that lead.
+    Among tied classes, the one with the highest sum of softmax scores wins.
     """
     present = present.unsqueeze(-1)
     votes = functional.one_hot(scores.argmax(-1), scores.shape[-1]) * present

@@ -3,7 +3,7 @@
 import numpy as np
 
 from contrastbench.evaluation.knn import fit_knn
-from contrastbench.evaluation.labelled import Labelled, verdicts
+from contrastbench.evaluation.labelled import Labelled, is_correct
 from contrastbench.evaluation.linear_probe import linear_probe, low_label_probe
 from contrastbench.jobs.features_file import SPLITS
 from contrastbench.jobs.rows import RowWriter
@@ -28,4 +28,4 @@ def judge(rows: RowWriter, params: ProbeParams, splits: dict[str, Labelled]) -> 
         rows.accuracy(Protocol(family="low-label", shots=shots), correct, {"draws": draws})
 
     knn = fit_knn(train, neighbours=params.knn_neighbours, temperature=params.knn_temperature)
-    rows.accuracy(Protocol(family="knn"), verdicts(knn, test), {"k": params.knn_neighbours})
+    rows.accuracy(Protocol(family="knn"), is_correct(knn, test), {"k": params.knn_neighbours})

@@ -142,8 +142,8 @@ class FineTuningParams(RobustTuningParams):
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One attack on one head: what a result row of the robustness suite is about.
+class AttackSpec:
+    """One attack on one head, which one row of the robustness suite is about.
 
     kind   clean, noise, fgsm, pgd, foolbox-pgd, deepfool, cw, ddn, hopskipjump, autoattack, apgd or square
     eps    None for clean images and for attacks that search for the smallest perturbation
@@ -194,32 +194,32 @@ class RobustnessParams(Section):
             raise UserError(f"robustness.budgets: no radii for {dataset!r}; there are {', '.join(self.budgets)}")
         return self.budgets[dataset]
 
-    def cells(self, dataset: str, head: str) -> list[Cell]:
+    def attacks(self, dataset: str, head: str) -> list[AttackSpec]:
         """What ``head`` is attacked with, in the order of the run: cheap attacks first."""
         budget, images, steps = self.budget(dataset), self.images, self.steps
         main = budget.main
-        few = [Cell("pgd", "linf", eps, images.gradient, steps.pgd) for eps in budget.linf]
+        few = [AttackSpec("pgd", "linf", eps, images.gradient, steps.pgd) for eps in budget.linf]
         if head not in WITH_EVERY_ATTACK:
-            strong = Cell("autoattack", "linf", main, images.autoattack_tuned)
-            return _wanted([Cell("clean", "linf", None, ALL), *few, strong])
+            strong = AttackSpec("autoattack", "linf", main, images.autoattack_tuned)
+            return _wanted([AttackSpec("clean", "linf", None, ALL), *few, strong])
         return _wanted(
             [
-                Cell("clean", "linf", None, ALL),
-                Cell("noise", "linf", main, images.gradient),
-                *(Cell("fgsm", "linf", eps, images.gradient) for eps in budget.linf),
+                AttackSpec("clean", "linf", None, ALL),
+                AttackSpec("noise", "linf", main, images.gradient),
+                *(AttackSpec("fgsm", "linf", eps, images.gradient) for eps in budget.linf),
                 *few,
-                Cell("pgd", "linf", main, images.gradient, steps.pgd_long),
-                Cell("pgd", "linf", budget.large, images.gradient, steps.pgd),
-                *(Cell("pgd", "l2", eps, images.gradient, steps.pgd) for eps in budget.l2),
-                Cell("foolbox-pgd", "linf", main, images.foolbox, steps.pgd),
-                *(Cell("foolbox-pgd", "l1", eps, images.foolbox, steps.pgd) for eps in budget.l1),
-                Cell("deepfool", "l2", None, images.minimal, steps.deepfool),
-                Cell("cw", "l2", None, images.minimal, steps.cw, budget.carlini_wagner_step),
-                Cell("ddn", "l2", None, images.minimal, steps.ddn),
-                Cell("hopskipjump", "l2", None, images.decision, steps.hopskipjump),
-                *(Cell("apgd", "l1", eps, images.autoattack, steps.apgd_l1) for eps in budget.l1),
-                Cell("square", "linf", main, images.square, steps.square_queries),
-                Cell("autoattack", "linf", main, images.autoattack),
+                AttackSpec("pgd", "linf", main, images.gradient, steps.pgd_long),
+                AttackSpec("pgd", "linf", budget.large, images.gradient, steps.pgd),
+                *(AttackSpec("pgd", "l2", eps, images.gradient, steps.pgd) for eps in budget.l2),
+                AttackSpec("foolbox-pgd", "linf", main, images.foolbox, steps.pgd),
+                *(AttackSpec("foolbox-pgd", "l1", eps, images.foolbox, steps.pgd) for eps in budget.l1),
+                AttackSpec("deepfool", "l2", None, images.minimal, steps.deepfool),
+                AttackSpec("cw", "l2", None, images.minimal, steps.cw, budget.carlini_wagner_step),
+                AttackSpec("ddn", "l2", None, images.minimal, steps.ddn),
+                AttackSpec("hopskipjump", "l2", None, images.decision, steps.hopskipjump),
+                *(AttackSpec("apgd", "l1", eps, images.autoattack, steps.apgd_l1) for eps in budget.l1),
+                AttackSpec("square", "linf", main, images.square, steps.square_queries),
+                AttackSpec("autoattack", "linf", main, images.autoattack),
             ]
         )
 
@@ -235,7 +235,7 @@ class RobustnessParams(Section):
         """Every protocol of the stage ``attack`` for a registered method on ``dataset``."""
         names = []
         for head in self.heads_of(method):
-            own = [cell.name for cell in self.cells(dataset, head)]
+            own = [attack.name for attack in self.attacks(dataset, head)]
             own += [f"worst-case@{eps:.4g}" for eps in self.worst_case_radii(dataset)]
             names += [protocol_of(head, name) for name in own]
         return names
@@ -246,5 +246,5 @@ def protocol_of(head: str, name: str) -> str:
     return name if head in WITH_EVERY_ATTACK else f"{head}-{name}"
 
 
-def _wanted(cells: list[Cell]) -> list[Cell]:
-    return [cell for cell in cells if cell.images]
+def _wanted(attacks: list[AttackSpec]) -> list[AttackSpec]:
+    return [attack for attack in attacks if attack.images]

@@ -46,11 +46,12 @@ def closure(module: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def data_files(module: str) -> list[Path]:
+@cache
+def data_files(module: str) -> tuple[Path, ...]:
     """The files of the package, other than Python's, that ``module`` names."""
     source = _file(module)
-    meaning = read_source(source).meaning
-    return [path for path in _package_data() if path.is_relative_to(source.parent) and f"'{path.name}'" in meaning]
+    named = [path for path in _package_data() if f"'{path.name}'" in read_source(source).meaning]
+    return tuple(path for path in named if path.is_relative_to(source.parent))
 
 
 @cache

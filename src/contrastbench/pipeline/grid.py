@@ -36,6 +36,7 @@ class Grid:
     preset: str = DEFAULT
     root: Path = field(default_factory=Path)
     given: Params | None = None
+    _states: dict[tuple[str, Job], str] = field(default_factory=dict, repr=False)
 
     @cached_property
     def params(self) -> Params:
@@ -219,15 +220,19 @@ class Grid:
         Of a stage that writes rows also those of training, because rows name them: weights and features may be equal
         where parameters or code are not.
         """
-        stage = STAGES[stage_name]
+        if (stage_name, job) not in self._states:
+            self._states[stage_name, job] = self._state(STAGES[stage_name], job)
+        return self._states[stage_name, job]
+
+    def _state(self, stage: Stage, job: Job) -> str:
         members = [replace(each, seed=ALL_SEEDS) for each in self.members(stage, job)]
         parts = [f"seeds {self.track(job.track).seeds}"] if stage.scope is Scope.SEEDS else []
         for each in dict.fromkeys(members):
             if stage.rows:
-                parts += [self.asked_params(stage_name, each), self.asked_code(stage_name, each)]
+                parts += [self.asked_params(stage.name, each), self.asked_code(stage.name, each)]
             else:
-                pretrain = self.pretrain_params(each) if stage_name in TRAINING else None
-                parts += [self.code(stage_name, each), *([params_hash(pretrain)] if pretrain else [])]
+                pretrain = self.pretrain_params(each) if stage.name in TRAINING else None
+                parts += [self.code(stage.name, each), *([params_hash(pretrain)] if pretrain else [])]
         return joined(parts)
 
     def prepare_state(self, dataset: str) -> str:

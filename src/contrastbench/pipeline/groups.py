@@ -88,7 +88,13 @@ ATTACKS = (
     Group(
         "Other attacks in l_inf",
         f"{_ATTACKED} (the number after @). Noise is no attack and should do least harm; Square sees no gradients.",
-        ("noise", "fgsm", "square", "foolbox-pgd", "apgd"),
+        (
+            "noise",
+            "fgsm",
+            "square",
+            "foolbox-pgd",
+            "apgd",
+        ),
         norm="linf",
         curves=(_RADIUS,),
         heat=True,

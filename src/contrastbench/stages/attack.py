@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.stats import binom
 
 from contrastbench.attacks.autoattack import STANDARD
 from contrastbench.datasets.store import Prepared
 from contrastbench.evaluation.classifiers import Classifier, check_logits
-from contrastbench.evaluation.robustness import Target, evaluate, failed_checks, minimal_distance, worst_cases
-from contrastbench.evaluation.verdicts import PartialStore, Verdict, robust, write_verdicts
+from contrastbench.evaluation.intervals import median_interval
+from contrastbench.evaluation.robustness import Victim, evaluate, failed_checks, minimal_distance, worst_cases
+from contrastbench.evaluation.verdicts import PartialStore, Verdict, write_verdicts
 from contrastbench.files import file_hash
 from contrastbench.jobs.classifiers import FILE, fit_classifier, load_classifier, ready, save_classifiers, state_of
 from contrastbench.jobs.modality import to_tensor_for
@@ -24,7 +24,7 @@ from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.suite import suite
 from contrastbench.jobs.weights import load_trained, required_params
 from contrastbench.params.base import params_hash
-from contrastbench.params.robustness import Cell, RobustnessParams
+from contrastbench.params.robustness import AttackSpec, RobustnessParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.results.protocols import Protocol
@@ -44,20 +44,20 @@ def attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     for head in params.heads_of(grid.track(job.track).base_method(job.method)):
         store = PartialStore(grid.layout.run("checkpoints", job) / f"attack-{head}", identity)
         stores.append(store)
-        target, chosen = _target(grid, job, head, data, params, store, torch.device(runtime.device))
-        classifiers[head] = state_of(target.model)
-        cells = params.cells(job.dataset, head)
+        victim, chosen = _victim(grid, job, head, data, params, store, torch.device(runtime.device))
+        classifiers[head] = state_of(victim.model)
+        attacks = params.attacks(job.dataset, head)
 
         def tell(line: str, head: str = head) -> None:
             runtime.tell(f"{head} {line}")
 
-        verdicts = evaluate(target, cells, store, tell)
-        failures = failed_checks(target, params, job.dataset, head, verdicts)
+        verdicts = evaluate(victim, attacks, store, tell)
+        failures = failed_checks(victim, params, job.dataset, head, verdicts)
         about = HeadRows(rows, head, chosen, failures, dimensions=int(np.prod(data.x("test").shape[1:])))
-        for cell in cells:
-            about.write(cell, verdicts[cell.name])
-        for eps, stands in worst_cases(cells, verdicts, params.worst_case_radii(job.dataset)).items():
-            about.write_worst_case(eps, stands, cells)
+        for spec in attacks:
+            about.write(spec, verdicts[spec.name])
+        for eps, robust in worst_cases(attacks, verdicts, params.worst_case_radii(job.dataset)).items():
+            about.write_worst_case(eps, robust, attacks)
         everything |= {f"{head}/{name}": verdict for name, verdict in verdicts.items()}
     save_classifiers(grid.layout.run("attack", job) / FILE, classifiers)
     write_verdicts(grid.layout.run("attack", job) / "verdicts.npz", everything)
@@ -66,9 +66,9 @@ def attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     return rows.rows
 
 
-def _target(
+def _victim(
     grid: Grid, job: Job, head: str, data: Prepared, params: RobustnessParams, store: PartialStore, device: torch.device
-) -> tuple[Target, dict]:
+) -> tuple[Victim, dict]:
     """The classifier, fitted or as a killed run left it, with the test images that it is attacked on."""
     labels = data.y("test")
     assert labels is not None
@@ -82,9 +82,9 @@ def _target(
         classifier, chosen = fit_classifier(grid, job, head, data, method, params, device)
         store.save("chosen", {name: np.asarray(value) for name, value in chosen.items()})
         save_classifiers(kept, {head: state_of(classifier)})
-    target = Target(ready(classifier), data.x("test"), labels, to_tensor_for(data), device, job.seed, params.batch_size)
-    check_logits(classifier, target.images(0, min(64, len(labels)))[0])
-    return target, chosen
+    victim = Victim(ready(classifier), data.x("test"), labels, to_tensor_for(data), device, job.seed, params.batch_size)
+    check_logits(classifier, victim.images(0, min(64, len(labels)))[0])
+    return victim, chosen
 
 
 @dataclass
@@ -92,7 +92,7 @@ class HeadRows:
     """Adds the rows of one head.
 
     chosen      what was chosen for the head, which every row says
-    failures    failed checks by cell name; under ``""`` those that concern every attack on the head
+    failures    failed checks by attack; under ``""`` those that concern every attack on the head
     dimensions  numbers in one image: bounds the distance of an image that no attack broke
     """
 
@@ -102,36 +102,25 @@ class HeadRows:
     failures: dict[str, list[str]]
     dimensions: int
 
-    def write(self, cell: Cell, verdict: Verdict) -> None:
+    def write(self, spec: AttackSpec, verdict: Verdict) -> None:
         """The row of one attack: robust accuracy, or the median distance of a search for the smallest perturbation."""
-        clean = cell.kind == "clean"
-        norm = None if clean else cell.norm
-        protocol = Protocol(family=cell.kind, head=self.head, norm=norm, eps=cell.eps, steps=cell.steps or None)
+        clean = spec.kind == "clean"
+        norm = None if clean else spec.norm
+        protocol = Protocol(family=spec.kind, head=self.head, norm=norm, eps=spec.eps, steps=spec.steps or None)
         detail = self.chosen | {"passes": verdict.passes, "seconds": round(verdict.seconds, 3)}
-        if cell.kind == "autoattack" and verdict.broken_by is not None:
+        if spec.kind == "autoattack" and verdict.broken_by is not None:
             broken_by = {name: int((verdict.broken_by == at).sum()) for at, name in enumerate(STANDARD)}
             detail |= {"broken_by": broken_by}
-        failed = [] if clean else [*self.failures[""], *self.failures[cell.name]]
-        if clean or cell.eps is not None:
-            self.rows.accuracy(protocol, robust(verdict), detail, failed, "top1" if clean else "robust-top1")
+        failed = [] if clean else [*self.failures[""], *self.failures[spec.name]]
+        if clean or spec.eps is not None:
+            self.rows.accuracy(protocol, verdict.robust, detail, failed, "top1" if clean else "robust-top1")
             return
         distances = minimal_distance(verdict, self.dimensions)
         value, interval = median_interval(distances)
         self.rows.value(protocol, "median-distance", value, len(distances), interval, detail=detail, failed=failed)
 
-    def write_worst_case(self, eps: float, stands: np.ndarray, cells: list[Cell]) -> None:
+    def write_worst_case(self, eps: float, robust: np.ndarray, attacks: list[AttackSpec]) -> None:
         """The row of all l_inf attacks up to ``eps`` together; it inherits their failed checks."""
-        lines = [line for cell in cells if cell.norm == "linf" for line in self.failures[cell.name]]
+        lines = [line for spec in attacks if spec.norm == "linf" for line in self.failures[spec.name]]
         protocol = Protocol(family="worst-case", head=self.head, norm="linf", eps=eps)
-        self.rows.accuracy(protocol, stands, self.chosen, [*self.failures[""], *lines], "robust-top1")
-
-
-def median_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, tuple[float, float]]:
-    """The median of ``values`` (n,) and its order-statistics interval, which assumes nothing about their shape."""
-    ordered = np.sort(values)
-    below = int(binom.ppf((1 - confidence) / 2, len(ordered), 0.5))
-    above = len(ordered) - 1 - below
-    return float(np.median(ordered)), (
-        float(ordered[max(0, below - 1)]),
-        float(ordered[min(len(ordered) - 1, above + 1)]),
-    )
+        self.rows.accuracy(protocol, robust, self.chosen, [*self.failures[""], *lines], "robust-top1")

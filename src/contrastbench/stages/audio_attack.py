@@ -57,17 +57,17 @@ def audio_attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
 
     rows = RowWriter(grid, "audio_attack", job, data.meta.hash)
     device = torch.device(runtime.device)
-    target = Target(ready(classifier).to(device), labels, device, job.seed, rows, chosen)
-    check_logits(target.model, spectrograms[:BATCH].to(device))
-    target.judge(Protocol(family="audio-clean"), target.stands(target.model, spectrograms), [], metric="top1")
-    attack_spectrograms(target, spectrograms, params)
+    victim = AudioVictim(ready(classifier).to(device), labels, device, job.seed, rows, chosen)
+    check_logits(victim.model, spectrograms[:BATCH].to(device))
+    victim.add_row(Protocol(family="audio-clean"), victim.is_correct(victim.model, spectrograms), [], metric="top1")
+    attack_spectrograms(victim, spectrograms, params)
     assert data.meta.front_end is not None, "spectrograms always say what front end made them"
-    attack_sound(target, wave, differentiable(data.meta.front_end), params)
+    attack_sound(victim, wave, differentiable(data.meta.front_end), params)
     return rows.rows
 
 
 @dataclass(frozen=True)
-class Target:
+class AudioVictim:
     """A classifier under attack, and where its rows go.
 
     labels  (N,) int64
@@ -86,59 +86,59 @@ class Target:
         return generator_for(self.device, "audio-attack", name, self.seed)
 
     @torch.no_grad()
-    def stands(self, model: nn.Module, inputs: Tensor) -> np.ndarray:
+    def is_correct(self, model: nn.Module, inputs: Tensor) -> np.ndarray:
         """Whether ``model`` classifies each of ``inputs`` (N, ...) correctly (N,)."""
         predicted = [model(part.to(self.device)).argmax(1).cpu() for part in inputs.split(BATCH)]
         return (torch.cat(predicted) == self.labels).numpy()
 
-    def judge(self, protocol: Protocol, stands: np.ndarray, failed: list[str], metric: str = "robust-top1") -> None:
+    def add_row(self, protocol: Protocol, correct: np.ndarray, failed: list[str], metric: str = "robust-top1") -> None:
         """Add the row of one attack; failed checks mark it."""
-        self.rows.accuracy(protocol, stands, self.detail, failed, metric)
+        self.rows.accuracy(protocol, correct, self.detail, failed, metric)
 
 
-def attack_spectrograms(target: Target, spectrograms: Tensor, params: AudioAttackParams) -> None:
+def attack_spectrograms(victim: AudioVictim, spectrograms: Tensor, params: AudioAttackParams) -> None:
     """PGD in each l_inf ball on ``spectrograms`` (N, 1, frames, mels)."""
     for eps in params.spectrogram:
         result = pgd(
-            target.model,
+            victim.model,
             spectrograms,
-            target.labels,
+            victim.labels,
             eps=eps,
             steps=params.steps,
-            generator=target.generator(f"spectrogram {eps:.4g}"),
+            generator=victim.generator(f"spectrogram {eps:.4g}"),
             bounds=ANYTHING,
             batch_size=BATCH,
         )
         protocol = Protocol(family="audio-pgd-spectrogram", norm="linf", eps=eps, steps=params.steps)
         failures = check_ball(spectrograms, result.images, eps)
-        target.judge(protocol, target.stands(target.model, result.images), failures)
+        victim.add_row(protocol, victim.is_correct(victim.model, result.images), failures)
 
 
 def attack_sound(
-    target: Target, wave: Tensor, front_end: Callable[[Tensor], Tensor], params: AudioAttackParams
+    victim: AudioVictim, wave: Tensor, front_end: Callable[[Tensor], Tensor], params: AudioAttackParams
 ) -> None:
     """Noise and PGD on ``wave`` (N, samples) at each signal-to-noise ratio. PGD without a step is noise."""
-    heard = WaveformClassifier(front_end, target.model)
+    heard = WaveformClassifier(front_end, victim.model)
     for snr_db in params.snr_db:
-        stands = {}
+        correct = {}
         noise = Protocol(family="audio-noise", snr_db=snr_db)
         attack = Protocol(family="audio-pgd-waveform", snr_db=snr_db, steps=params.steps)
         for protocol, steps in ((noise, 0), (attack, params.steps)):
             result = attack_waveforms(
                 front_end,
-                target.model,
+                victim.model,
                 wave,
-                target.labels,
+                victim.labels,
                 snr_db=snr_db,
                 steps=steps,
-                generator=target.generator(f"waveform {snr_db:g} dB"),
+                generator=victim.generator(f"waveform {snr_db:g} dB"),
                 batch_size=BATCH,
             )
-            stands[steps] = target.stands(heard, result.images)
+            correct[steps] = victim.is_correct(heard, result.images)
             failures = check_sound(wave, result.images, snr_db)
-            if stands[steps].sum() > stands[0].sum():
+            if correct[steps].sum() > correct[0].sum():
                 failures.append("gradients do less than noise of the same energy")
-            target.judge(protocol, stands[steps], failures)
+            victim.add_row(protocol, correct[steps], failures)
 
 
 def check_classes(labels: np.ndarray, classes: int, name: str) -> None:

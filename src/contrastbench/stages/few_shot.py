@@ -6,7 +6,8 @@ import torch
 from contrastbench.datasets.store import Prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.clips import Clips
-from contrastbench.evaluation.few_shot import draw_episodes, few_shot_accuracies, mean_interval
+from contrastbench.evaluation.few_shot import few_shot_accuracies, sample_episodes
+from contrastbench.evaluation.intervals import mean_interval
 from contrastbench.jobs.judged import Features, clip_column, clips_of, features_on
 from contrastbench.jobs.rows import RowWriter
 from contrastbench.jobs.runtime import Runtime
@@ -33,7 +34,7 @@ def few_shot(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     rows = RowWriter(grid, "few_shot", job, data.meta.hash)
     cpu = torch.device("cpu")
     for shots in params.shots:
-        episodes = draw_episodes(
+        episodes = sample_episodes(
             novel.labels,
             way=params.way,
             shots=shots,

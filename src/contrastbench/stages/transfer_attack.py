@@ -5,7 +5,7 @@ import hashlib
 import torch
 
 from contrastbench.errors import UserError
-from contrastbench.evaluation.robustness import Target
+from contrastbench.evaluation.robustness import Victim
 from contrastbench.evaluation.transfer import transfer_matrix
 from contrastbench.evaluation.verdicts import PartialStore
 from contrastbench.files import file_hash
@@ -31,27 +31,27 @@ def transfer_attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     params, data = suite(grid, jobs[0])
     labels, device = data.y("test"), torch.device(runtime.device)
     assert labels is not None
-    targets, weights = {}, []
+    victims, weights = {}, []
     for each in jobs:
         path = grid.layout.run("attack", each) / FILE
         head = params.heads_of(grid.track(each.track).base_method(each.method))[0]
         classifier = load_classifier(path, load_trained(grid, each), head).to(device)
         weights.append(file_hash(path))
-        targets[each.method] = Target(
+        victims[each.method] = Victim(
             classifier, data.x("test"), labels, to_tensor_for(data), device, job.seed, params.batch_size
         )
     eps = params.budget(job.dataset).main
     code = grid.code("transfer_attack", jobs[0])
     identity = hashlib.sha256("/".join([*weights, data.meta.hash, params_hash(params), code]).encode()).hexdigest()
     store = PartialStore(grid.layout.run("checkpoints", job) / "transfer-attack", identity)
-    matrix = transfer_matrix(targets, store, eps=eps, steps=params.steps.pgd, count=params.images.transfer)
+    matrix = transfer_matrix(victims, store, eps=eps, steps=params.steps.pgd, count=params.images.transfer)
     found = []
     for each in jobs:
         rows = RowWriter(grid, "transfer_attack", each, data.meta.hash)
-        for source in targets:
+        for source in victims:
             protocol = Protocol(family="transfer", source=source, norm="linf", eps=eps)
             failed = matrix.failed_checks(source, each.method)
-            rows.accuracy(protocol, matrix.stands[source][each.method], None, failed, "robust-top1")
+            rows.accuracy(protocol, matrix.robust[source][each.method], None, failed, "robust-top1")
         found += rows.rows
     store.clear()
     return found

@@ -27,6 +27,6 @@ def load_checkpoint(path: Path, identity: str) -> dict[str, Any] | None:
     """
     if not path.is_file():
         return None
-    with reading(path, "checkpoint", "delete it to start anew"):
+    with reading(path, "checkpoint", "delete it to start again"):
         state = torch.load(path, map_location="cpu", weights_only=True)
         return state if state.get("identity") == identity else None
