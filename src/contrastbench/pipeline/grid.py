@@ -266,7 +266,9 @@ class Grid:
         ``mixtures`` as uaMix-MAE makes them, ``adversarial-examples`` on the first attacked method and on SwARo.
         """
         section, found = self.track(track), {}
-        jobs = {label: Job(track, dataset, label, seed) for label in section.methods if dataset in section.datasets}
+        if track not in self.params.tracks or dataset not in section.datasets or seed not in section.seeds:
+            return {}
+        jobs = {label: Job(track, dataset, label, seed) for label in section.methods}
         if self.is_sound(track):
             if "mae" in jobs and self.sound(track).pretraining.checkpoint is None:
                 found["reconstructions"] = [jobs["mae"]]

@@ -22,7 +22,7 @@ from contrastbench.jobs.modality import to_tensor_for
 from contrastbench.jobs.rows import RowWriter
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.suite import suite
-from contrastbench.jobs.weights import load_trained
+from contrastbench.jobs.weights import load_trained, required_params
 from contrastbench.params.base import params_hash
 from contrastbench.params.robustness import AttackSpec, RobustnessParams
 from contrastbench.pipeline.grid import Grid
@@ -33,6 +33,7 @@ from contrastbench.results.rows import Row
 
 def attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     """Fit, attack and judge every head of one trained method: a row for each attack."""
+    required_params(grid, job)
     params, data = suite(grid, job)
     rows = RowWriter(grid, "attack", job, data.meta.hash)
     weights = file_hash(grid.trained(job) / "model.safetensors")
