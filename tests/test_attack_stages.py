@@ -14,19 +14,9 @@ from contrastbench.attacks import autoattack as aa
 from contrastbench.errors import UserError
 from contrastbench.evaluation import sanity
 from contrastbench.evaluation.robustness import failed_checks
-<<<<<<< HEAD
-from contrastbench.evaluation.verdicts import PartialStore, Verdict, read_verdicts, robust
+from contrastbench.evaluation.verdicts import PartialStore, Verdict, read_verdicts
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.params.base import overlay, validate
-=======
-from contrastbench.evaluation.verdicts import PartialStore, read_verdicts
-from contrastbench.jobs import runs
-from contrastbench.methods import Batch, Step
-from contrastbench.methods.contrastive_base import ContrastiveMethod
-from contrastbench.params.base import overlay, read_yaml, validate
-from contrastbench.params.data import DataParams
-from contrastbench.params.image_track import ImagePretrainParams, ImageTrack
->>>>>>> main
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
@@ -34,14 +24,7 @@ from contrastbench.pipeline.stages import STAGES
 from contrastbench.results.protocols import Protocol
 from contrastbench.results.rows import Row, unpack_correct
 from contrastbench.stages import attack as stage
-<<<<<<< HEAD
-from contrastbench.stages.attack import attack, median_interval
-=======
 from contrastbench.stages.attack import attack
-from contrastbench.stages.features import features
-from contrastbench.stages.prepare import prepare
-from contrastbench.stages.pretrain import pretrain
->>>>>>> main
 from contrastbench.stages.transfer_attack import transfer_attack
 
 TUNING = {
@@ -149,12 +132,12 @@ def row(method: str, protocol: str, metric: str = "robust-top1") -> Row:
 
 
 def expected_protocols(suite: RobustnessParams, method: str) -> set[Protocol]:
-    """Every cell of the suite on every head of a method, and the worst cases."""
+    """Every attack of the suite on every head of a method, and the worst cases."""
     found = set()
     for head in suite.heads_of(method):
-        for cell in suite.cells("digits", head):
-            norm = None if cell.kind == "clean" else cell.norm
-            found.add(Protocol(family=cell.kind, head=head, norm=norm, eps=cell.eps, steps=cell.steps or None))
+        for spec in suite.attacks("digits", head):
+            norm = None if spec.kind == "clean" else spec.norm
+            found.add(Protocol(family=spec.kind, head=head, norm=norm, eps=spec.eps, steps=spec.steps or None))
         for eps in suite.worst_case_radii("digits"):
             found.add(Protocol(family="worst-case", head=head, norm="linf", eps=eps))
     return found
@@ -201,15 +184,9 @@ def verdicts_of(grid: Grid, job: Job, head: str) -> dict[str, Verdict]:
 def test_rows_agree_with_the_verdicts(project: Grid) -> None:
     verdicts = verdicts_of(project, SIMCLR, "slf")
     pgd = verdicts["pgd-10-linf@0.15"]
-<<<<<<< HEAD
     found = row("simclr", "pgd-10-linf@0.15")
-    assert found.n == 40 and found.value == robust(pgd).mean()
-    assert np.array_equal(unpack_correct(found.correct or "", 40), robust(pgd))
-=======
-    found = row(project, "simclr", "pgd-10-linf@0.15")
     assert found.n == 40 and found.value == pgd.robust.mean()
     assert np.array_equal(unpack_correct(found.correct or "", 40), pgd.robust)
->>>>>>> main
     assert found.interval is not None and found.interval[0] < found.value + 1e-12 and found.value < found.interval[1]
     assert found.detail["passes"] == pgd.passes > 0 and found.protocol.eps == 0.15
     assert row("simclr", "clean", "top1").n == 400
@@ -221,19 +198,11 @@ def test_rows_agree_with_the_verdicts(project: Grid) -> None:
 
 def test_the_worst_case_is_no_better_than_any_attack_at_its_radius(project: Grid) -> None:
     for method, prefix in (("simclr", ""), ("simclr", "alf-"), ("simclr", "aff-"), ("supervised", "")):
-<<<<<<< HEAD
         worst = row(method, f"{prefix}worst-case@0.15")
-        stands = unpack_correct(worst.correct or "", worst.n)
-        for name in ("pgd-10-linf@0.15", "autoattack-linf@0.15"):
-            other = row(method, prefix + name)
-            assert not (stands & ~unpack_correct(other.correct or "", other.n)[: worst.n]).any()
-=======
-        worst = row(project, method, f"{prefix}worst-case@0.15")
         robust = unpack_correct(worst.correct or "", worst.n)
         for name in ("pgd-10-linf@0.15", "autoattack-linf@0.15"):
-            other = row(project, method, prefix + name)
+            other = row(method, prefix + name)
             assert not (robust & ~unpack_correct(other.correct or "", other.n)[: worst.n]).any()
->>>>>>> main
 
 
 def test_what_was_learnt_shows(project: Grid) -> None:

@@ -50,9 +50,8 @@ def test_data_that_are_not_made_yet_are_nothing_to_check(grid: Grid) -> None:
 
 def test_the_presence_of_every_array_is_checked_and_the_remedy_names_the_preset(grid: Grid) -> None:
     (grid.layout.spectrograms("uamix", "instruments") / "test_x.npy").unlink()
-    with pytest.raises(
-        UserError, match=r"missing or corrupt.*`contrastbench spectrograms uamix instruments --preset smoke`"
-    ):
+    remedy = "`contrastbench spectrograms uamix instruments --preset smoke`"
+    with pytest.raises(UserError, match=f"missing or corrupt.*{remedy}"):
         check_data(grid)
 
 
