@@ -18,7 +18,6 @@ $(VENV)/installed: pyproject.toml
 
 reproduce: install
 	snakemake --cores all
-	contrastbench tables
 	contrastbench check-results --reproduced
 
 test: install

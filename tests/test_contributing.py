@@ -93,7 +93,7 @@ def finished(project: Project) -> Project:
 
 def test_every_named_block_is_applied():
     """A block whose heading the pattern above does not read would go untested."""
-    fences = re.findall(r"^```(?:python|yaml)$", GUIDE, re.MULTILINE)
+    fences = re.findall(r"^```(?:python|yaml|text)$", GUIDE, re.MULTILINE)
     assert len(fences) == len(NAMED_BLOCK.findall(GUIDE))
 
 

@@ -15,7 +15,8 @@ from contrastbench.errors import UserError
 from contrastbench.pipeline import plan as plan_module
 from contrastbench.pipeline.estimate import START_S, Measured, Task, estimate
 from contrastbench.pipeline.grid import Grid
-from contrastbench.pipeline.plan import keep_plan, make_plan, plan_against_actual
+from contrastbench.pipeline.plan import keep_plan, make_plan, plan_against_actual, plan_file
+from contrastbench.pipeline.runs import benchmarks
 from contrastbench.pipeline.stages import STAGES
 
 TASK = Task("pretrain", "unremix/mnist5k/simclr/0", "unremix", "mnist5k", "simclr", "slim", 1000.0, 10)
@@ -152,6 +153,40 @@ def test_the_plan_is_kept_and_held_against_what_came(project, monkeypatch):
     time(project, "pretrain", "unremix/digits/unremix/0", 26, 300)
     ((stage, guess, actual),) = plan_against_actual("smoke")
     assert (stage, actual) == ("pretrain (1 jobs)", "26 s") and guess.startswith("20 s (")
+
+
+LINE = '{"stage": "pretrain", "job": "unremix-digits-unremix-0", "seconds": %s, "low": 1, "high": 2}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "3",
+        "[3]",
+        "[{}]",
+        "[" * 100_000,
+        "\xff",
+        *(f"[{LINE % value}]" for value in ("-1", "1e999", '"x"', "null")),
+    ],
+)
+def test_a_damaged_plan_is_none(project, content):
+    time(project, "pretrain", "unremix-digits-unremix-0", 26, 300)
+    plan_file("smoke").write_text(f"[{LINE % 1}]")
+    assert len(plan_against_actual("smoke")) == 1
+    plan_file("smoke").write_bytes(content.encode("latin-1"))
+    assert plan_against_actual("smoke") == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "s", "\xff\xfe", "s\tmax_rss\nx\t3\n", "s\tmax_rss\n3\tx\n", "s\tmax_rss\n-3\t3\n", "s\tmax_rss\ninf\t3\n"],
+)
+def test_a_damaged_measurement_is_none(project, content):
+    before = len(benchmarks(project, "smoke"))
+    (project / "runs/smoke/benchmarks/pretrain/bad.tsv").write_bytes(content.encode("latin-1"))
+    assert len(benchmarks(project, "smoke")) == before > 0
 
 
 def test_a_refusal_of_snakemake_is_one_line(project, monkeypatch):

@@ -13,8 +13,11 @@ from contrastbench.files import behind_link, write_text
 from contrastbench.pipeline.layout import Layout
 
 if TYPE_CHECKING:  # pandas and scipy are loaded by the commands that need them: every pipeline step starts this program
+    from rich.console import RenderableType
+
     from contrastbench.results.load import Loaded
 
+WITHOUT_END = 1_000_000  # characters of a line: more than any table has
 OnePreset = Annotated[str | None, typer.Option("--preset", help="Only this preset; all that have rows if not given.")]
 
 
@@ -82,42 +85,61 @@ def tables_command(
 
 
 def compare_command(
-    before: Annotated[str, typer.Argument(metavar="REV_A", help="A git revision, or WORKTREE.")],
-    after: Annotated[str, typer.Argument(metavar="REV_B", help="A git revision, or WORKTREE.")] = "WORKTREE",
+    before: Annotated[str | None, typer.Argument(metavar="REV_A", help="A git revision, or WORKTREE.")] = None,
+    after: Annotated[str | None, typer.Argument(metavar="REV_B", help="A git revision; WORKTREE if not given.")] = None,
+    methods: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Compare these two methods of one revision, WORKTREE if none is given."),
+    ] = None,
     preset: Preset = "default",
-    everything: Annotated[bool, typer.Option("--all", help="Also cells in which nothing changed.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also cells that are identical, which Markdown always lists, folded.")
+    ] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, full precision.")] = False,
     html: Annotated[bool, typer.Option("--html", help="Print one HTML page.")] = False,
 ) -> None:
-    """Compare the results of two commits, or of a commit and the working tree; nothing is checked out.
+    """Compare the results of two commits, or of a commit and the working tree, or two methods of one.
 
-    Exit code 1 when something got significantly worse.
+    Nothing is checked out. Exit code 1 when something got significantly worse from the first commit to the second.
     """
     from contrastbench.reporting import compare_render
-    from contrastbench.reporting.compare import WORSE, compare_revisions
+    from contrastbench.reporting.compare import WORSE, compare_methods, compare_revisions
+    from contrastbench.results.revisions import WORKTREE
 
     if markdown + as_json + html > 1:
         raise UserError("--markdown, --json, --html: choose one")
-    comparison = compare_revisions(before, after, preset)
+    if methods is None:
+        if before is None:
+            raise UserError("compare: name a revision, or two methods by --methods")
+        comparison = compare_revisions(before, after or WORKTREE, preset)
+    elif after is not None:
+        raise UserError(f"compare {before} {after} --methods: methods are compared within one revision")
+    else:
+        comparison = compare_methods(before or WORKTREE, *methods, preset)
     tell(comparison.problems)
     if markdown:
-        typer.echo(compare_render.as_markdown(comparison, everything), nl=False)
+        typer.echo(compare_render.as_markdown(comparison), nl=False)
     elif as_json:
         typer.echo(compare_render.as_json(comparison, everything), nl=False)
     elif html:
         typer.echo(compare_render.as_html(comparison, everything), nl=False)
     else:
-        from rich.console import Console
-
-        console = Console()
-        if not console.is_terminal:
-            console.width = 160  # nobody wraps a file or a pipe
-        with console.capture() as text:  # rich itself would end with code 1 where a pipe closes
-            console.print(compare_render.as_terminal(comparison, everything))
-        typer.echo(text.get(), nl=False)
-    if comparison.count(WORSE):
+        typer.echo(_for_console(compare_render.as_terminal(comparison, everything)), nl=False)
+    if not comparison.of_methods and comparison.count(WORSE):
         raise typer.Exit(1)
+
+
+def _for_console(shown: RenderableType) -> str:
+    """As a terminal shows it, as wide as that is; in a file or a pipe nothing is wrapped."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = WITHOUT_END
+    with console.capture() as text:  # rich itself would end with code 1 where a pipe closes
+        console.print(shown)
+    return text.get()
 
 
 def export_command(
@@ -147,15 +169,18 @@ def export_command(
 
 def check_results_command(
     reproduced: Annotated[
-        bool, typer.Option("--reproduced", help="Compare the rows of this run with those committed at HEAD.")
+        bool, typer.Option("--reproduced", help="Compare what was measured here with the rows committed at HEAD.")
     ] = False,
+    preset: Annotated[str | None, typer.Option(help="With --reproduced: only this preset.")] = None,
 ) -> None:
     """Fail with exit code 1 when a table in results, README or docs is stale against the rows, or a row unreadable."""
     from contrastbench.reporting.check import stale_files
 
     if reproduced:
-        _check_reproduction()
+        _check_reproduction(preset)
         return
+    if preset is not None:
+        raise UserError(f"--preset {preset}: goes with --reproduced; documents show tables of every preset")
     loaded = load_rows()
     stale = stale_files(loaded)
     for line in stale:
@@ -173,20 +198,25 @@ def _refuse_unreadable(problems: list[str]) -> None:
         raise typer.Exit(1)
 
 
-def _check_reproduction() -> None:
+def _check_reproduction(preset: str | None) -> None:
     from contrastbench.reporting.check import TOLERANCE, reproduction
 
-    found, problems = reproduction()
+    found, problems = reproduction(preset=preset)
     tell(problems)
     _refuse_unreadable(problems)
+    of = "" if preset is None else f" of preset {preset!r}"
+    if not found.measured and not (found.new and not found.total):
+        raise UserError(
+            f"none of the {found.total} cells{of} that are committed was measured in this checkout; "
+            "`snakemake --cores all` measures them"
+        )
+    if not found.total and preset is not None:
+        raise UserError(f"no rows{of} are committed at HEAD, so there is nothing to compare with")
     if not found.total:
         typer.echo("reproduced: no results are committed at HEAD, so there is nothing to compare with")
         return
-    if len(found.missing) == found.total:
-        raise UserError(
-            f"none of {found.total} committed cells is measured here; `snakemake --cores all` measures them"
-        )
-    typer.echo(found.summary())
+    for line in found.summary():
+        typer.echo(line)
     typer.echo(f"({TOLERANCE}; on the machine that made the committed results, all cells should be identical)")
     for line in found.outside:
         typer.echo(f"outside tolerance: {line}", err=True)

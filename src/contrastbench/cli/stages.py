@@ -19,12 +19,12 @@ from contrastbench.cli.options import (
     Track,
 )
 from contrastbench.errors import UserError
-from contrastbench.files import file_hash, write_text
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.pipeline.data_check import check_image_size, verify_data
 from contrastbench.pipeline.device import resolve_device
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.measured import measured_here, write_receipt
 from contrastbench.pipeline.stages import STAGES, TRAINING, Scope, Stage
 from contrastbench.registry import dataset_module
 from contrastbench.results.load import parse_all
@@ -133,13 +133,16 @@ def _call(name: str, grid: Grid, job: Job, runtime: Runtime) -> Any:
 def _judge(grid: Grid, stage: Stage, whole: Job, chosen: list[Job], device: str) -> None:
     """Write the rows of ``chosen`` into the file of ``whole``; rows of other seeds that lie there stay.
 
-    A receipt beside the runs says that the file was measured here: the committed rows of a clone have none.
+    A receipt beside the runs says that the file was measured here: the committed rows of a clone have none, nor does a
+    file that still holds some of them.
     """
     path = grid.layout.rows(stage.name, whole)
     rows: list[Row] = [row for job in chosen for row in _run(grid, stage, job, device)]
     seeds = {job.seed for job in chosen}
     there = parse_all({path.as_posix(): path.read_bytes()}).rows if path.is_file() else []
     others = [row for row in there if row.seed not in seeds]
+    all_measured = not others or measured_here(grid.layout, path)
     write_rows(path, [*others, *rows])
-    write_text(grid.layout.receipt(path), f"{file_hash(path)}\n")
+    if all_measured:
+        write_receipt(grid.layout, path)
     typer.echo(f"written: {path} ({len(rows)} rows)")

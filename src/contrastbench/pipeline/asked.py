@@ -12,8 +12,9 @@ from contrastbench.params.root import presets as known_presets
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.stages import STAGES, Scope
+from contrastbench.results.legacy import hashes_spectrograms, source_named
 from contrastbench.results.load import ROWS, Loaded, rows_at, rows_in
-from contrastbench.results.revisions import files_at
+from contrastbench.results.revisions import WORKTREE, files_at
 from contrastbench.results.rows import Row
 
 OTHER_PARAMETERS = "made with other parameters than those asked for; run Snakemake again"
@@ -23,9 +24,10 @@ NOT_ASKED = "not asked for by the parameters (any more): delete it, or name its 
 
 @dataclass
 class Asked:
-    """What the parameters of one preset ask of a row."""
+    """What the parameters of one preset ask of a row; with ``data``, also that it was judged on the data here."""
 
     grid: Grid
+    data: bool = True
 
     def __post_init__(self) -> None:
         self._params: dict[tuple, str] = {}
@@ -36,13 +38,15 @@ class Asked:
         """Why ``row`` does not count; None if it does, as far as the row alone tells."""
         if not self._is_named(row):
             return NOT_ASKED
-        job, source = Job(row.track, row.dataset, row.method), row.protocol.source
+        job, source = Job(row.track, row.dataset, row.method), source_named(row)
         place = (row.stage, row.track, row.dataset, row.method, source)
         if place not in self._params:
             self._params[place] = self.grid.asked_params(row.stage, job, source)
         if row.params_hash != self._params[place]:
             return OTHER_PARAMETERS
-        expected = self.data(row.track, job.judged)
+        if not self.data or hashes_spectrograms(row):
+            return None
+        expected = self.data_here(row.track, job.judged)
         return OTHER_DATA if expected not in (None, row.data_hash) else None
 
     def _is_named(self, row: Row) -> bool:
@@ -58,7 +62,7 @@ class Asked:
             and row.protocol.source in sources
         )
 
-    def data(self, track: str, dataset: str) -> str | None:
+    def data_here(self, track: str, dataset: str) -> str | None:
         """The hash of a data set as a track's encoders see it; None where it is not prepared here."""
         if (track, dataset) not in self._data:
             found = data_hash(self.grid.root / self.grid.layout.prepared(dataset))
@@ -75,12 +79,13 @@ class Asked:
         return row.code_hash != self._code[place]
 
 
-def checked(loaded: Loaded, grid: Grid, *, code: bool = True) -> Loaded:
+def checked(loaded: Loaded, grid: Grid, *, code: bool = True, data: bool = True) -> Loaded:
     """Those rows of the grid's preset that count; with ``code``, rows of older code are marked as such.
 
-    Where a data set is not prepared here, its rows must at least agree on it: the hash that most of them name counts.
+    Where a data set is not prepared here, or without ``data``, its rows must at least agree on it: the hash that most
+    of them name counts.
     """
-    asked = Asked(grid)
+    asked = Asked(grid, data)
     loaded = loaded.checked(grid.preset, asked.why_not, asked.is_older if code else lambda _: False)
     counts: dict[tuple[str, str], Counter[str]] = {}
     for row in loaded.only(grid.preset).rows:
@@ -108,13 +113,15 @@ def rows_that_count(root: Path = Path(), preset: str | None = None) -> Loaded:
 
 
 def rows_that_counted(revision: str, preset: str, root: Path = Path()) -> Loaded:
-    """The rows of ``preset`` at a git revision that the parameters of that revision ask for.
+    """The rows of ``preset`` at a git revision, or in the WORKTREE, that the parameters there ask for.
 
-    Parameters that this version cannot read are a problem, and all rows stay.
+    The data prepared here say nothing about a commit. Parameters that this version cannot read are a problem, and all
+    rows stay.
     """
     loaded = rows_at(revision, f"{ROWS}/{preset}", root)
     try:
-        return checked(loaded, Grid(preset, root, given=params_at(revision, preset, root)), code=False)
+        grid = Grid(preset, root, given=params_at(revision, preset, root))
+        return checked(loaded, grid, code=False, data=revision == WORKTREE)
     except UserError as problem:
         loaded.problems.append(f"{problem}; all rows count, whatever made them")
         return loaded

@@ -131,9 +131,8 @@ def _why_not(said: str) -> str | None:
     if not found or not paths:
         return None
     return (
-        f"nothing touched, because no commit records {_some(paths)} as on disk; record them first "
-        "(`contrastbench record`, with the parameters that made them), or overwrite them: "
-        "`contrastbench restore --force`"
+        f"nothing touched, because no commit records {_some(paths)} as on disk; run `contrastbench record` with the "
+        "parameters that made them, or overwrite them: `contrastbench restore --force`"
     )
 
 

@@ -1,8 +1,8 @@
 """A cell of a table: all seeds of one (preset, track, data set, protocol, metric, method)."""
 
 import statistics
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from contrastbench.registry import DATASETS, METHODS, WITHOUT_ENCODER
@@ -35,6 +35,11 @@ class Key(NamedTuple):
         """The table column that the cell stands in."""
         return Column(self.dataset, self.protocol, self.metric)
 
+    @property
+    def place(self) -> tuple[str, ...]:
+        """What tells it from other cells, by names alone: rows of schema 1 may lack parts of a protocol, or a base."""
+        return (self.preset, self.track, self.dataset, self.protocol.name, self.metric, self.method)
+
 
 class Column(NamedTuple):
     """What the methods are compared on."""
@@ -46,11 +51,15 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Cell:
-    """The rows of one key, by seed; ``older`` where older code than today's made one of them."""
+    """The rows of one key, by seed; ``older`` where not all of them were made by today's code, or by one code."""
 
     key: Key
     rows: tuple[Row, ...]
     older: bool = False
+
+    def on(self, seeds: Container[int]) -> "Cell":
+        """The cell with these seeds only."""
+        return replace(self, rows=tuple(row for row in self.rows if row.seed in seeds))
 
     @property
     def mean(self) -> float:
@@ -90,8 +99,8 @@ def cells_of(loaded: Loaded) -> dict[Key, Cell]:
     for row in loaded.rows:
         groups.setdefault(key_of(row), []).append(row)
 
-    def older(rows: Iterable[Row]) -> bool:
-        return any(row.identity in loaded.older for row in rows)
+    def older(rows: list[Row]) -> bool:
+        return any(row.identity in loaded.older for row in rows) or len({row.code_hash for row in rows}) > 1
 
     return {
         key: Cell(key, tuple(sorted(group, key=lambda row: row.seed)), older(group))

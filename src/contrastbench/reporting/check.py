@@ -1,13 +1,18 @@
 """Are the rendered files true to the rows, and do the rows of this run repeat the committed ones?"""
 
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from contrastbench.pipeline.layout import Layout
+from contrastbench.pipeline.measured import measured_here
 from contrastbench.reporting.cells import Cell, Key, cells_of
 from contrastbench.reporting.rendered import rendered_files
 from contrastbench.reporting.significance import ALPHA, compare_rows, holm
+from contrastbench.results.legacy import same_data, same_parameters
 from contrastbench.results.load import ROWS, Loaded, rows_at, rows_in
 from contrastbench.results.revisions import ignored
+from contrastbench.results.rows import Row
 
 TOLERANCE = (
     "a cell is within tolerance when its difference from the committed one is no larger than half the committed "
@@ -51,63 +56,104 @@ def kept_presets(loaded: Loaded, root: Path = Path()) -> list[str]:
 
 @dataclass
 class Reproduction:
-    """Committed cells, sorted by how well the working tree repeats them.
+    """Committed cells, sorted by how well what was measured in this checkout repeats them.
 
     identical  every value and verdict is the same
     within     differs within tolerance
     outside    differs more: one line each
-    missing    not measured in the working tree
+    missing    not measured here
+    partly     those measured here with some of the committed seeds only; they are judged on these
+    new        measured here, but not committed
     """
 
     identical: list[Key] = field(default_factory=list)
     within: list[Key] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
-    missing: list[Key] = field(default_factory=list)
+    missing: list[Cell] = field(default_factory=list)
+    partly: list[Key] = field(default_factory=list)
+    new: list[Key] = field(default_factory=list)
+
+    @property
+    def measured(self) -> int:
+        """Committed cells that were measured here."""
+        return len(self.identical) + len(self.within) + len(self.outside)
 
     @property
     def total(self) -> int:
         """Committed cells."""
-        return len(self.identical) + len(self.within) + len(self.outside) + len(self.missing)
+        return self.measured + len(self.missing)
 
-    def summary(self) -> str:
-        """One line."""
-        good = len(self.identical) + len(self.within)
-        line = f"reproduced: {good} of {self.total} cells within tolerance, {len(self.identical)} of them identical"
-        return line + (f"; {len(self.missing)} not measured here" if self.missing else "")
+    def summary(self) -> list[str]:
+        """What was measured here and how it compares, then one line for each other count that is not 0."""
+        lines = [
+            f"reproduced: {self.measured} of {self.total} committed cells were measured here: "
+            f"{len(self.identical)} identical, {len(self.within)} within tolerance, {len(self.outside)} outside"
+        ]
+        if self.missing:
+            counts = Counter(f"{cell.key.preset} {cell.rows[0].stage}" for cell in self.missing)
+            places = ", ".join(f"{place} {count}" for place, count in sorted(counts.items()))
+            lines.append(f"not measured here: {len(self.missing)} committed cells ({places})")
+        if self.partly:
+            lines.append(f"measured here with some of the committed seeds only: {len(self.partly)} cells")
+        if self.new:
+            lines.append(f"measured here, but not committed: {len(self.new)} cells")
+        return lines
 
 
-def reproduction(root: Path = Path()) -> tuple[Reproduction, list[str]]:
-    """Compare the working tree's rows with those committed at HEAD; and a line for every unreadable row."""
-    committed, here = rows_at("HEAD", ROWS, root), rows_in(root)
-    return reproduction_of(committed, here), committed.problems + here.problems
+def reproduction(root: Path = Path(), preset: str | None = None) -> tuple[Reproduction, list[str]]:
+    """Compare what was measured in this checkout, of ``preset`` or of all, with the rows committed at HEAD.
+
+    Also a line for every row that cannot be read.
+    """
+    folder = ROWS if preset is None else f"{ROWS}/{preset}"
+    committed, here = rows_at("HEAD", folder, root), rows_in(root, folder)
+    presets = {each.path: each.row.preset for each in here.stored}
+    own = {path for path, name in presets.items() if measured_here(Layout(name), Path(path), root)}
+    measured = replace(here, stored=[each for each in here.stored if each.path in own])
+    return reproduction_of(committed, measured), [f"HEAD: {line}" for line in committed.problems] + here.problems
 
 
-def reproduction_of(committed: Loaded, here: Loaded) -> Reproduction:
-    """Sort every committed cell by how well ``here`` repeats it."""
-    found = Reproduction()
-    now = cells_of(here)
+def reproduction_of(committed: Loaded, measured: Loaded) -> Reproduction:
+    """Sort every committed cell by how well ``measured`` repeats it, on the seeds that both have."""
+    now = {cell.key.place: cell for cell in cells_of(measured).values()}
+    then = {cell.key.place: cell for cell in cells_of(committed).values()}
+    found = Reproduction(new=[cell.key for place, cell in now.items() if place not in then])
     differing: list[tuple[Cell, Cell]] = []
-    for key, old in cells_of(committed).items():
-        new = now.get(key)
-        if new is None or {row.seed for row in old.rows} - {row.seed for row in new.rows}:
-            found.missing.append(key)
-        elif _measured(old) == _measured(new):
-            found.identical.append(key)
+    for place, cell in then.items():
+        seeds = {row.seed for row in cell.rows} & {row.seed for row in now[place].rows} if place in now else set()
+        if not seeds:
+            found.missing.append(cell)
+            continue
+        old, new = cell.on(seeds), now[place].on(seeds)
+        if len(seeds) < cell.seeds:
+            found.partly.append(cell.key)
+        if all(_same(a, b) for a, b in zip(old.rows, new.rows, strict=True)):
+            found.identical.append(cell.key)
         else:
             differing.append((old, new))
+    _judge(differing, then, found)
+    return found
+
+
+def _judge(differing: list[tuple[Cell, Cell]], committed: dict[tuple, Cell], found: Reproduction) -> None:
+    """Sort cells that are not identical into ``found``."""
     p_values = [compare_rows(new.rows, old.rows).p_value for old, new in differing]
     adjusted = iter(holm([value for value in p_values if value is not None]))
     for (old, new), p_value in zip(differing, p_values, strict=True):
         insignificant = p_value is not None and next(adjusted) > ALPHA
-        same_data = {row.data_hash for row in old.rows} == {row.data_hash for row in new.rows}
-        if same_data and (insignificant or abs(new.mean - old.mean) <= tolerance(old)):
+        pairs = list(zip(old.rows, new.rows, strict=True))
+        comparable = all(same_data(a, b) for a, b in pairs)
+        allowed = tolerance(committed[old.key.place])
+        if comparable and (insignificant or abs(new.mean - old.mean) <= allowed):
             found.within.append(old.key)
-        else:
-            why = "" if same_data else "; the test data differ"
-            key = old.key
-            name = f"{key.preset} {key.track} {key.dataset} {key.method} {key.protocol.name} {key.metric}"
-            found.outside.append(f"{name}: {new.mean:.4f}, committed {old.mean:.4f}{why}")
-    return found
+            continue
+        why = "" if comparable else "; the test data differ"
+        why += "" if all(same_parameters(a, b) for a, b in pairs) else "; the parameters differ"
+        found.outside.append(f"{' '.join(old.key.place)}: {new.mean:.4f}, committed {old.mean:.4f}{why}")
+
+
+def _same(old: Row, new: Row) -> bool:
+    return (old.value, old.correct) == (new.value, new.correct) and same_data(old, new)
 
 
 def tolerance(cell: Cell) -> float:
@@ -115,7 +161,3 @@ def tolerance(cell: Cell) -> float:
     halves = [(row.interval[1] - row.interval[0]) / 2 for row in cell.rows if row.interval is not None]
     interval = sum(halves) / len(halves) if halves else 0.0
     return max(interval, 3 * (cell.spread or 0.0))
-
-
-def _measured(cell: Cell) -> dict[int, tuple]:
-    return {row.seed: (row.value, row.correct, row.data_hash) for row in cell.rows}

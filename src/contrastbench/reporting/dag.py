@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
+import networkx
+
 WIDTH, HEIGHT, GAP_X, GAP_Y = 168, 30, 46, 14
 
 
@@ -11,43 +13,21 @@ def dag_svg(steps: Mapping[str, Sequence[str]]) -> str:
 
     Names end in ``-TRACK`` where a step belongs to one. An arrow that others imply is left out.
     """
-    column = _columns(steps)
-    places = _places(steps, column)
+    graph = networkx.DiGraph([(source, name) for name, sources in steps.items() for source in sources])
+    graph.add_nodes_from(steps)
+    if not networkx.is_directed_acyclic_graph(graph):
+        raise ValueError(f"the steps form a cycle: {networkx.find_cycle(graph)}")
+    layers = networkx.topological_generations(graph)
+    places = _places(steps, {name: column for column, layer in enumerate(layers) for name in layer})
     width = max(x for x, _ in places.values()) + WIDTH + 4
     height = max(y for _, y in places.values()) + HEIGHT + 4
-    arrows = [_arrow(places[source], places[name]) for name in steps for source in _direct(name, steps)]
+    direct = networkx.transitive_reduction(graph).edges
+    arrows = [_arrow(places[source], places[name]) for source, name in sorted(direct)]
     boxes = [_box(name, *place) for name, place in places.items()]
     return (
         f'<svg class="dag" role="img" aria-label="Steps of the pipeline" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}" xmlns="http://www.w3.org/2000/svg">{"".join(arrows + boxes)}</svg>'
     )
-
-
-def _columns(steps: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """How many steps lie before each on the longest way."""
-    column: dict[str, int] = {}
-
-    def place(name: str, above: tuple[str, ...]) -> int:
-        if name in above:
-            raise ValueError(f"the steps form a cycle through {name}")
-        if name not in column:
-            column[name] = 1 + max((place(source, (*above, name)) for source in steps[name]), default=-1)
-        return column[name]
-
-    for name in steps:
-        place(name, ())
-    return column
-
-
-def _direct(name: str, steps: Mapping[str, Sequence[str]]) -> list[str]:
-    """The sources of ``name`` that none of its other sources reads from, however indirectly."""
-
-    def before(source: str) -> set[str]:
-        return {source}.union(*(before(each) for each in steps[source]))
-
-    sources = steps[name]
-    implied = {each for source in sources for each in before(source) - {source}}
-    return [source for source in sources if source not in implied]
 
 
 def _places(steps: Mapping[str, Sequence[str]], column: Mapping[str, int]) -> dict[str, tuple[int, int]]:

@@ -1,5 +1,7 @@
 """Tables as CSV (one line a cell), Markdown and LaTeX (booktabs)."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from contrastbench.reporting.cells import Cell, Column
@@ -12,8 +14,14 @@ LEGEND = (
     f"Mean ± standard deviation over seeds. **Bold**: significantly better than every other method of the column; "
     f"{TIE}: not significantly worse than its best (paired over seeds and test examples, variance over seeds pooled "
     f"over the column, Holm-corrected over the table, 5 %). {FAILED}: failed a sanity check, see below the table; "
-    f"takes no part in the comparison. {OLDER}: a row was made by older code of its stages."
+    f"takes no part in the comparison."
 )
+MADE_BY_OLDER = "not all of its rows were made by the present code of their stages"
+
+
+def legend(tables: Iterable[Table]) -> str:
+    """What the marks in ``tables`` mean."""
+    return LEGEND + (f" {OLDER}: {MADE_BY_OLDER}." if any(table.has_older for table in tables) else "")
 
 
 def as_frame(tables: list[Table]) -> pd.DataFrame:
@@ -50,7 +58,7 @@ def as_csv(tables: list[Table]) -> str:
 def as_markdown(tables: list[Table], heading: str = "") -> str:
     """All tables with the sentence on how to read them, and the legend once."""
     parts = [f"# {heading}\n"] if heading else []
-    parts += [LEGEND + "\n"]
+    parts += [legend(tables) + "\n"]
     for table in tables:
         parts += [f"## {table.title}\n", f"{table.group.reading} {table.seeds}.\n", markdown_grid(table)]
     return "\n".join(parts)
@@ -113,8 +121,9 @@ def _latex_table(table: Table) -> str:
         name = f"{latex_escape(column.protocol.name)} ({latex_escape(METRICS[column.metric].label)})"
         body[name] = [_latex_cell(table, method, column) for method in table.methods]
     caption = latex_escape(f"{table.title}. {table.seeds}.") + " Bold: significantly best; "
-    caption += r"$\approx$: not significantly worse than the best; $\ast$: failed a sanity check; "
-    caption += r"$\dagger$: made by older code."
+    caption += r"$\approx$: not significantly worse than the best; $\ast$: failed a sanity check."
+    if table.has_older:
+        caption += rf" $\dagger$: {MADE_BY_OLDER}."
     return pd.DataFrame(body).to_latex(
         index=False, escape=False, column_format="l" + "r" * len(table.columns), caption=caption
     )

@@ -9,7 +9,7 @@ from contrastbench.errors import UserError
 from contrastbench.params.root import load
 from contrastbench.pipeline.layout import Layout
 from contrastbench.reporting.cells import cells_of
-from contrastbench.reporting.render import LEGEND, as_csv, as_latex, as_markdown, markdown_grid
+from contrastbench.reporting.render import as_csv, as_latex, as_markdown, legend, markdown_grid
 from contrastbench.reporting.tables import Table, ablation_tables, tables_of
 from contrastbench.results.load import Loaded
 
@@ -106,4 +106,4 @@ def _region(name: str, loaded: Loaded, where: str, root: Path) -> str:
     if not tables:
         return f"\nNo rows yet for {name}.\n\n"
     grids = [f"**{table.title}** ({table.seeds})\n\n{markdown_grid(table)}" for table in tables]
-    return "\n" + "\n".join([*grids, LEGEND]) + "\n\n"
+    return "\n" + "\n".join([*grids, legend(tables)]) + "\n\n"

@@ -6,6 +6,8 @@ cases use: two-way crossed random effects with the degrees of freedom of Hillis 
 26:596-619, doi 10.1002/sim.2532). With one seed it is the exact McNemar test over examples, which says nothing
 about seeds. Without verdicts it is the paired t-test over seeds.
 
+Each test gives an interval of the difference that agrees with it: it leaves out 0 just where p <= 5 %.
+
 Three seeds say little about how much one pair of methods varies. Where several methods were measured on the same
 thing, :func:`pooled_seeds` estimates that variance from all of them, as Hillis does for more than two tests.
 """
@@ -19,6 +21,7 @@ from scipy import stats
 from contrastbench.results.rows import Row, unpack_correct
 
 ALPHA = 0.05
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,22 @@ class Paired:
     difference  mean over common seeds of first minus second
     p_value     two-sided; None where no test is possible
     test        name of the test, or why there is none
+    interval    of the difference, 95 %, for this comparison alone; None where there is no test, or where it is the
+                sign test because nothing varies over seeds: signs do not tell how large a difference is
     """
 
     difference: float
     p_value: float | None
     test: str
+    interval: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The answer of one test: its two-sided p-value, and the 95 % interval where it gives one."""
+
+    p_value: float
+    interval: Interval | None = None
 
 
 def compare_rows(first: Sequence[Row], second: Sequence[Row], pooled: SeedVariance | None = None) -> Paired:
@@ -65,34 +79,50 @@ def compare_rows(first: Sequence[Row], second: Sequence[Row], pooled: SeedVarian
     matrix = [row for row in per_example if row is not None]
     if len(matrix) == len(pairs) and len({len(row) for row in matrix}) == 1:
         if len(pairs) == 1:
-            return Paired(difference, *_one_seed(matrix[0]))
-        return Paired(difference, crossed_test(np.stack(matrix), pooled), "seeds x examples")
-    if len(pairs) == 1:
+            found, name = _one_seed(matrix[0])
+        else:
+            found, name = crossed_test(np.stack(matrix), pooled), "seeds x examples"
+    elif len(pairs) == 1:
         return Paired(difference, None, "one seed and no verdict on every example")
-    return Paired(difference, _t_test(by_seed, pooled), "paired t over seeds")
+    else:
+        found, name = _t_test(by_seed, pooled), "paired t over seeds"
+    return Paired(difference, found.p_value, name, found.interval)
 
 
 def _example_differences(first: Row, second: Row) -> np.ndarray | None:
-    """Verdict of ``first`` minus that of ``second`` on each test example, mean over label draws; None without."""
+    """Verdict of ``first`` minus that of ``second`` on each test example, mean over label draws.
+
+    None without verdicts on the same two examples or more.
+    """
     if first.correct is None or second.correct is None or first.n != second.n:
         return None
     draws = [len(row.detail.get("draws", [None])) for row in (first, second)]
-    if draws[0] != draws[1] or first.n % draws[0]:
+    if draws[0] != draws[1] or first.n % draws[0] or first.n < 2 * draws[0]:
         return None
     verdicts = [unpack_correct(row.correct or "", row.n).reshape(draws[0], -1).mean(0) for row in (first, second)]
     return verdicts[0] - verdicts[1]
 
 
-def _one_seed(differences: np.ndarray) -> tuple[float, str]:
+def _one_seed(differences: np.ndarray) -> tuple[Tested, str]:
     if np.isin(differences, (-1, 0, 1)).all():
-        return mcnemar(int((differences > 0).sum()), int((differences < 0).sum())), "McNemar, one seed"
+        counts = int((differences > 0).sum()), int((differences < 0).sum())
+        return mcnemar(*counts, examples=len(differences)), "McNemar, one seed"
     return _t_test(differences), "paired t over examples, one seed"
 
 
-def mcnemar(only_first: int, only_second: int) -> float:
-    """Exact two-sided McNemar test from the counts of examples that only one side has right."""
+def mcnemar(only_first: int, only_second: int, examples: int) -> Tested:
+    """Exact McNemar test from the counts of examples, of so many, that only one side has right.
+
+    The interval is that of Clopper and Pearson for the share of the first among those, as a difference: like the
+    test, it takes their number as given.
+    """
     discordant = only_first + only_second
-    return float(stats.binomtest(only_first, discordant).pvalue) if discordant else 1.0
+    if not discordant:
+        return Tested(1.0, (0.0, 0.0))
+    found = stats.binomtest(only_first, discordant)
+    share = found.proportion_ci(1 - ALPHA, method="exact")
+    low, high = ((2 * end - 1) * discordant / examples for end in (share.low, share.high))
+    return Tested(float(found.pvalue), (float(low), float(high)))
 
 
 def pooled_seeds(cells: Sequence[Sequence[Row]]) -> SeedVariance | None:
@@ -134,21 +164,28 @@ def _spread(differences: np.ndarray, pooled: SeedVariance | None) -> SeedVarianc
     return SeedVariance(max(own.of_difference, pooled.of_difference), pooled.freedom)
 
 
-def _t_test(differences: np.ndarray, pooled: SeedVariance | None = None) -> float:
+def _t_test(differences: np.ndarray, pooled: SeedVariance | None = None) -> Tested:
     """Two-sided t-test of mean 0; without any spread, the exact sign test."""
     spread = _spread(differences, pooled)
     if spread.of_difference < 1e-24:
-        return mcnemar(*_signs(differences))
-    statistic = abs(differences.mean()) / np.sqrt(spread.of_difference / len(differences))
-    return float(2 * stats.t.sf(statistic, spread.freedom))
+        return _sign_test(differences)
+    return _t(float(differences.mean()), spread.of_difference / len(differences), spread.freedom)
 
 
-def _signs(differences: np.ndarray) -> tuple[int, int]:
-    return int((differences > 1e-12).sum()), int((differences < -1e-12).sum())
+def _t(mean: float, variance: float, freedom: float) -> Tested:
+    """Of a ``mean`` that has this ``variance``."""
+    error = float(np.sqrt(variance))
+    half = float(stats.t.ppf(1 - ALPHA / 2, freedom)) * error
+    return Tested(float(2 * stats.t.sf(abs(mean) / error, freedom)), (mean - half, mean + half))
 
 
-def crossed_test(differences: np.ndarray, pooled: SeedVariance | None = None) -> float:
-    """Two-sided p-value of mean 0 for ``differences`` (seeds, examples), both random and crossed; S, n >= 2.
+def _sign_test(differences: np.ndarray) -> Tested:
+    up, down = int((differences > 1e-12).sum()), int((differences < -1e-12).sum())
+    return Tested(mcnemar(up, down, len(differences)).p_value)
+
+
+def crossed_test(differences: np.ndarray, pooled: SeedVariance | None = None) -> Tested:
+    """Test of mean 0 for ``differences`` (seeds, examples), both random and crossed; S, n >= 2.
 
     Variance of the mean: (MS_seeds + max(MS_examples - MS_residual, 0)) / (S n); degrees of freedom
     (MS_seeds + max(MS_examples - MS_residual, 0))^2 / (MS_seeds^2 / f), at most S n - 1 (Hillis, 2007).
@@ -164,11 +201,11 @@ def crossed_test(differences: np.ndarray, pooled: SeedVariance | None = None) ->
     ms_residual = (residual**2).sum() / ((seeds - 1) * (examples - 1))
     total = ms_seeds + max(ms_examples - ms_residual, 0.0)
     if total < 1e-12:
-        return mcnemar(*_signs(by_example))
+        return _sign_test(by_example)
     freedom = seeds * examples - 1.0
     if ms_seeds > 0:
         freedom = min(freedom, total**2 / (ms_seeds**2 / spread.freedom))
-    return float(2 * stats.t.sf(abs(mean) / np.sqrt(total / (seeds * examples)), freedom))
+    return _t(float(mean), float(total / (seeds * examples)), float(freedom))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -46,6 +46,11 @@ class Table:
         number = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
         return f"{number} seed{'' if counts == {1} else 's'}"
 
+    @property
+    def has_older(self) -> bool:
+        """Whether a cell is marked because older code made one of its rows."""
+        return any(cell.older for cell in self.cells.values())
+
     def n(self, column: Column) -> str:
         """Test examples behind each value of a column."""
         numbers = sorted({cell.n for (_, where), cell in self.cells.items() if where == column}, key=natural)

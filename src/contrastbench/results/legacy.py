@@ -4,9 +4,9 @@ import re
 from typing import Any
 
 from contrastbench.errors import UserError
-from contrastbench.registry import METHODS, WITHOUT_ENCODER
+from contrastbench.registry import AUDIO_DATASETS, METHODS, RESERVED_IN_NAMES, WITHOUT_ENCODER
 from contrastbench.results.protocols import FORMS, PARTS, Protocol
-from contrastbench.results.rows import SCHEMA, Row, validated
+from contrastbench.results.rows import Row, validated
 
 SCHEMA_THEN = 1
 _FOUND = {
@@ -61,5 +61,25 @@ def row_from(content: dict[str, Any], stage: str, source: str) -> Row:
     told = set(PARTS[protocol.family]) | {"eps", "norm", "steps", "snr_db", "head", "source"}
     rest = {key: value for key, value in detail.items() if key not in told}
     base = max(bases, key=len, default="")  # a label's beginning was all that told; empty: not known
-    new = {"schema": SCHEMA, "stage": stage, "base": base, "detail": rest}
+    new = {"stage": stage, "base": base, "detail": rest}
     return validated({**content, **new, "protocol": protocol.model_dump(exclude_none=True)}, source)
+
+
+def hashes_spectrograms(row: Row) -> bool:
+    """Whether ``data_hash`` is of spectrograms, as in schema 1, and not of their sound and front end."""
+    return row.schema_version == SCHEMA_THEN and row.dataset.rpartition(RESERVED_IN_NAMES)[2] in AUDIO_DATASETS
+
+
+def source_named(row: Row) -> str | None:
+    """The method that a transferred attack was made against, where ``params_hash`` covers how that one was trained."""
+    return None if row.schema_version == SCHEMA_THEN else row.protocol.source
+
+
+def same_data(first: Row, second: Row) -> bool:
+    """Whether two rows were judged on the same data, as far as they tell: hashes of two kinds contradict nothing."""
+    return first.data_hash == second.data_hash or hashes_spectrograms(first) != hashes_spectrograms(second)
+
+
+def same_parameters(first: Row, second: Row) -> bool:
+    """Whether two rows name the same parameters, as far as their hashes cover the same."""
+    return first.params_hash == second.params_hash or source_named(first) != source_named(second)

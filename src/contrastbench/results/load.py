@@ -163,8 +163,6 @@ def _old_row(path: str, text: str) -> Row:
 def _check(source: str, row: Row) -> None:
     if row.metric not in METRICS:
         raise UserError(f"{source}: unknown metric {row.metric!r}; known: {', '.join(METRICS)}")
-    if row.n < 1:
-        raise UserError(f"{source}: value {row.value} over {row.n} examples is no measurement")
     if METRICS[row.metric].percent and not 0 <= row.value <= 1:
         raise UserError(f"{source}: value {row.value:g}: a share must lie between 0 and 1")
     low, high = row.interval or (row.value, row.value)

@@ -1,8 +1,9 @@
 """What a row measures: a protocol's parts, and how its name is written. Names are written here and read nowhere."""
 
 from string import Formatter
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 # How the protocols of a family are named, in tables and on the command line.
 FORMS: dict[str, str] = {
@@ -31,6 +32,8 @@ FORMS: dict[str, str] = {
     "audio-noise": "audio-noise-waveform@{snr_db:g}dB",
 }
 PARTS = {family: {part for _, part, _, _ in Formatter().parse(form) if part} for family, form in FORMS.items()}
+MOST = 1_000_000_000  # examples, steps, seconds: what is more is damage, and sums over rows must not overflow
+Count = Annotated[int, Field(ge=0, le=MOST)]
 # Heads whose rows share a column: the standard linear classifier, and the classifier of a supervised method.
 STANDARD_HEADS = ("slf", "own")
 
@@ -49,14 +52,14 @@ class Protocol(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     family: str
-    shots: int | None = None
-    way: int | None = None
+    shots: Count | None = None
+    way: Count | None = None
     classifier: str | None = None
     head: str | None = None
     norm: str | None = None
-    eps: float | None = None
-    steps: int | None = None
-    snr_db: float | None = None
+    eps: float | None = Field(default=None, ge=0, le=MOST)
+    steps: Count | None = None
+    snr_db: float | None = Field(default=None, ge=-MOST, le=MOST)
     source: str | None = None
 
     @model_validator(mode="after")

@@ -1,7 +1,9 @@
 """Files of a git revision, read from git's objects: nothing is checked out and the work tree is not touched."""
 
+import io
 import os
 import subprocess
+import tarfile
 from pathlib import Path
 
 from contrastbench.errors import UserError
@@ -20,20 +22,26 @@ def files_at(revision: str, folder: str, root: Path = Path()) -> dict[str, bytes
         start = root / folder
         paths = [start] if start.is_file() else [path for path in entries_under(start) if path.is_file()]
         return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
-    commit = commit_of(revision, root)
-    listing = _git(root, "ls-tree", "-r", "-z", commit, "--", folder).decode("utf-8", "surrogateescape")
-    blobs = {}
-    for entry in listing.split("\0")[:-1]:
-        facts, _, path = entry.partition("\t")
-        _, kind, name = facts.split()
-        if kind == "blob":
-            blobs[path] = name
-    return _contents(root, blobs)
+    name = _git(root, "rev-parse", "--verify", "--quiet", f"{commit_of(revision, root)}:./{folder}", absent=True)
+    if not name:
+        return {}
+    name = name.strip()
+    if _git(root, "cat-file", "-t", name).strip() == b"blob":
+        return {folder: _git(root, "cat-file", "blob", name)}
+    # Of the folder's tree, not of the commit: so .gitattributes above it cannot leave files out (export-ignore).
+    archive = _git(_git_dir(root), "archive", name)
+    with tarfile.open(fileobj=io.BytesIO(archive), encoding="utf-8", errors="surrogateescape") as files:
+        members = [(each.name, files.extractfile(each)) for each in files if each.isfile()]
+        return {f"{folder}/{path}": content.read() for path, content in members if content is not None}
+
+
+def _git_dir(root: Path) -> Path:
+    return Path(os.fsdecode(_git(root, "rev-parse", "--absolute-git-dir").removesuffix(b"\n")))
 
 
 def commit_of(revision: str, root: Path = Path()) -> str:
     """The full hash of the commit that ``revision`` names."""
-    _git(root, "rev-parse", "--git-dir")
+    _git_dir(root)
     answer = _run(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     if answer.returncode != 0:
         shallow = _git(root, "rev-parse", "--is-shallow-repository").strip() == b"true"
@@ -64,31 +72,20 @@ def ignored(paths: list[str], root: Path = Path()) -> set[str]:
     return set(answer.stdout.decode().split("\0")) - {""}
 
 
-def _contents(root: Path, blobs: dict[str, str]) -> dict[str, bytes]:
-    if not blobs:
-        return {}
-    stream = _git(root, "cat-file", "--batch", given="".join(f"{name}\n" for name in blobs.values()).encode())
-    contents, position = {}, 0
-    for path, name in blobs.items():
-        end = stream.index(b"\n", position)
-        header = stream[position:end].split()
-        if header[1:] == [b"missing"]:
-            raise UserError(f"{path}: git lacks object {name[:10]} (partial clone?); fetch it first")
-        size = int(header[2])
-        contents[path] = stream[end + 1 : end + 1 + size]
-        position = end + 1 + size + 1
-    return contents
-
-
-def _git(root: Path, *arguments: str, given: bytes | None = None) -> bytes:
-    answer = _run(root, *arguments, given=given)
+def _git(root: Path, *arguments: str | bytes, absent: bool = False) -> bytes:
+    """What git prints; a failure is a UserError, but with ``absent`` what git does not find is nothing."""
+    answer = _run(root, *arguments)
+    if answer.returncode == 1 and absent:
+        return b""
     if answer.returncode != 0:
         lines = answer.stderr.decode(errors="replace").strip().splitlines()
-        raise UserError(f"git {arguments[0]} failed: {lines[0] if lines else answer.returncode}")
+        line = next((line for line in reversed(lines) if line.startswith("fatal: ")), f"exit code {answer.returncode}")
+        hint = "; this clone is partial, and where it came from cannot be read" if "promisor remote" in line else ""
+        raise UserError(f"git {arguments[0]!s} failed: {line.removeprefix('fatal: ')}{hint}")
     return answer.stdout
 
 
-def _run(root: Path, *arguments: str, given: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+def _run(root: Path, *arguments: str | bytes, given: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
     environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}  # `git status` refreshes no index
     try:
         return subprocess.run(["git", *arguments], cwd=root, input=given, capture_output=True, env=environment)

@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -12,16 +12,19 @@ from pydantic_core import PydanticSerializationError
 
 from contrastbench.errors import UserError
 from contrastbench.files import write_text
+from contrastbench.params.values import Seed
 from contrastbench.results.order import natural
-from contrastbench.results.protocols import Protocol
+from contrastbench.results.protocols import MOST, Protocol
 
 SCHEMA = 2
+Amount = Annotated[float, Field(ge=0, le=MOST)]
 
 
 class Row(BaseModel):
     """One measured value with everything needed to judge whether another row may be compared with it.
 
-    ``base`` is the registered method behind ``method``, which may be the label of a variant. ``value`` and
+    ``schema_version`` is the form that it was read in; it is always written in today's. ``base`` is the registered
+    method behind ``method``, which may be the label of a variant. ``value`` and
     ``interval`` are fractions in [0, 1] for accuracies. ``correct`` holds one bit per test example (packed, base64)
     where the protocol judges examples, so that two rows can be compared pairwise. ``detail`` is free: chosen
     regularisation, draws, failed sanity checks under the key ``failed_checks``.
@@ -38,16 +41,16 @@ class Row(BaseModel):
     base: str
     protocol: Protocol
     metric: str  # a key of metrics.METRICS
-    seed: int
-    value: float
+    seed: Seed
+    value: Amount
     interval: tuple[float, float] | None = None
-    n: int  # test examples (or episodes) behind the value
+    n: int = Field(ge=1, le=MOST)  # test examples (or episodes) behind the value
     params_hash: str
     data_hash: str
     code_hash: str
     device: str
-    wall_s: float
-    peak_mb: float
+    wall_s: Amount
+    peak_mb: Amount
     correct: str | None = None
     detail: dict[str, Any] = Field(default_factory=dict)
 
@@ -88,7 +91,7 @@ def rows_text(rows: Iterable[Row]) -> str:
 
 
 def _line(row: Row) -> str:
-    content = row.model_dump(by_alias=True)
+    content = row.model_dump(by_alias=True) | {"schema": SCHEMA}
     content["protocol"] = row.protocol.model_dump(exclude_none=True)
     return json.dumps(content, separators=(",", ":"), allow_nan=False)
 
