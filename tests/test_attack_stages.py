@@ -1,12 +1,15 @@
 """From training to rows: a contrastive and a supervised method through every stage of the robustness suite."""
 
+import sys
 from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from conftest import REPOSITORY
 from safetensors.torch import load_file
 from small_project import LEARNS_DIGITS, judged, run, small_grid
 
@@ -218,6 +221,24 @@ def test_a_transferred_attack_is_weaker_than_the_models_own(project: Grid) -> No
     own = row("supervised", "transfer-from-supervised@0.15").value
     other = row("supervised", "transfer-from-simclr@0.15").value
     assert own < other
+
+
+def test_the_benchmark_of_attacks_reads_what_the_stage_leaves(project: Grid, capsys: pytest.CaptureFixture) -> None:
+    """PGD of 20 steps is the suite's longer run here: at one radius, on the standard and on the own classifier."""
+    spec = spec_from_file_location("attacks", REPOSITORY / "benchmarks/attacks.py")
+    assert spec is not None and spec.loader is not None
+    benchmark = module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "attacks", benchmark)  # dataclasses look their module up
+        spec.loader.exec_module(benchmark)
+        benchmark.of_a_run(Path("runs/small/attack/swaro/digits"))
+    told = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    taken = {m: row(m, "pgd-20-linf@0.15").detail["passes"] - 2 * 40 + 40 for m in ("simclr", "supervised")}
+    assert told == {
+        "simclr": f"{taken['simclr'] / (21 * 40):.2f}",
+        "supervised": f"{taken['supervised'] / (21 * 40):.2f}",
+        "all": f"{sum(taken.values()) / (21 * 80):.2f}",
+    }
 
 
 class Killed(Exception):
