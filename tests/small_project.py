@@ -1,14 +1,18 @@
 """A project folder of a test's own: the repository's parameters, and a preset that is small and runs in seconds."""
 
 import shutil
+from contextlib import chdir
 from importlib import import_module
 from pathlib import Path
 
 import yaml
 from conftest import REPOSITORY
 
+from contrastbench.datasets.store import Prepared, open_prepared
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.params.base import overlay, read_yaml
+from contrastbench.params.data import DataParams
+from contrastbench.params.root import load
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.results.load import rows_at
@@ -50,6 +54,16 @@ def small_grid(folder: Path, changes: dict | None = None, preset: str = PRESET) 
 def run(grid: Grid, stage: str, job: Job, runtime: Runtime | None = None) -> list[Row] | None:
     """What the stage returns for the job."""
     return getattr(import_module(f"contrastbench.stages.{stage}"), stage)(grid, job, runtime or Runtime())
+
+
+def prepared_data(folder: Path, name: str, validation_fraction: float, mirror: Path | None = None) -> Prepared:
+    """What the stage ``prepare`` makes of a data set in the project ``folder``."""
+    params = load(root=REPOSITORY)
+    data = DataParams(validation_fraction=validation_fraction)
+    grid = Grid(given=params.model_copy(update={"data": data}))
+    with chdir(folder):
+        run(grid, "prepare", Job("", name), Runtime(mirror=mirror))
+    return open_prepared(folder / grid.layout.prepared(name))
 
 
 def judged(grid: Grid, stage: str, job: Job) -> dict[str, Row]:

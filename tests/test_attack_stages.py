@@ -1,12 +1,15 @@
 """From training to rows: a contrastive and a supervised method through every stage of the robustness suite."""
 
+import sys
 from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from conftest import REPOSITORY
 from safetensors.torch import load_file
 from small_project import LEARNS_DIGITS, judged, run, small_grid
 
@@ -220,6 +223,24 @@ def test_a_transferred_attack_is_weaker_than_the_models_own(project: Grid) -> No
     assert own < other
 
 
+def test_the_benchmark_of_attacks_reads_what_the_stage_leaves(project: Grid, capsys: pytest.CaptureFixture) -> None:
+    """PGD of 20 steps is the suite's longer run here: at one radius, on the standard and on the own classifier."""
+    spec = spec_from_file_location("attacks", REPOSITORY / "benchmarks/attacks.py")
+    assert spec is not None and spec.loader is not None
+    benchmark = module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "attacks", benchmark)  # dataclasses look their module up
+        spec.loader.exec_module(benchmark)
+        benchmark.of_a_run(Path("runs/small/attack/swaro/digits"))
+    told = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    taken = {m: row(m, "pgd-20-linf@0.15").detail["passes"] - 2 * 40 + 40 for m in ("simclr", "supervised")}
+    assert told == {
+        "simclr": f"{taken['simclr'] / (21 * 40):.2f}",
+        "supervised": f"{taken['supervised'] / (21 * 40):.2f}",
+        "all": f"{sum(taken.values()) / (21 * 80):.2f}",
+    }
+
+
 class Killed(Exception):
     pass
 
@@ -324,7 +345,7 @@ def test_bad_requests_are_refused_in_one_line(project: Grid, tmp_path: Path) -> 
     runtime = Runtime()
     with pytest.raises(UserError, match="reference row without an encoder"):
         attack(project, Job("swaro", "digits", "pixels", 0), runtime)
-    with pytest.raises(UserError, match="no such file; run the stage attack first"):
+    with pytest.raises(UserError, match=r"simclr/7/run.json: no such file; run the training first"):
         transfer_attack(project, Job("swaro", "digits", seed=7), runtime)
     with pytest.raises(UserError, match="no radii for 'cifar10'; there are mnist5k, digits"):
         attack(project, Job("swaro", "cifar10", "simclr", 0), runtime)

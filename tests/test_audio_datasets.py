@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from audio_sets import noise, sound_split, write_sound
+from small_project import prepared_data
 
 from contrastbench.datasets import (
     adapter,
@@ -28,7 +29,6 @@ from contrastbench.datasets.store import carve_validation, open_prepared, write_
 from contrastbench.errors import UserError
 from contrastbench.params.data import DataParams
 from contrastbench.registry import DATASETS
-from contrastbench.stages.prepare import prepare
 
 PARAMS = DataParams(validation_fraction=0.2)
 SKIP = DataParams(validation_fraction=0.2, on_bad_clip="skip")
@@ -363,10 +363,9 @@ def test_another_soundfont_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_real_spoken_digits(real_data: Path, tmp_path: Path) -> None:
     if not (real_data / "fsdd_8k_flac.zip").is_file():
         pytest.skip(f"no fsdd_8k_flac.zip in {real_data}")
-    meta = prepare("fsdd", tmp_path / "raw", tmp_path / "data", PARAMS, real_data, show_progress=False)
-    counts = {split: facts.count for split, facts in meta.splits.items()}
+    data = prepared_data(tmp_path, "fsdd", 0.2, mirror=real_data)
+    counts = {split: facts.count for split, facts in data.meta.splits.items()}
     assert counts == {"train": 2000, "validation": 500, "test": 500}
-    data = open_prepared(tmp_path / "data")
     for split in counts:
         y = data.y(split)
         assert y is not None and np.bincount(y).tolist() == [counts[split] // 10] * 10
