@@ -1,6 +1,9 @@
 """The stage ``spectrograms`` against the front end applied clip by clip."""
 
 import itertools
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,8 @@ import torch
 from audio_sets import noise, prepared, sound_split
 
 from contrastbench.augment.log_mel import log_mel, number_of_frames
-from contrastbench.datasets.store import open_prepared, verify_prepared
+from contrastbench.datasets.base import Split
+from contrastbench.datasets.store import open_prepared, spectrogram_hash, verify_prepared
 from contrastbench.errors import UserError
 from contrastbench.params.audio import FrontEndParams
 from contrastbench.stages import spectrograms as stage
@@ -97,6 +101,60 @@ def test_the_same_twice(folder: Path) -> None:
     first = spectrograms(folder / "sound", folder / "one", FRONT_END)
     second = spectrograms(folder / "sound", folder / "two", FRONT_END)
     assert first.hash == second.hash
+
+
+def test_the_hash_is_of_the_sound_and_the_parameters_not_of_the_last_bits(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another processor's kernels give other last bits, and with them another mean."""
+    here = spectrograms(folder / "sound", folder / "here", FRONT_END)
+    monkeypatch.setattr(stage, "log_mel", lambda *arguments: log_mel(*arguments) * 1.001)
+    there = spectrograms(folder / "sound", folder / "there", FRONT_END)
+    data = [open_prepared(folder / name) for name in ("here", "there")]
+    assert here.front_end != there.front_end and data[0].contents != data[1].contents
+    assert here.hash == there.hash == spectrogram_hash(open_prepared(folder / "sound").meta.hash, FRONT_END)
+    for each in data:
+        verify_prepared(each)
+    (folder / "here" / "test_x.npy").write_bytes((folder / "there" / "test_x.npy").read_bytes())
+    with pytest.raises(UserError, match=r"test_x.npy: changed since it was prepared"):
+        verify_prepared(open_prepared(folder / "here"))
+
+
+def test_other_kernels_give_the_same_hash(folder: Path) -> None:
+    here = spectrograms(folder / "sound", folder / "here", FRONT_END)
+    code = (
+        "from pathlib import Path; from contrastbench.params.audio import FrontEndParams\n"
+        "from contrastbench.stages.spectrograms import spectrograms\n"
+        f"params = FrontEndParams.model_validate({FRONT_END.model_dump()})\n"
+        "print(spectrograms(Path('sound'), Path('there'), params).hash)"
+    )
+    kernels = {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "OPENBLAS_CORETYPE": "Haswell"}
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=os.environ | kernels, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split() == [here.hash]
+
+
+def test_every_change_of_sound_or_front_end_changes_the_hash(folder: Path) -> None:
+    sound = open_prepared(folder / "sound")
+    louder = np.array(sound.x("train"))
+    louder[7] += 1
+    splits = {
+        name: Split(
+            louder if name == "train" else sound.x(name),
+            sound.y(name),
+            {column: sound.column(name, column) for column in ("offsets", "group", "fold")},
+        )
+        for name in sound.meta.splits
+    }
+    prepared(folder / "louder", splits)
+    changes = [{"frames": 48}, {"mels": 17}, {"segments": 2}, {"mean": -4.0, "std": 4.0}, {"mean": -4.0, "std": 4.5}]
+    hashes = [
+        spectrograms(folder / "sound", folder / "mel", FRONT_END.model_copy(update=change)).hash
+        for change in ({}, *changes)
+    ]
+    hashes.append(spectrograms(folder / "louder", folder / "mel", FRONT_END).hash)
+    assert len(set(hashes)) == len(hashes)
 
 
 def test_refuses_what_is_no_sound(folder: Path) -> None:

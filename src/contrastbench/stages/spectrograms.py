@@ -9,7 +9,7 @@ import torch
 
 from contrastbench.augment.log_mel import log_mel, normalise, number_of_frames, pad_or_cut
 from contrastbench.datasets.base import Split
-from contrastbench.datasets.store import FrontEnd, Meta, Prepared, open_prepared, write_prepared
+from contrastbench.datasets.store import FrontEnd, Meta, Prepared, open_prepared, spectrogram_hash, write_prepared
 from contrastbench.errors import UserError
 from contrastbench.jobs.segments import Segments, segments_of, waveforms
 from contrastbench.params.audio import FrontEndParams
@@ -23,7 +23,8 @@ def spectrograms(prepared: Path, folder: Path, params: FrontEndParams) -> Meta:
 
     ``SPLIT_x`` is float16 (N, frames, mels), one row a segment; every column of the clips is repeated for their
     segments, and ``clip`` says which clip a segment belongs to. Frames that a clip lacks are 0 before the
-    normalisation, as in AudioMAE; they do not count in the statistics.
+    normalisation, as in AudioMAE; they do not count in the statistics. The data set's hash is of the sound and of
+    ``params``, not of the spectrograms, whose last bits differ between machines.
     """
     data = open_prepared(prepared)
     if data.meta.modality != "audio" or data.meta.front_end is not None:
@@ -33,7 +34,8 @@ def spectrograms(prepared: Path, folder: Path, params: FrontEndParams) -> Meta:
         mean, std = statistics(data, params)
     front_end = FrontEnd(frames=params.frames, mels=params.mels, mean=mean, std=std)
     splits = {split: _spectrograms_of(data, split, front_end, params, folder) for split in data.meta.splits}
-    return write_prepared(folder, data.meta, splits, data.meta.split_rule, front_end)
+    data_hash = spectrogram_hash(data.meta.hash, params)
+    return write_prepared(folder, data.meta, splits, data.meta.split_rule, front_end, data_hash)
 
 
 def statistics(data: Prepared, params: FrontEndParams) -> tuple[float, float]:
