@@ -1,5 +1,6 @@
 """The stage ``tune`` on small spectrograms: where it starts, a killed run, an imported encoder."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -13,10 +14,15 @@ from uamix_cases import FRAMES, MELS, built, changed, smallest_track
 from contrastbench.datasets.base import Adapter, Split
 from contrastbench.datasets.store import open_prepared, write_prepared
 from contrastbench.errors import UserError
-from contrastbench.jobs.runs import build_method, load_method
+from contrastbench.files import file_hash, write_text
+from contrastbench.jobs.runs import load_method
 from contrastbench.methods.uamix_mae import UaMixMAE
 from contrastbench.models.vit_checkpoint import export_encoder
+from contrastbench.params.base import params_hash
+from contrastbench.params.evaluation import PretrainParams
 from contrastbench.params.uamix import UaMixTrack
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.imported import by_contents, import_record
 from contrastbench.pipeline.layout import Job, Layout
 from contrastbench.stages.pretrain import pretrain
 from contrastbench.stages.tune import tune
@@ -137,4 +143,78 @@ def test_imported_checkpoint_takes_the_place_of_pretraining(track, data_folder, 
         assert torch.equal(method.encoder.state_dict()[name], tensor), name
     other = changed(imported, {"encoder": {"depth": 3}})
     with pytest.raises(UserError, match="not a checkpoint of this encoder"):
-        build_method(other.pretrain("mae", "notes"), open_prepared(data_folder), 0)
+        pretrain(Layout("other"), Job("uamix", "notes", "mae", 0), other.pretrain("mae", "notes"), data_folder)
+
+
+def test_once_imported_a_checkpoint_is_not_needed_any_more(track, data_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    export_encoder(built(track, "mae", seed=7).encoder, Path("published.safetensors"))
+    imported = changed(track, {"pretraining": {"checkpoint": "published.safetensors"}})
+    run_both(imported, data_folder)
+    digest = file_hash(Path("published.safetensors"))
+    Path("published.safetensors").unlink()
+    record = json.loads(Path("runs/test/pretrain/uamix/notes/mae/0/run.json").read_text())
+    assert record["imported"] == {"path": "published.safetensors", "sha256": digest}
+    assert record["params"]["checkpoint"] == f"sha256:{digest}"
+    run_both(imported, data_folder, label="mae-ct")
+    other = Layout("elsewhere"), Job("uamix", "notes", "mae", 0)
+    with pytest.raises(UserError, match=r"published.safetensors: no such checkpoint"):
+        pretrain(*other, imported.pretrain("mae", "notes"), data_folder)
+    assert not Path("runs/elsewhere/pretrain").exists()
+
+
+@pytest.mark.parametrize("label", ["mae", "random", "uamix-mae"])
+def test_contents_of_a_checkpoint_count_not_its_path(track, tmp_path, monkeypatch, label):
+    monkeypatch.chdir(tmp_path)
+    trained = Path("runs/here")
+
+    def hashed(path: str) -> str:
+        params = changed(track, {"pretraining": {"checkpoint": path}}).pretrain(label, "notes")
+        return params_hash(by_contents(params, trained))
+
+    for path, content in (("a.pth", b"one"), ("b.pth", b"one"), ("c.pth", b"two")):
+        Path(path).write_bytes(content)
+    before = hashed("a.pth")
+    assert before == hashed("b.pth") != hashed("c.pth")
+    write_text(trained / "run.json", json.dumps(import_record(with_checkpoint(track, "a.pth"), trained)))
+    Path("a.pth").write_bytes(b"six")  # of the same length
+    assert hashed("a.pth") != before
+    Path("a.pth").unlink()
+    assert hashed("a.pth") == before  # remembered
+    with pytest.raises(UserError, match=r"checkpoint = d.pth: no such file; the weights in runs/here come from a.pth"):
+        hashed("d.pth")
+    (trained / "run.json").unlink()
+    assert hashed("d.pth") not in (before, hashed("c.pth"))  # to be refused by the stage pretrain
+
+
+def with_checkpoint(track: UaMixTrack, path: str) -> PretrainParams:
+    return changed(track, {"pretraining": {"checkpoint": path}}).pretrain("mae", "notes")
+
+
+def test_where_nothing_is_imported_parameters_are_as_they_were(track, tmp_path):
+    for label in ("mae", "random", "uamix-mae", "mae-joint"):
+        params = track.pretrain(label, "notes")
+        assert params_hash(by_contents(params, tmp_path)) == params_hash(params)
+        assert import_record(params, tmp_path) == {}
+    assert with_checkpoint(track, "x").checkpoint == "x"
+
+
+def test_the_grid_names_a_checkpoint_by_its_contents(repository, tmp_path, monkeypatch):
+    """What makes a training stale, and what rows name, for the method itself and for those tuned from it."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(repository / "presets", "presets")
+    shutil.copy(repository / "params.yaml", "params.yaml")
+    Path("presets/mine.yaml").write_text("tracks: [uamix]\nuamix:\n  pretraining:\n    checkpoint: a.pth\n")
+    Path("a.pth").write_bytes(b"one")
+    jobs = [Job("uamix", "instruments", label, 0) for label in ("mae", "uamix-mae", "mae-joint")]
+
+    def states() -> list[str]:
+        grid = Grid("mine")
+        return [grid.state(grid.training_stage(job), job, grid.pretrain_params(job)) for job in jobs]
+
+    before = states()
+    Path("a.pth").rename("b.pth")
+    Path("presets/mine.yaml").write_text("tracks: [uamix]\nuamix:\n  pretraining:\n    checkpoint: b.pth\n")
+    assert states() == before
+    Path("b.pth").write_bytes(b"another")
+    assert [now == then for now, then in zip(states(), before, strict=True)] == [False, False, True]

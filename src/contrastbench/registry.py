@@ -1,13 +1,19 @@
-"""Names of data sets and methods, as used in params.yaml, result rows and on the command line.
+"""Names of modalities, data sets and methods, as used in params.yaml, result rows and on the command line.
 
-Modules are named, not imported: this file is read without torch, and a change in one method's or data set's
-file makes only its own jobs stale.
+Modules are named, not imported: this file is read without torch, and a change in one method's, data set's or
+modality's file makes only its own jobs stale.
 """
 
 import difflib
 from collections.abc import Iterable
 
 from contrastbench.errors import UserError
+
+# name -> "module:class" of what depends on the kind of data.
+MODALITIES: dict[str, str] = {
+    "image": "contrastbench.modalities.images:Images",
+    "audio": "contrastbench.modalities.audio:Audio",
+}
 
 # name -> module that holds its ADAPTER. Images and sound apart, because a track takes the one or the other.
 IMAGE_DATASETS: dict[str, str] = {
@@ -31,7 +37,8 @@ AUDIO_DATASETS: dict[str, str] = {
     "voxceleb1": "contrastbench.datasets.voxceleb1",
     "audioset20k": "contrastbench.datasets.audioset20k",
 }
-DATASETS: dict[str, str] = IMAGE_DATASETS | AUDIO_DATASETS
+DATASETS_OF: dict[str, dict[str, str]] = {"image": IMAGE_DATASETS, "audio": AUDIO_DATASETS}  # by modality
+DATASETS: dict[str, str] = {name: module for datasets in DATASETS_OF.values() for name, module in datasets.items()}
 
 # name -> "module:class"; the order is the order of the tables.
 METHODS: dict[str, str] = {
@@ -67,6 +74,19 @@ def dataset_module(name: str) -> str:
     if name not in DATASETS:
         raise UserError(f"unknown data set {name!r}; {hint(name, DATASETS)}")
     return DATASETS[name]
+
+
+def modality_module(name: str) -> str:
+    """Dotted name of the module that holds modality ``name``; an unknown name is a UserError."""
+    if name not in MODALITIES:
+        raise UserError(f"unknown modality {name!r}; {hint(name, MODALITIES)}")
+    return MODALITIES[name].partition(":")[0]
+
+
+def modality_of_dataset(name: str) -> str:
+    """The modality that data set ``name`` is registered under; an unknown name is a UserError."""
+    dataset_module(name)
+    return next(modality for modality, datasets in DATASETS_OF.items() if name in datasets)
 
 
 def method_module(name: str) -> str:

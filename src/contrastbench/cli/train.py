@@ -8,6 +8,7 @@ from contrastbench.cli.options import Dataset, Device, MethodName, Preset, Seed,
 from contrastbench.errors import UserError
 from contrastbench.pipeline.data_check import check_image_size, verify_data
 from contrastbench.pipeline.grid import Grid
+from contrastbench.registry import WITHOUT_ENCODER
 
 
 def register(app: typer.Typer) -> None:
@@ -29,9 +30,9 @@ def pretrain_command(
     """Train one method on one data set with one seed; a killed run continues from its checkpoint."""
     grid = Grid(preset)
     job = grid.job(track, dataset, method, seed)
-    params = grid.pretrain_params(job)
-    if params is None:
+    if method in WITHOUT_ENCODER:
         raise UserError(f"{method}: a reference row without an encoder; there is nothing to train")
+    params = grid.track(track).pretrain(method, dataset)
     on = resolve_device(device)
     check_image_size(grid, track, dataset)
     from contrastbench.stages.pretrain import pretrain

@@ -8,7 +8,7 @@ from contrastbench.datasets.store import Prepared, open_prepared
 from contrastbench.evaluation.clips import Clips, by_clip, pool
 from contrastbench.jobs.cache import labelled, read_features, training_record
 from contrastbench.jobs.context import RowWriter
-from contrastbench.jobs.encode import encode, input_features
+from contrastbench.jobs.encode import encode, reference_features
 from contrastbench.jobs.runs import load_method
 from contrastbench.params.base import Section
 from contrastbench.pipeline.grid import Grid
@@ -26,7 +26,7 @@ def features_on(grid: Grid, job: Job, judged: str, device: str) -> tuple[Feature
     data = open_prepared(grid.layout.spectrograms(judged))
     params = grid.pretrain_params(job)
     if job.method in WITHOUT_ENCODER or params is None:
-        return {split: input_features(data, split) for split in data.meta.splits if split != "unlabeled"}, data
+        return reference_features(data), data
     method = load_method(grid.weights(job)[0].parent, params, own, job.seed)
     return encode(method, data, device), data
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from contrastbench.methods.base import Batch, Step
 from contrastbench.methods.mae import MAE
+from contrastbench.models.base import Shape
 from contrastbench.models.nnclr_head import NNCLRHead
 from contrastbench.objectives.nnclr import mixed_nnclr_loss
 from contrastbench.params.uamix import JointPretrainParams, JointSettings
@@ -21,7 +22,7 @@ class MAEJoint(MAE):
 
     number_of_views = 2
 
-    def __init__(self, params: JointPretrainParams, input_shape: tuple[int, int, int]) -> None:
+    def __init__(self, params: JointPretrainParams, input_shape: Shape) -> None:
         super().__init__(params, input_shape)
         assert isinstance(params.settings, JointSettings)
         self.settings = params.settings
@@ -29,7 +30,7 @@ class MAEJoint(MAE):
 
     @classmethod
     def from_params(  # type: ignore[override]  # a joint run has parameters of its own
-        cls, params: JointPretrainParams, input_shape: tuple[int, int, int], number_of_classes: int
+        cls, params: JointPretrainParams, input_shape: Shape, number_of_classes: int
     ) -> Self:
         """Build the method for spectrograms of ``input_shape`` (1, T, F)."""
         return cls(params, input_shape)

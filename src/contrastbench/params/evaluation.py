@@ -1,6 +1,6 @@
 """Parameters of the evaluation protocols that all tracks share."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, SerializeAsAny
 
@@ -30,9 +30,10 @@ class PretrainParams(Section):
     """What training one method reads; every track extends it.
 
     ``augment`` is the section of the track's modality. Subclasses add ``encoder``, ``settings`` and whatever the
-    track's methods need.
+    track's methods need, and say what ``modality`` (``registry.py``) they are for.
     """
 
+    modality: ClassVar[str]
     track: str
     method: str
     augment: SerializeAsAny[Section]

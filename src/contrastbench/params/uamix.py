@@ -166,6 +166,7 @@ class PretrainingParams(Section):
 class AudioPretrainParams(ScratchParams):
     """What the stage ``pretrain`` reads for ``mae`` and ``random``."""
 
+    modality = "audio"
     encoder: ViTParams
     decoder: DecoderParams
     mask_ratio: float
@@ -184,6 +185,7 @@ class JointPretrainParams(AudioPretrainParams):
 class TuneParams(PretrainParams):
     """What the stage ``tune`` reads: the tuning itself, and the MAE that it starts from."""
 
+    modality = "audio"
     encoder: ViTParams
     head: HeadParams
     augment: AudioAugmentParams

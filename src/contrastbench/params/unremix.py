@@ -91,6 +91,7 @@ class ContrastiveSettings(Section):
 class ImagePretrainParams(ScratchParams):
     """What training an image method reads."""
 
+    modality = "image"
     encoder: EncoderParams
     projector: ProjectorParams
     augment: AugmentParams

@@ -11,8 +11,16 @@ from contrastbench.params.root import DEFAULT, Params, Track, load
 from contrastbench.params.track import MOST_SEEDS
 from contrastbench.params.unremix import Transfer, UnReMixTrack
 from contrastbench.pipeline.fingerprint import fingerprint
+from contrastbench.pipeline.imported import by_contents
 from contrastbench.pipeline.layout import Job, Layout
-from contrastbench.registry import TUNED_FROM, WITHOUT_ENCODER, dataset_module, method_module
+from contrastbench.registry import (
+    TUNED_FROM,
+    WITHOUT_ENCODER,
+    dataset_module,
+    method_module,
+    modality_module,
+    modality_of_dataset,
+)
 
 
 @dataclass
@@ -77,15 +85,21 @@ class JobGrid:
         return layout.spectrograms(job.dataset) if job.track == "uamix" else layout.prepared(job.dataset)
 
     def pretrain_params(self, job: Job) -> PretrainParams | None:
-        """What training this job reads; None for a reference row without an encoder."""
+        """What training this job reads; None for a reference row without an encoder.
+
+        In place of an imported checkpoint's path there is the hash of its contents.
+        """
         if job.method in WITHOUT_ENCODER:
             return None
-        return self.track(job.track).pretrain(job.method, job.dataset)
+        params = self.track(job.track).pretrain(job.method, job.dataset)
+        start = self.tuned_from(job) if self.training_stage(job) == "tune" else job
+        return by_contents(params, self.root / self.layout.run("pretrain", start))
 
     def code(self, stage: str, job: Job) -> str:
-        """Fingerprint of a stage's code for this job."""
+        """Fingerprint of a stage's code for this job, its method's and its modality's among it."""
+        kind = modality_module(modality_of_dataset(job.dataset))
         params = self.pretrain_params(job)
-        return fingerprint(stage, *([method_module(params.method)] if params else []))
+        return fingerprint(stage, kind, *([method_module(params.method)] if params else []))
 
     def state(self, stage: str, job: Job, *sections: Section | None) -> str:
         """What makes a stage's output stale: its code for this job and the sections that it reads."""
@@ -123,10 +137,14 @@ class JobGrid:
         return Job(job.track, job.dataset, source, job.seed)
 
     def training_code(self, job: Job) -> list[str]:
-        """Fingerprints of the stages that led to a job's encoder."""
+        """Fingerprints of the stages that led to a job's encoder.
+
+        Of sound the front end too: the data_hash says what spectrograms were made from, and not by what code.
+        """
+        made = [fingerprint("spectrograms")] if modality_of_dataset(job.dataset) == "audio" else []
         if self.training_stage(job) == "pretrain":
-            return [self.code("pretrain", job)]
-        return [self.code("pretrain", self.tuned_from(job)), self.code("tune", job)]
+            return [*made, self.code("pretrain", job)]
+        return [*made, self.code("pretrain", self.tuned_from(job)), self.code("tune", job)]
 
     def probe_protocols(self, track: str) -> list[str]:
         """Protocols of the stage ``probe``."""

@@ -23,7 +23,7 @@ from contrastbench.files import file_hash
 from contrastbench.jobs.cache import training_record
 from contrastbench.jobs.classify import fit_classifier, load_classifier, ready, save_classifier, trained_method
 from contrastbench.jobs.context import RowWriter
-from contrastbench.jobs.modality import to_tensor_for
+from contrastbench.modalities import modality_of
 from contrastbench.params.base import params_hash
 from contrastbench.params.robustness import Cell, RobustnessParams, protocol_of
 from contrastbench.pipeline.grid import Grid
@@ -102,7 +102,9 @@ def _target(
         store.save("chosen", {name: np.asarray(value) for name, value in chosen.items()})
         save_classifier(kept, classifier)
     save_classifier(grid.layout.run("attack", job) / f"{head}.safetensors", classifier)
-    target = Target(ready(classifier), data.x("test"), labels, to_tensor_for(data), device, job.seed, params.batch_size)
+    target = Target(
+        ready(classifier), data.x("test"), labels, modality_of(data).inputs, device, job.seed, params.batch_size
+    )
     check_logits(classifier, target.images(0, min(64, len(labels)))[0])
     return target, chosen
 

@@ -2,7 +2,7 @@
 
 from contrastbench.datasets.store import open_prepared
 from contrastbench.jobs.cache import write_features
-from contrastbench.jobs.encode import encode, input_features
+from contrastbench.jobs.encode import encode, reference_features
 from contrastbench.jobs.runs import load_method
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
@@ -13,7 +13,7 @@ def features(grid: Grid, job: Job, *, device: str = "cpu") -> None:
     data = open_prepared(grid.data_folder(job))
     params = grid.pretrain_params(job)
     if params is None:  # a reference row without an encoder
-        arrays = {split: input_features(data, split) for split in data.meta.splits if split != "unlabeled"}
+        arrays = reference_features(data)
     else:
         method = load_method(grid.trained(job), params, data, job.seed)
         arrays = encode(method, data, device)

@@ -12,7 +12,7 @@ from contrastbench.files import file_hash
 from contrastbench.jobs.cache import training_record
 from contrastbench.jobs.classify import load_classifier, trained_method
 from contrastbench.jobs.context import RowWriter
-from contrastbench.jobs.modality import to_tensor_for
+from contrastbench.modalities import modality_of
 from contrastbench.params.base import params_hash
 from contrastbench.pipeline.grid import Grid
 from contrastbench.stages.attack import suite
@@ -32,7 +32,7 @@ def transfer_attack(grid: Grid, track: str, dataset: str, seed: int, *, device: 
         classifier = load_classifier(path, trained_method(grid, job, data)).to(torch.device(device))
         weights.append(file_hash(path))
         targets[job.method] = Target(
-            classifier, data.x("test"), labels, to_tensor_for(data), torch.device(device), seed, params.batch_size
+            classifier, data.x("test"), labels, modality_of(data).inputs, torch.device(device), seed, params.batch_size
         )
     eps = params.budget(dataset).main
     code = grid.code("transfer_attack", jobs[0])

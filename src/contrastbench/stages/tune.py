@@ -15,7 +15,7 @@ from contrastbench.params.evaluation import PretrainParams
 from contrastbench.params.uamix import EncoderStepParams, HeadStepParams, TuneParams
 from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.layout import Job, Layout
-from contrastbench.registry import method_module
+from contrastbench.registry import method_module, modality_module
 from contrastbench.training.checkpoint import load_checkpoint, save_checkpoint
 from contrastbench.training.loop import train
 from contrastbench.training.record import TrainingLog
@@ -43,8 +43,8 @@ def tune(
     data = open_prepared(data_folder)
     start = layout.run("pretrain", replace(job, method=params.start.method))
     method = _method_on(start, params, data, job.seed)
-    code = fingerprint("tune", method_module(params.method))
-    identity = "-".join([params_hash(params), code, data.meta.hash, file_hash(start / "model.safetensors")])
+    code = fingerprint("tune", modality_module(params.modality), method_module(params.method))
+    identity = "-".join([params_hash(params), code, data.contents, file_hash(start / "model.safetensors")])
     checkpoints = layout.run("checkpoints", job)
 
     whole = TrainingLog()
