@@ -37,8 +37,7 @@ AUDIO_DATASETS: dict[str, str] = {
     "voxceleb1": "contrastbench.datasets.voxceleb1",
     "audioset20k": "contrastbench.datasets.audioset20k",
 }
-DATASETS_OF: dict[str, dict[str, str]] = {"image": IMAGE_DATASETS, "audio": AUDIO_DATASETS}  # by modality
-DATASETS: dict[str, str] = {name: module for datasets in DATASETS_OF.values() for name, module in datasets.items()}
+DATASETS: dict[str, str] = IMAGE_DATASETS | AUDIO_DATASETS
 
 # name -> "module:class"; the order is the order of the tables.
 METHODS: dict[str, str] = {
@@ -81,12 +80,6 @@ def modality_module(name: str) -> str:
     if name not in MODALITIES:
         raise UserError(f"unknown modality {name!r}; {hint(name, MODALITIES)}")
     return MODALITIES[name].partition(":")[0]
-
-
-def modality_of_dataset(name: str) -> str:
-    """The modality that data set ``name`` is registered under; an unknown name is a UserError."""
-    dataset_module(name)
-    return next(modality for modality, datasets in DATASETS_OF.items() if name in datasets)
 
 
 def method_module(name: str) -> str:

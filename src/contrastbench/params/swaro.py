@@ -124,6 +124,8 @@ def check_columns(settings: Section, batch_size: int) -> None:
 class SwaroTrack(TrackParams):
     """The track's section of params.yaml."""
 
+    modality = "image"
+
     datasets: ImageDatasets
     encoder: EncoderParams
     projector: ProjectorParams

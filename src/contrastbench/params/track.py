@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
@@ -41,9 +41,12 @@ class NoSettings(Section):
 class TrackParams(Section):
     """A track. Subclasses add ``settings`` (one Section per method) and what training reads.
 
+    modality        of its data sets, as ``registry.py`` names it
     methods         what the default target runs: methods or labels of variants
     ablation        labels of the variants (or methods) that the ablation target runs, with the track's seeds
     """
+
+    modality: ClassVar[str]
 
     datasets: tuple[str, ...] = Field(min_length=1)
     methods: tuple[str, ...] = Field(min_length=1)

@@ -205,6 +205,8 @@ JudgingParams = FewShotParams | LowShotParams | AudioAttackParams
 class UaMixTrack(TrackParams):
     """The track's section of params.yaml. ``augment`` makes the views that are contrasted (the DA of Fig-A)."""
 
+    modality = "audio"
+
     datasets: AudioDatasets
     front_end: FrontEndParams
     encoder: ViTParams

@@ -113,6 +113,8 @@ class Transfer(Section):
 class UnReMixTrack(TrackParams):
     """The track's section of params.yaml."""
 
+    modality = "image"
+
     datasets: ImageDatasets
     encoder: EncoderParams
     projector: ProjectorParams

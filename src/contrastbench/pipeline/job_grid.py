@@ -19,7 +19,6 @@ from contrastbench.registry import (
     dataset_module,
     method_module,
     modality_module,
-    modality_of_dataset,
 )
 
 
@@ -97,7 +96,7 @@ class JobGrid:
 
     def code(self, stage: str, job: Job) -> str:
         """Fingerprint of a stage's code for this job, its method's and its modality's among it."""
-        kind = modality_module(modality_of_dataset(job.dataset))
+        kind = modality_module(self.track(job.track).modality)
         params = self.pretrain_params(job)
         return fingerprint(stage, kind, *([method_module(params.method)] if params else []))
 
@@ -141,7 +140,7 @@ class JobGrid:
 
         Of sound the front end too: the data_hash says what spectrograms were made from, and not by what code.
         """
-        made = [fingerprint("spectrograms")] if modality_of_dataset(job.dataset) == "audio" else []
+        made = [fingerprint("spectrograms")] if self.track(job.track).modality == "audio" else []
         if self.training_stage(job) == "pretrain":
             return [*made, self.code("pretrain", job)]
         return [*made, self.code("pretrain", self.tuned_from(job)), self.code("tune", job)]
