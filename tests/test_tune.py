@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,29 @@ def uninterrupted(track, data_folder, tmp_path_factory) -> Path:
         patch.chdir(folder)
         run_both(track, data_folder)
     return folder
+
+
+@pytest.mark.parametrize(("stage", "label"), [(pretrain, "mae"), (tune, "uamix-mae")])
+def test_a_killed_training_does_not_go_on_with_arrays_of_other_last_bits(
+    track, data_folder, uninterrupted, tmp_path, monkeypatch, stage, label
+):
+    """Spectrograms made on another machine have the same hash, which is of what they were made from."""
+    monkeypatch.chdir(shutil.copytree(uninterrupted, tmp_path / "run"))
+    identities = []
+
+    def dies(*_, identity, **__):
+        identities.append(identity)
+        raise Killed
+
+    monkeypatch.setattr(sys.modules[stage.__module__], "train", dies)
+    here = open_prepared(data_folder)
+    splits = {name: Split(here.x(name), here.y(name)) for name in here.meta.splits}
+    there = splits | {"train": Split(np.nextafter(here.x("train"), np.float16(9)), here.y("train"))}
+    for folder, arrays in (("here", splits), ("there", there)):
+        write_prepared(tmp_path / folder, here.meta, arrays, "test", data_hash=here.meta.hash)
+        with pytest.raises(Killed):
+            stage(Layout("test"), Job("uamix", "notes", label, 0), track.pretrain(label, "notes"), tmp_path / folder)
+    assert identities[0] != identities[1]
 
 
 # Each step has 6 updates and a checkpoint every second: killed in step 1, between the steps, in step 2.
