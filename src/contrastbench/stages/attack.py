@@ -18,11 +18,11 @@ from contrastbench.evaluation.robustness import Victim, evaluate, failed_checks,
 from contrastbench.evaluation.verdicts import PartialStore, Verdict, write_verdicts
 from contrastbench.files import file_hash
 from contrastbench.jobs.classifiers import FILE, fit_classifier, load_classifier, ready, save_classifiers, state_of
-from contrastbench.jobs.modality import to_tensor_for
 from contrastbench.jobs.rows import RowWriter
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.suite import suite
 from contrastbench.jobs.weights import load_trained, required_params
+from contrastbench.modalities import modality_of
 from contrastbench.params.base import params_hash
 from contrastbench.params.robustness import AttackSpec, RobustnessParams
 from contrastbench.pipeline.grid import Grid
@@ -82,7 +82,8 @@ def _victim(
         classifier, chosen = fit_classifier(grid, job, head, data, method, params, device)
         store.save("chosen", {name: np.asarray(value) for name, value in chosen.items()})
         save_classifiers(kept, {head: state_of(classifier)})
-    victim = Victim(ready(classifier), data.x("test"), labels, to_tensor_for(data), device, job.seed, params.batch_size)
+    inputs = modality_of(data).inputs
+    victim = Victim(ready(classifier), data.x("test"), labels, inputs, device, job.seed, params.batch_size)
     check_logits(classifier, victim.images(0, min(64, len(labels)))[0])
     return victim, chosen
 
