@@ -1,5 +1,5 @@
 import pytest
-from reporting_rows import row
+from reporting_rows import loaded, row
 
 from contrastbench.params.robustness import AttackSpec
 from contrastbench.registry import DATASETS, METHODS
@@ -21,14 +21,14 @@ def test_protocols_are_spelled_as_rows_spell_them():
 
 
 def test_the_column_is_there_only_where_a_number_fits():
-    (fitting,) = tables_of([row("simclr", dataset="cifar10"), row("unremix", dataset="cifar10")])
+    (fitting,) = tables_of(loaded([row("simclr", dataset="cifar10"), row("unremix", dataset="cifar10")]))
     assert [number.value for number in published_for(fitting)["simclr"]] == [91.12, 90.74]
     lines = as_markdown([fitting]).splitlines()
     header = next(line for line in lines if line.startswith("| method"))
     assert header.endswith(f"| {HEADING} |")
     assert "linear 91.1 (ResNet-50, batch 256; liubin06/BCL README)" in next(x for x in lines if "`simclr`" in x)
     assert next(line for line in lines if "`unremix`" in line).endswith("|  |")
-    (other,) = tables_of([row("simclr"), row("unremix")])
+    (other,) = tables_of(loaded([row("simclr"), row("unremix")]))
     assert published_for(other) == {} and HEADING not in as_markdown([other])
     assert "91.1" not in as_csv([fitting])
 

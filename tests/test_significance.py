@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from reporting_rows import row, verdicts
+from reporting_rows import loaded, row, verdicts
 from scipy import stats
 
 from contrastbench.reporting.significance import (
@@ -40,7 +40,7 @@ def crossed_by_loops(differences: np.ndarray, pooled: SeedVariance | None = None
 def test_mcnemar_is_the_binomial_sum(only_first, only_second):
     total = only_first + only_second
     tail = sum(math.comb(total, k) for k in range(min(only_first, only_second) + 1)) / 2**total
-    assert mcnemar(only_first, only_second) == pytest.approx(min(1, 2 * tail))
+    assert mcnemar(only_first, only_second, 200).p_value == pytest.approx(min(1, 2 * tail))
 
 
 def test_one_seed_equals_the_exact_permutation_of_pairs():
@@ -63,20 +63,20 @@ def test_crossed_test_equals_a_loop():
     rng = np.random.default_rng(0)
     for seeds, examples in ((2, 5), (3, 40), (5, 12)):
         differences = rng.integers(-1, 2, (seeds, examples)) + 0.0
-        assert crossed_test(differences) == pytest.approx(crossed_by_loops(differences))
+        assert crossed_test(differences).p_value == pytest.approx(crossed_by_loops(differences))
 
 
 def test_many_seeds_and_no_example_effect_approach_the_t_test_over_seeds():
     rng = np.random.default_rng(1)
     seed_effect = rng.normal(0.02, 0.05, (30, 1))
     differences = np.repeat(seed_effect, 2000, axis=1)
-    assert crossed_test(differences) == pytest.approx(stats.ttest_1samp(seed_effect[:, 0], 0).pvalue, rel=1e-6)
+    assert crossed_test(differences).p_value == pytest.approx(stats.ttest_1samp(seed_effect[:, 0], 0).pvalue, rel=1e-6)
 
 
 def test_no_seed_effect_approaches_the_paired_test_over_examples():
     rng = np.random.default_rng(2)
     differences = np.repeat(rng.normal(0.05, 0.5, (1, 300)), 3, axis=0)
-    assert crossed_test(differences) == pytest.approx(stats.ttest_1samp(differences[0], 0).pvalue, rel=0.05)
+    assert crossed_test(differences).p_value == pytest.approx(stats.ttest_1samp(differences[0], 0).pvalue, rel=0.05)
 
 
 @pytest.mark.parametrize(("of_seed", "of_example"), [(0.0, 0.0), (0.0, 0.5), (0.03, 0.3), (0.1, 0.1)])
@@ -87,7 +87,7 @@ def test_crossed_test_keeps_its_level(of_seed, of_example):
         differences = (
             rng.normal(0, of_seed, (3, 1)) + rng.normal(0, of_example, (1, 200)) + rng.normal(0, 0.4, (3, 200))
         )
-        rejected += crossed_test(differences) < 0.05
+        rejected += crossed_test(differences).p_value < 0.05
     assert rejected / 1000 < 0.08  # measured over three seeds: 0.041 to 0.077
 
 
@@ -99,8 +99,8 @@ def test_pooling_seeds_as_if_independent_would_not_keep_it():
         shift = rng.normal(0, 0.04, (3, 1))
         first, second = rng.random((3, 400)) < 0.7 + shift, rng.random((3, 400)) < 0.7
         differences = first.astype(float) - second
-        pooled += mcnemar(int((differences > 0).sum()), int((differences < 0).sum())) < 0.05
-        crossed += crossed_test(differences) < 0.05
+        pooled += mcnemar(int((differences > 0).sum()), int((differences < 0).sum()), 1200).p_value < 0.05
+        crossed += crossed_test(differences).p_value < 0.05
     assert pooled / 300 > 0.12
     assert crossed / 300 < 0.08
 
@@ -150,6 +150,62 @@ def test_what_cannot_be_tested_says_why():
     assert compare_rows([row(value=0.1)], [row(value=0.2)]).p_value is None
     other = compare_rows([row(data_hash="x")], [row(data_hash="y")])
     assert (other.p_value, other.test) == (None, "other test data")
+
+
+def test_an_interval_leaves_out_zero_just_where_the_test_finds_a_difference():
+    rng = np.random.default_rng(20)
+    found = []
+    for case in range(300):
+        seeds = 1 + case % 4
+        gain = rng.uniform(-0.15, 0.15)
+        judged = case % 3 > 0  # else there are no verdicts
+        correct = rng.random((2, seeds, 60)) < 0.7 + gain * np.array([1, 0])[:, None, None]
+        cells = [
+            [
+                row(name, seed, correct[m, seed].mean(), correct=correct[m, seed] if judged else None)
+                for seed in range(seeds)
+            ]
+            for m, name in enumerate(("a", "b"))
+        ]
+        pooled = SeedVariance(2e-3, 8) if case % 5 == 0 else None
+        paired = compare_rows(*cells, pooled)
+        if paired.interval is not None and paired.p_value is not None:
+            low, high = paired.interval
+            assert low - 1e-12 <= paired.difference <= high + 1e-12
+            assert (low > 0 or high < 0) == (paired.p_value < ALPHA)
+            found.append((paired.test, paired.p_value < ALPHA))
+    assert set(found) >= {(test, hit) for test in ("seeds x examples", "McNemar, one seed") for hit in (True, False)}
+    assert ("paired t over seeds", False) in found and len(found) > 240
+
+
+def test_intervals_are_those_of_the_textbook():
+    left, right = [0.51, 0.55, 0.52, 0.58], [0.50, 0.51, 0.52, 0.53]
+    paired = compare_rows(*([row(seed=s, value=value) for s, value in enumerate(side)] for side in (left, right)))
+    assert paired.interval == pytest.approx(tuple(stats.ttest_rel(left, right).confidence_interval()))
+    # seven examples for the first and one for the second, of 100: Clopper and Pearson give 7 of 8 the ends
+    low, high = stats.beta.ppf(0.025, 7, 2), stats.beta.ppf(0.975, 8, 1)
+    expected = ((2 * low - 1) * 8 / 100, (2 * high - 1) * 8 / 100)
+    assert mcnemar(7, 1, 100).interval == pytest.approx(expected)
+    assert mcnemar(0, 0, 100).interval == (0, 0)
+
+
+def test_the_crossed_interval_holds_the_true_difference_as_often_as_it_says():
+    rng = np.random.default_rng(21)
+    held = 0
+    for _ in range(600):
+        noise = rng.normal(0, 0.05, (3, 1)) + rng.normal(0, 0.3, (1, 200)) + rng.normal(0, 0.4, (3, 200))
+        interval = crossed_test(0.1 + noise).interval
+        assert interval is not None
+        held += interval[0] <= 0.1 <= interval[1]
+    assert 0.92 < held / 600 < 0.99
+
+
+def test_signs_give_no_interval():
+    constant = [[row(name, seed, value) for seed in range(3)] for name, value in (("a", 0.3), ("b", 0.1))]
+    paired = compare_rows(*constant)
+    assert paired.p_value == pytest.approx(0.25) and paired.interval is None
+    lone = [row(correct=np.array([True])), row(correct=np.array([False]))]
+    assert compare_rows(lone[:1], lone[1:]).p_value is None, "one example tells nothing of others"
 
 
 def column_of(values: np.ndarray) -> list:
@@ -303,7 +359,7 @@ def test_a_clear_gap_is_found_and_a_small_one_is_not():
     found = [pair for pair, found in zip(pairs, rejected(cells, pooled_seeds(cells)), strict=True) if found]
     assert {"random", "hcl"} in found
     assert {"unremix", "simclr"} not in found
-    (table,) = tables_of([item for cell in cells for item in cell])
+    (table,) = tables_of(loaded([item for cell in cells for item in cell]))
     assert {method for method, _ in table.marks} == set(names) - {"random"}
 
 
@@ -327,6 +383,6 @@ def test_equal_methods_are_seldom_called_best():
             for method in ("simclr", "dcl", "hcl", "unremix")
             for seed in range(3)
         ]
-        (table,) = tables_of(rows)
+        (table,) = tables_of(loaded(rows))
         bold += BEST in table.marks.values()
     assert bold <= 3

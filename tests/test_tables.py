@@ -5,18 +5,18 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from reporting_rows import row, verdicts, write
+from reporting_rows import loaded, path_of, protocol_of, row, verdicts, write
 from typer.testing import CliRunner
 
 from contrastbench.cli import app
 from contrastbench.errors import UserError
-from contrastbench.pipeline.grid import Grid
-from contrastbench.reporting.cells import cells_of, method_order
+from contrastbench.pipeline.stages import GROUPS, group_of
+from contrastbench.reporting.cells import cells_of, key_of, method_order
 from contrastbench.reporting.render import as_csv, as_latex, as_markdown, latex_escape, markdown_grid
 from contrastbench.reporting.rendered import metrics_json, rendered_files, with_tables
 from contrastbench.reporting.tables import BEST, TIED, ablation_tables, tables_of
-from contrastbench.results.load import ROWS, parse_all, rows_in
-from contrastbench.results.protocols import FAMILIES, OTHER, family_of
+from contrastbench.results.load import parse_all, rows_in
+from contrastbench.results.rows import Row, rows_text
 
 THREE = (0, 1, 2)
 
@@ -28,23 +28,32 @@ def clear_winner() -> list:
 
 def test_a_cell_has_the_mean_and_the_sample_spread_of_its_seeds():
     values = [0.9, 0.92, 0.97]
-    (cell,) = cells_of([row(seed=seed, value=value) for seed, value in enumerate(values)]).values()
+    (cell,) = cells_of(loaded([row(seed=seed, value=value) for seed, value in enumerate(values)])).values()
     assert cell.mean == pytest.approx(np.mean(values))
     assert cell.spread == pytest.approx(np.std(values, ddof=1))
     assert (cell.seeds, cell.n) == (3, "500")
-    assert cells_of([row()]).popitem()[1].spread is None
+    assert cells_of(loaded([row()])).popitem()[1].spread is None
 
 
 def test_methods_come_in_registry_order_and_variants_after_their_base():
     shuffled = ["mae-ct-short", "unremix-softmix", "simclr", "no-such", "mae-ct", "pixels", "unremix", "mae"]
     expected = ["pixels", "simclr", "unremix", "unremix-softmix", "mae", "mae-ct", "mae-ct-short", "no-such"]
-    assert sorted(shuffled, key=method_order) == expected
+    keys = [key_of(row(method)) for method in shuffled]
+    assert [key.method for key in sorted(keys, key=method_order)] == expected
+
+
+def test_a_variant_follows_the_method_that_it_varies_whatever_its_label():
+    """The label of `uamix-cutmix` does not begin with the name of its method, uamix-mae."""
+    rows = [row("uamix-cutmix", base="uamix-mae"), row("uamix-mae"), row("mae")]
+    assert [table.methods for table in tables_of(loaded(rows))] == [("mae", "uamix-mae")]
+    (table,) = ablation_tables(loaded(rows))
+    assert table.methods == ("uamix-mae", "uamix-cutmix")
 
 
 def test_protocols_are_ordered_by_number_and_split_into_families():
     protocols = ["low-label-20", "low-label-5", "linear", "pgd-20-linf@0.1", "cw-l2"]
-    tables = tables_of([row(protocol=name) for name in protocols])
-    assert [[column.protocol for column in table.columns] for table in tables] == [
+    tables = tables_of(loaded([row(protocol=name) for name in protocols]))
+    assert [[column.protocol.name for column in table.columns] for table in tables] == [
         ["linear", "low-label-5", "low-label-20"],
         ["pgd-20-linf@0.1"],
         ["cw-l2"],
@@ -62,29 +71,23 @@ def test_protocols_are_ordered_by_number_and_split_into_families():
         ("fgsm@0.1", "Other attacks in l_inf"),
         ("aff-pgd-20-linf@0.1", "Adversarial full fine-tuning (AFF)"),
         ("alf-clean", "Adversarial linear head (ALF)"),
-        ("apgd-l1@12", "Attacks bounded in l1"),
+        ("apgd-20-l1@12", "Attacks bounded in l1"),
         ("pgd-20-l2@0.5", "Attacks bounded in l2"),
         ("hopskipjump-l2", "Smallest perturbation that fools"),
         ("transfer-from-simclr@0.1", "Transfer of attacks"),
         ("few-shot-5-way-1-shot-cl2n", "Few-shot episodes"),
         ("low-shot-8", "Low-shot regression"),
-        ("something-new", OTHER.title),
+        ("audio-pgd-20-spectrogram@0.05", "Attacks on sound"),
+        ("audio-noise-waveform@40dB", "Attacks on sound"),
     ],
 )
 def test_protocols_are_told_apart(protocol, title):
-    assert family_of(protocol).title == title
-    assert sum(re.fullmatch(family.pattern, protocol) is not None for family in FAMILIES) == (title != OTHER.title)
-
-
-@pytest.mark.parametrize("preset", ["default", "smoke", "paper"])
-def test_every_protocol_of_the_grid_has_a_family(preset, repository):
-    grid = Grid(preset, repository)
-    names = {path.parent.name for track in grid.params.tracks for path in grid.rows(track)}
-    assert names and [name for name in names if family_of(name) is OTHER] == []
+    assert group_of(protocol_of(protocol)).title == title
+    assert sum(group.holds(protocol_of(protocol)) for group in GROUPS) == 1
 
 
 def test_the_best_is_bold_only_when_significantly_best():
-    (table,) = tables_of(clear_winner())
+    (table,) = tables_of(loaded(clear_winner()))
     (column,) = table.columns
     assert table.marks == {("unremix", column): BEST}
     assert re.search(r"\| `unremix` \| \*\*\d\d\.\d ± \d\.\d\*\* \|", markdown_grid(table))
@@ -92,7 +95,7 @@ def test_the_best_is_bold_only_when_significantly_best():
 
 def test_methods_that_tie_for_the_best_are_all_marked():
     close = [row("hcl", seed, correct=verdicts(0.902, seed=seed + 10)) for seed in THREE]
-    (table,) = tables_of(clear_winner() + close)
+    (table,) = tables_of(loaded(clear_winner() + close))
     (column,) = table.columns
     assert table.marks == {("unremix", column): TIED, ("hcl", column): TIED}
     assert "**" not in markdown_grid(table)
@@ -100,7 +103,7 @@ def test_methods_that_tie_for_the_best_are_all_marked():
 
 def test_a_failed_check_is_marked_and_told_and_takes_no_part():
     broken = [row("hcl", seed, correct=verdicts(0.97, seed=seed), failed_checks=["gradients masked"]) for seed in THREE]
-    (table,) = tables_of(clear_winner() + broken)
+    (table,) = tables_of(loaded(clear_winner() + broken))
     (column,) = table.columns
     assert table.marks == {("unremix", column): BEST}
     text = markdown_grid(table)
@@ -112,18 +115,18 @@ def test_ablation_is_a_table_of_its_own_with_the_base_method():
     variants = [row("unremix-softmix", seed, correct=verdicts(0.8, seed=seed)) for seed in THREE]
     other = [row("unremix", seed, protocol="knn") for seed in THREE]
     rows = clear_winner() + variants + other
-    assert "unremix-softmix" not in {method for table in tables_of(rows) for method in table.methods}
-    (table,) = ablation_tables(rows)
+    assert "unremix-softmix" not in {method for table in tables_of(loaded(rows)) for method in table.methods}
+    (table,) = ablation_tables(loaded(rows))
     assert table.methods == ("unremix", "unremix-softmix")
-    assert [column.protocol for column in table.columns] == ["linear"]
-    assert ablation_tables(clear_winner(), also=["simclr"]) == []
-    (wider,) = ablation_tables(rows, also=["simclr"])
+    assert [column.protocol.name for column in table.columns] == ["linear"]
+    assert ablation_tables(loaded(clear_winner()), also=["simclr"]) == []
+    (wider,) = ablation_tables(loaded(rows), also=["simclr"])
     assert wider.methods == ("simclr", "unremix", "unremix-softmix")
 
 
 def test_csv_keeps_full_precision_and_every_cell():
     rows = clear_winner()
-    frame = pd.read_csv(io.StringIO(as_csv(tables_of(rows))), keep_default_na=False)
+    frame = pd.read_csv(io.StringIO(as_csv(tables_of(loaded(rows)))), keep_default_na=False)
     assert list(frame["method"]) == ["pixels", "simclr", "unremix"]
     mean = np.mean([item.value for item in rows if item.method == "simclr"])
     assert frame["mean"][1] == pytest.approx(mean, abs=1e-12)
@@ -131,7 +134,7 @@ def test_csv_keeps_full_precision_and_every_cell():
 
 
 def test_markdown_says_how_to_read_it_and_latex_uses_booktabs():
-    tables = tables_of(clear_winner())
+    tables = tables_of(loaded(clear_winner()))
     assert "The encoder is frozen." in as_markdown(tables, "unremix")
     latex = as_latex(tables)
     assert r"\toprule" in latex and r"\bottomrule" in latex and r"top-1 \%" in latex
@@ -140,24 +143,30 @@ def test_markdown_says_how_to_read_it_and_latex_uses_booktabs():
 
 
 def test_metrics_json_is_nested_as_dvc_reads_it():
-    content = json.loads(metrics_json([row(seed=0, value=0.5), row(seed=1, value=0.7), row("unremix-exp")]))
+    content = json.loads(metrics_json(loaded([row(seed=0, value=0.5), row(seed=1, value=0.7), row("unremix-exp")])))
     assert content == {"mnist5k": {"linear": {"simclr": 0.6}}}
 
 
+def lines_of(rows: list[Row]) -> list[str]:
+    return rows_text(rows).splitlines()
+
+
 def test_unreadable_rows_give_one_line_each_and_the_rest_is_shown(tmp_path):
-    write(tmp_path, [row(seed=seed) for seed in THREE])
-    folder = tmp_path / ROWS / "default/probe/unremix/mnist5k/simclr/linear"
-    (folder / "7.json").write_text("{")
-    old = json.loads((folder / "0.json").read_text()) | {"schema": 0}
-    (folder / "8.json").write_text(json.dumps(old))
-    (folder / "9.json").write_text((folder / "0.json").read_text())
-    (folder / "10.json").write_bytes(b"\xff\xfe")
-    loaded = rows_in(tmp_path)
-    assert [stored.row.seed for stored in loaded.rows] == [0, 1, 2]
-    assert len(loaded.problems) == 4
-    assert all("\n" not in line and line.startswith(ROWS) for line in loaded.problems)
-    assert any("row schema 0, this version reads 1" in line for line in loaded.problems)
-    assert any("not a result row of this place" in line for line in loaded.problems)
+    file = tmp_path / path_of(row()).with_name("all.jsonl")
+    file.parent.mkdir(parents=True)
+    good = lines_of([row(seed=seed) for seed in THREE])
+    old, elsewhere = good[0].replace('"schema":2', '"schema":0'), lines_of([row("hcl")])[0]
+    lines = [good[0], "{", old, good[1], elsewhere, good[0], "", good[2]]
+    file.write_bytes("\n".join(lines).encode() + b"\n\xff\xfe\n")
+    found = rows_in(tmp_path)
+    assert [item.seed for item in found.rows] == [0, 1, 2]
+    assert len(found.problems) == 5
+    name = file.relative_to(tmp_path).as_posix()
+    assert [line.partition(": ")[0] for line in found.problems] == [f"{name}:{number}" for number in (2, 3, 5, 6, 9)]
+    assert "row schema 0, this version reads 2" in found.problems[1]
+    assert "not a row of this file: it says default probe unremix mnist5k hcl seed 0" in found.problems[2]
+    assert f"measures the same as {name}:1; left out" in found.problems[3]
+    assert "not UTF-8 text" in found.problems[4]
 
 
 def nested(depth: int) -> list:
@@ -169,80 +178,89 @@ def nested(depth: int) -> list:
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"schema": ' + "1" * 5000 + "}"])
 def test_json_that_python_refuses_is_one_line(text):
-    path = f"{ROWS}/default/probe/unremix/mnist5k/simclr/linear/0.json"
+    path = path_of(row()).as_posix()
     (line,) = parse_all({path: text.encode()}).problems
-    assert line.startswith(f"{path}: not a result row: ")
+    assert line.startswith(f"{path}:1: not a result row: ")
 
 
 def test_what_is_no_file_is_one_line_and_the_rest_is_shown(tmp_path):
     write(tmp_path, [row()])
-    folder = tmp_path / ROWS / "default/probe/unremix/mnist5k/simclr/linear"
-    (folder / "1.json").mkdir()
-    (folder / "2.json").symlink_to(folder / "2.json")
-    (folder / "3.json").symlink_to(folder)
-    loaded = rows_in(tmp_path)
-    assert len(loaded.rows) == 1
-    assert loaded.problems == [
-        f"{(folder / name).relative_to(tmp_path)}: not a result row: not a file"
-        for name in ("1.json", "2.json", "3.json")
+    folder = (tmp_path / path_of(row())).parent
+    (folder / "1.jsonl").mkdir()
+    (folder / "2.jsonl").symlink_to(folder / "2.jsonl")
+    (folder / "3.jsonl").symlink_to(folder)
+    found = rows_in(tmp_path)
+    assert len(found.rows) == 1
+    assert found.problems == [
+        f"{(folder / name).relative_to(tmp_path)}: not result rows: not a file"
+        for name in ("1.jsonl", "2.jsonl", "3.jsonl")
     ]
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"value": float("nan")}, "is no measurement"),
+        ({"value": float("nan")}, "value: Input should be a finite number"),
+        ({"value": 1e300, "metric": "median-distance", "correct": None}, "value: Input should be less than or equal"),
+        ({"n": 0}, "n: Input should be greater than or equal to 1"),
+        ({"n": 10**400}, "n: "),
+        ({"seed": -1}, "seed: Input should be greater than or equal to 0"),
+        ({"wall_s": 1e300}, "wall_s: Input should be less than or equal"),
         ({"metric": "f1"}, "unknown metric 'f1'"),
         ({"correct": "AAAA", "value": 0.0}, "not one bit"),
         ({"correct": "%%", "value": 0.0}, "not one bit"),
         ({"value": 0.25}, "disagrees with its verdicts"),
         ({"seed": "zero"}, "seed"),
         ({"correct": None, "value": 1.7}, "value 1.7: a share must lie between 0 and 1"),
-        ({"correct": None, "value": -0.1}, "value -0.1: a share must lie between 0 and 1"),
+        ({"correct": None, "value": -0.1}, "value: Input should be greater than or equal to 0"),
         ({"interval": [5, 1]}, "interval 5 to 1 does not hold the value"),
-        ({"interval": [float("nan"), 1]}, "interval nan to 1"),
+        ({"interval": [float("nan"), 1]}, "interval.0: Input should be a finite number"),
         ({"interval": [0.7, 0.9]}, "interval 0.7 to 0.9"),
-        ({"schema": True}, "row schema True, this version reads 1"),
-        ({"detail": 5}, "detail: Input should be a valid dictionary"),
+        ({"schema": True}, "row schema True, this version reads 2"),
+        ({"protocol": "linear"}, "protocol: Input should be an object"),
+        ({"protocol": {"family": "guess"}}, "protocol: Value error, unknown protocol 'guess'"),
+        ({"protocol": {"family": "low-label"}}, "'low-label' needs shots"),
+        ({"protocol": {"family": "low-label", "shots": 10**400}}, "protocol.shots: "),
+        ({"protocol": {"family": "fgsm", "eps": -1.0}}, "protocol.eps: Input should be greater than or equal to 0"),
+        ({"detail": 5}, "detail: Input should be an object"),
         ({"detail": {"failed_checks": 5}}, "detail.failed_checks: Input should be a valid list"),
         ({"detail": {"failed_checks": [5]}}, "detail.failed_checks.0: Input should be a valid string"),
         ({"detail": {"draws": 7}}, "detail.draws: Input should be a valid list"),
         ({"detail": {"draws": []}}, "detail.draws: List should have at least 1 item"),
         ({"detail": {"draws": None}}, "detail.draws: Input should be a valid list"),
-        ({"detail": {"more": "\ud800"}}, "surrogates not allowed"),
-        ({"detail": {"more": nested(300)}}, "depth exceeded"),
+        ({"detail": {"more": "\ud800"}}, "not a result row: Invalid JSON: "),
+        ({"detail": {"more": nested(300)}}, "recursion limit"),
     ],
 )
 def test_rows_that_contradict_themselves_are_refused(change, said):
-    good = row(correct=verdicts(0.5)).model_dump(by_alias=True, mode="json")
-    path = f"{ROWS}/default/probe/unremix/mnist5k/simclr/linear/0.json"
+    good = json.loads(lines_of([row(correct=verdicts(0.5))])[0])
+    path = path_of(row()).as_posix()
     assert parse_all({path: json.dumps(good).encode()}).problems == []
-    loaded = parse_all({path: json.dumps(good | change).encode()})
-    assert loaded.rows == [] and len(loaded.problems) == 1
-    assert said in loaded.problems[0]
+    found = parse_all({path: json.dumps(good | change).encode()})
+    assert found.rows == [] and len(found.problems) == 1
+    assert said in found.problems[0]
 
 
 def test_two_rows_of_one_measurement_are_told():
-    item = json.dumps(row().model_dump(by_alias=True)).encode()
-    paths = [f"{ROWS}/default/{stage}/unremix/mnist5k/simclr/linear/0.json" for stage in ("probe", "other")]
-    loaded = parse_all(dict.fromkeys(paths, item))
-    assert len(loaded.rows) == 1 and "measures the same" in loaded.problems[0]
+    seeds = [path_of(row()).with_name(name).as_posix() for name in ("0.jsonl", "all.jsonl")]
+    found = parse_all(dict.fromkeys(seeds, rows_text([row()]).encode()))
+    assert len(found.rows) == 1 and "measures the same" in found.problems[0]
 
 
 def test_documents_are_rendered_between_their_markers(tmp_path):
     write(tmp_path, [*clear_winner(), row(protocol="knn")])
     readme = tmp_path / "README.md"
     readme.write_text("Before.\n<!-- table: default/unremix/mnist5k lin* -->\nSTALE\n<!-- end -->\nAfter.\n")
-    loaded = rows_in(tmp_path)
-    text = with_tables(readme, loaded, tmp_path)
+    found = rows_in(tmp_path)
+    text = with_tables(readme, found, tmp_path)
     assert text.startswith("Before.\n<!-- table:") and text.endswith("<!-- end -->\nAfter.\n")
     assert "STALE" not in text and "`unremix`" in text and "knn" not in text
     readme.write_text(text)
-    assert with_tables(readme, loaded, tmp_path) == text
-    assert rendered_files(loaded, [], tmp_path) == {"README.md": text}
+    assert with_tables(readme, found, tmp_path) == text
+    assert rendered_files(found, [], tmp_path) == {"README.md": text}
     readme.write_text("<!-- table: default -->\n<!-- end -->\n")
     with pytest.raises(UserError, match="must be PRESET/TRACK"):
-        with_tables(readme, loaded, tmp_path)
+        with_tables(readme, found, tmp_path)
 
 
 def test_the_command_writes_every_format_and_is_idempotent(tmp_path, monkeypatch):

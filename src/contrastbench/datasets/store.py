@@ -221,7 +221,7 @@ def carve_validation(train: Split, fraction: float) -> tuple[Split, Split]:
     """Split ``train`` into (train, validation), the same share of every class.
 
     An example goes by the order of the sha256 of its position, so that the choice is fixed for ever and
-    does not hang on a library's random numbers. Where examples have a ``group`` (the recording, speaker or
+    does not depend on a library's random numbers. Where examples have a ``group`` (the recording, speaker or
     instrument they come from) whole groups go, by the sha256 of the group; a class keeps at least one.
     ``train`` must be labelled.
     """

@@ -89,6 +89,15 @@ class AudioTrack(TrackParams):
             raise ValueError(f"tuning.encoder_step.frozen_blocks must be at most encoder.depth ({depth})")
         return self
 
+    def require_fit(self, label: str, settings: MethodSettings) -> None:
+        """Also: a head that is trained from scratch has a queue for its batches and neighbours."""
+        super().require_fit(label, settings)
+        queue, batch_size = self.tuning.head.queue, self.pretraining.training.batch_size
+        if isinstance(settings, JointSettings) and max(settings.top_k, batch_size) > queue:
+            raise ValueError(
+                f"tuning.head.queue {queue} must hold top_k ({settings.top_k}) and a pretraining batch ({batch_size})"
+            )
+
     def training_of(self, label: str) -> tuple[TrainingParams, ...]:
         """The autoencoder's training run, or the two steps of a tuned method."""
         if starts_from(self.base_method(label)):

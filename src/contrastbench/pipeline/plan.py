@@ -179,7 +179,7 @@ def _downloads(grid: Grid, root: Path) -> list[tuple[str, int | None]]:
 
 
 def plan_file(preset: str, root: Path = Path()) -> Path:
-    """Where the last estimate of a preset is kept, for the report to hold against what came."""
+    """Where the last estimate of a preset is kept, for the report to compare with what came."""
     return root / "runs" / preset / "plan.json"
 
 

@@ -41,7 +41,7 @@ def fingerprints(grid: Grid) -> dict[Path, str]:
 
 
 def write_fingerprints(grid: Grid) -> list[Path]:
-    """Write one file a step that changes just when the code of that step changes in meaning."""
+    """Write one file per step, which changes only when the code of that step changes in meaning."""
     written = []
     for path, text in fingerprints(grid).items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:

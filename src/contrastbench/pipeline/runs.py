@@ -57,7 +57,7 @@ def histories(runs: list[Run]) -> pd.DataFrame:
 
 
 def benchmarks(root: Path, preset: str) -> pd.DataFrame:
-    """Snakemake's measurements: one line a job with ``stage``, ``job``, ``seconds`` and ``peak_mb``."""
+    """Snakemake's measurements: one line per job with ``stage``, ``job``, ``seconds`` and ``peak_mb``."""
     folder = root / "runs" / preset / "benchmarks"
     lines = []
     for path in sorted(folder.glob("*/**/*.tsv")):

@@ -9,7 +9,7 @@ from contrastbench.errors import UserError
 from contrastbench.pipeline.asked import rows_that_counted
 from contrastbench.pipeline.stages import STAGES
 from contrastbench.registry import RESERVED_IN_NAMES
-from contrastbench.reporting.cells import Cell, Key, cells_of, order
+from contrastbench.reporting.cells import Cell, Key, cells_of, method_order, order
 from contrastbench.reporting.params_diff import Differences, changed_parameters, names_other_data
 from contrastbench.reporting.significance import ALPHA, Interval, SeedVariance, compare_rows, holm, pooled_seeds
 from contrastbench.results.legacy import same_data, same_parameters
@@ -115,7 +115,7 @@ def compare_methods(revision: str, first: str, second: str, preset: str, root: P
     problems: list[str] = []
     loaded = _rows_at(revision, preset, root, problems)
     cells = list(cells_of(loaded).values())
-    known = dict.fromkeys(cell.key.method for cell in cells)
+    known = dict.fromkeys(key.method for key in sorted((cell.key for cell in cells), key=method_order))
     for method in (first, second):
         if method not in known:
             raise UserError(

@@ -127,7 +127,7 @@ def validated(content: dict[str, Any], source: str) -> Row:
     except ValidationError as error:
         mistake = error.errors()[0]
         where = ".".join(map(str, mistake["loc"]))
-        raise UserError(f"{source}: not a result row: {where}: {mistake['msg']}") from None
+        raise UserError(f"{source}: not a result row: {where + ': ' if where else ''}{mistake['msg']}") from None
     except (PydanticSerializationError, ValueError, RecursionError) as error:
         raise UserError(f"{source}: not a result row: {error}") from None
     return row
