@@ -20,7 +20,14 @@ from contrastbench.cli import app
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.store import FrontEnd, write_prepared
 from contrastbench.errors import UserError
-from contrastbench.jobs.classifiers import FILE, fit_classifier, load_classifier, save_classifiers, state_of
+from contrastbench.jobs.classifiers import (
+    FILE,
+    attacked_classifier,
+    fit_classifier,
+    origin_of_classifiers,
+    save_classifiers,
+    state_of,
+)
 from contrastbench.jobs.meter import Meter
 from contrastbench.jobs.weights import build_method, load_trained, training_data, write_run
 from contrastbench.pipeline.grid import Grid
@@ -141,7 +148,8 @@ def project(grid: Grid) -> Iterator[Path]:
             run(grid, "features", job)
             data, method = training_data(grid, job), load_trained(grid, job)
             classifier, _ = fit_classifier(grid, job, "slf", data, method, suite, torch.device("cpu"))
-            save_classifiers(layout.run("attack", job) / FILE, {"slf": state_of(classifier)})
+            origin = origin_of_classifiers(grid, job, data)
+            save_classifiers(layout.run("attack", job) / FILE, {"slf": state_of(classifier)}, origin)
         yield grid.root
 
 
@@ -211,7 +219,7 @@ def test_attacked_images_stay_in_the_ball_and_carry_the_classifiers_own_verdict(
     for image, label in zip(images, labels, strict=True):
         assert y[np.abs(stored - image).max(axis=(1, 2, 3)) < 1e-6].tolist() == [label]
     for job, each in zip((SWAV, SWARO), attacked, strict=True):
-        model = load_classifier(grid.layout.run("attack", job) / FILE, load_trained(grid, job), "slf")
+        model = attacked_classifier(grid, job, data)
         clean, adversarial = (
             model(torch.from_numpy(x).permute(0, 3, 1, 2).contiguous()).argmax(1).numpy() for x in (images, each.images)
         )

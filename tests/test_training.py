@@ -445,7 +445,7 @@ def write_weights(path: Path, module: nn.Module) -> None:
 WRITERS = {
     "checkpoint": lambda path, module: save_checkpoint(path, module.state_dict()),
     "model.safetensors": write_weights,
-    "classifiers.safetensors": lambda path, module: save_classifiers(path, {"slf": state_of(module)}),
+    "classifiers.safetensors": lambda path, module: save_classifiers(path, {"slf": state_of(module)}, "these"),
     "encoder": lambda path, module: export_encoder(module, path),
 }
 
@@ -495,11 +495,11 @@ def test_weights_that_find_no_room_are_one_line_and_leave_nothing(tmp_path, monk
 
 def test_weights_are_written_as_safetensors_itself_writes_files(tmp_path):
     module = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3)).to(memory_format=torch.channels_last).half()
-    save_classifiers(tmp_path / "ours", {"slf": state_of(module), "alf": state_of(module)})
+    save_classifiers(tmp_path / "ours", {"slf": state_of(module), "alf": state_of(module)}, "these")
     tensors = {
         f"{head}/{name}": tensor.contiguous().clone()
         for head in ("slf", "alf")
         for name, tensor in module.state_dict().items()
     }
-    save_file(tensors, tmp_path / "theirs", {"heads": "slf alf"})
+    save_file(tensors, tmp_path / "theirs", {"made_from": "these"})
     assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()

@@ -152,7 +152,8 @@ class Grid:
             return [self.layout.run("attack", trained) / "classifiers.safetensors"]
         if without:
             return []
-        return [self.trained(self.tuned_from(trained) if kind == "start" else trained) / "model.safetensors"]
+        folder = self.trained(self.tuned_from(trained) if kind == "start" else trained)
+        return [folder / "model.safetensors", folder / "run.json"]
 
     def outputs(self, stage_name: str, job: Job) -> list[Path]:
         """The files that a job leaves."""

@@ -18,7 +18,7 @@ from contrastbench.datasets.store import Prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.classifiers import Classifier
 from contrastbench.evaluation.verdicts import attack_order
-from contrastbench.jobs.classifiers import FILE, load_classifier
+from contrastbench.jobs.classifiers import attacked_classifier
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.weights import load_trained, training_data
 from contrastbench.methods.mae import MAE
@@ -108,7 +108,7 @@ def draw_attacked_images(grid: Grid, jobs: list[Job], data: Prepared, path: Path
     chosen = attack_order(len(y), seed)[:CANDIDATES]
     images = modality_of(data).inputs(data.x("test")[chosen], device).contiguous()
     labels = torch.from_numpy(y[chosen]).to(device)
-    models = {job.method: _classifier(grid, job, device) for job in jobs}
+    models = {job.method: attacked_classifier(grid, job, data).to(device) for job in jobs}
     right = torch.stack([_predicted(model, images) == labels for model in models.values()]).all(0)
     # Those that all classify rightly first; the others only where there are not enough of them.
     first = (~right).long().argsort(stable=True)[:IMAGES]
@@ -134,14 +134,6 @@ def _validation_clips(data: Prepared, count: int, generator: Generator) -> tuple
 
 def _seconds(data: Prepared) -> float:
     return data.x("validation").shape[1] * SHIFT / SAMPLE_RATE
-
-
-def _classifier(grid: Grid, job: Job, device: torch.device) -> Classifier:
-    """The first classifier that the stage ``attack`` left for ``job``: the one that transfer judges."""
-    suite = grid.track(job.track).robustness
-    assert suite is not None
-    head = suite.heads_of(grid.track(job.track).base_method(job.method))[0]
-    return load_classifier(grid.layout.run("attack", job) / FILE, load_trained(grid, job), head).to(device)
 
 
 def _predicted(model: Classifier, images: Tensor) -> Tensor:
