@@ -1,6 +1,10 @@
 """Audio adapters on small files that the tests make, and on real archives where they are available."""
 
+import hashlib
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -317,6 +321,8 @@ def test_validation_never_splits_a_speaker_of_all_classes_nor_takes_a_classs_las
 
 # ---- embedded instruments
 
+SAMPLES = ["4109374d05a7", "e0b9a1552539", "1b0800b24435"]  # sha256 of train, validation, test
+
 
 @pytest.fixture(scope="module")
 def notes() -> dict[str, Split]:
@@ -345,6 +351,20 @@ def test_instruments_are_deterministic_and_sound_at_their_pitch(notes: dict[str,
     hertz = spectrum.argmax() * 16_000 / again.shape[1]
     assert notes["train"].columns["key"][10] == 63
     assert min(abs(1200 * np.log2(hertz / (harmonic * 311.13))) for harmonic in (1, 2, 3)) < 20  # cents
+
+
+def test_instruments_are_the_same_samples_on_every_processor(notes: dict[str, Split]) -> None:
+    """numpy takes powers of float32 otherwise where there is AVX-512; every committed row is of these samples."""
+    code = (
+        "import hashlib; from pathlib import Path; from contrastbench.datasets import instruments\n"
+        "from contrastbench.params.data import DataParams\n"
+        "splits = instruments.ADAPTER.read(Path(), DataParams(validation_fraction=0.1))\n"
+        "print(*(hashlib.sha256(splits[name].x).hexdigest()[:12] for name in ('train', 'validation', 'test')))"
+    )
+    less = os.environ | {"NPY_DISABLE_CPU_FEATURES": "AVX512_ICL X86_V4 X86_V3"}
+    run = subprocess.run([sys.executable, "-c", code], env=less, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == [hashlib.sha256(notes[name].x).hexdigest()[:12] for name in notes]
+    assert run.stdout.split() == SAMPLES
 
 
 def test_another_soundfont_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

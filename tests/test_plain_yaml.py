@@ -63,6 +63,12 @@ def test_a_value_behind_an_alias_is_refused_once_and_a_cycle_ends():
         parse_yaml(b"a: &x [1, *x]\n", "params.yaml")
 
 
+def test_aliases_that_multiply_are_refused():
+    lines = ["a: &x0 [1, 1]", *(f"b{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]" for n in range(1, 40))]
+    with pytest.raises(UserError, match=r"params.yaml: b6: aliases make more than 1,000,000 values of it"):
+        parse_yaml("\n".join(lines).encode(), "params.yaml")
+
+
 def test_a_version_line_is_refused():
     with pytest.raises(UserError, match="the line %YAML changes how values are read; remove it"):
         parse_yaml(b"%YAML 1.1\n---\na: 1\n", "params.yaml")

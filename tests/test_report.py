@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from browser import Browser
 from PIL import Image
-from reporting_rows import row, verdicts, write
+from reporting_rows import asked, loaded, row, verdicts, write
 from typer.testing import CliRunner
 
 from contrastbench.cli import app
@@ -19,11 +19,11 @@ from contrastbench.errors import UserError
 from contrastbench.pipeline.runs import benchmarks, histories, runs_of
 from contrastbench.reporting.cells import cells_of
 from contrastbench.reporting.dag import dag_svg
-from contrastbench.reporting.figures import selection_curves, shot_curves, simplex, training_curves
+from contrastbench.reporting.figures import protocol_curves, selection_curves, simplex, training_curves
 from contrastbench.reporting.provenance import costs
 from contrastbench.reporting.report import LARGEST, build_report
-from contrastbench.reporting.robustness_figures import attack_heatmap, eps_curves, transfer_matrix
-from contrastbench.results.load import rows_in, rows_of
+from contrastbench.reporting.robustness_figures import attack_heatmap, transfer_matrix
+from contrastbench.results.load import rows_in
 
 STEPS = {"prepare": [], "pretrain-unremix": ["prepare"], "probe-unremix": ["prepare", "pretrain-unremix"]}
 IMAGES = {"random": 0.6, "simclr": 0.8, "hcl": 0.84, "unremix": 0.86}
@@ -44,24 +44,34 @@ def image_rows() -> list:
 
 
 def robust_rows() -> list:
-    where = {"track": "swaro", "metric": "robust-top1"}
+    where = {"track": "swaro", "metric": "robust-top1", "stage": "attack"}
     rows = []
     for method, rate in ROBUST.items():
-        rows.append(row(method, correct=verdicts(0.9), protocol="clean", track="swaro"))
+        rows.append(row(method, correct=verdicts(0.9), protocol="clean", track="swaro", stage="attack"))
         for eps in (0.05, 0.1, 0.2):
             failed = {"failed_checks": ["gradients are masked"]} if method == "simclr" and eps == 0.2 else {}
             for attack, gain in (("pgd-20-linf", 0.05), ("worst-case", 0.0)):
                 stands = verdicts(max(0.05, rate + gain - eps))
                 rows.append(row(method, correct=stands, protocol=f"{attack}@{eps}", **where, **failed))
-        distance = {"protocol": "cw-l2", "track": "swaro", "metric": "median-distance"}
-        rows.append(row(method, value=2 * rate, **distance))
-        rows += [row(method, correct=verdicts(rate), protocol=f"transfer-from-{s}@0.1", **where) for s in ROBUST]
+        distance = {"protocol": "cw-l2", "metric": "median-distance"}
+        rows.append(row(method, value=2 * rate, **where | distance))
+        carried = where | {"stage": "transfer_attack"}
+        rows += [row(method, correct=verdicts(rate), protocol=f"transfer-from-{s}@0.1", **carried) for s in ROBUST]
     return rows
 
 
 def audio_rows() -> list:
-    where = {"track": "uamix", "dataset": "instruments", "metric": "accuracy"}
+    where = {"track": "uamix", "dataset": "instruments", "stage": "few_shot"}
+    attacked = where | {"stage": "audio_attack"}
+    protocols = {"audio-clean": 0.0, "audio-pgd-20-spectrogram@0.05": -0.1, "audio-pgd-20-spectrogram@0.1": -0.2}
+    protocols |= {"audio-pgd-20-waveform@20dB": -0.2, "audio-pgd-20-waveform@40dB": -0.1}
     return [
+        row(method, seed, correct=verdicts(rate + gain, 100, seed), protocol=protocol, **attacked)
+        for method, rate in AUDIO.items()
+        for protocol, gain in protocols.items()
+        for seed in range(2)
+        if method != "pixels"
+    ] + [
         row(method, seed, rate + 0.05 * shots + 0.01 * seed, protocol=f"few-shot-5-way-{shots}-shot-{kind}", **where)
         for method, rate in AUDIO.items()
         for shots in (1, 5)
@@ -87,9 +97,7 @@ def training_run(root: Path, method: str, seed: int, weights: tuple | None = Non
 def project(tmp_path_factory) -> Path:
     """Rows and runs of all three tracks."""
     root = tmp_path_factory.mktemp("project")
-    write(root, image_rows())
-    write(root, robust_rows(), "attack")
-    write(root, audio_rows(), "few_shot")
+    write(root, [*image_rows(), *robust_rows(), *audio_rows()])
     third = (1 / 3, 1 / 3, 1 / 3)
     for seed in range(2):
         training_run(root, "simclr", seed)
@@ -133,9 +141,12 @@ def test_every_kind_of_section_is_there(page):
     for title in (
         "mnist5k: Frozen features",
         "Ablation",
-        "Few labels: mnist5k",
-        "Few-shot episodes: instruments, cl2n",
+        "low-label on mnist5k",
+        "few-shot on instruments, 5-way, cl2n",
         "worst-case on mnist5k",
+        "instruments: Attacks on sound",
+        "audio-pgd-spectrogram on instruments, 20 steps",
+        "audio-pgd-waveform on instruments, 20 steps",
         "Which attack broke what: mnist5k",
         "Transfer of attacks on mnist5k, radius 0.1",
         "The simplex of UnReMix&#39;s weights on mnist5k",
@@ -177,12 +188,13 @@ def test_pictures_beyond_the_budget_are_named(tmp_path, monkeypatch):
 
 
 def test_charts_show_the_numbers_of_the_cells(project):
-    cells = cells_of(rows_of(rows_in(project).rows))
-    (few, *_) = shot_curves(cells)
+    cells = cells_of(rows_in(project))
+    curves = {chart.title: chart for chart in protocol_curves(cells)}
+    few = curves["low-label on mnist5k"]
     line = next(trace for trace in few.figure.data if trace.name == "unremix")
     means = [np.mean([verdicts(0.86 + shift, seed=s).mean() for s in range(3)]) for shift in (-0.2, -0.1)]
     assert list(line.x) == [5, 20] and list(line.y) == pytest.approx(100 * np.array(means), abs=1e-3)
-    worst = next(chart for chart in eps_curves(cells) if chart.title.startswith("worst-case"))
+    worst = curves["worst-case on mnist5k"]
     swaro = next(trace for trace in worst.figure.data if trace.name == "swaro")
     assert list(swaro.x) == [0, 0.05, 0.1, 0.2] and swaro.y[0] == pytest.approx(90, abs=1)
     (matrix,) = transfer_matrix(cells)
@@ -190,6 +202,19 @@ def test_charts_show_the_numbers_of_the_cells(project):
     assert matrix.figure.data[0].z[1][0] == pytest.approx(100 * verdicts(0.6).mean(), abs=0.01)
     (attacks,) = attack_heatmap(cells)
     assert attacks.figure.data[0].y[0] == "clean" and "cw-l2" not in attacks.figure.data[0].y
+
+
+def test_curves_of_attacks_on_sound_say_what_their_radius_is_and_begin_at_none(project):
+    """They had the caption of images, "pixels in [0, 1]", and no point at radius 0."""
+    curves = {chart.title: chart for chart in protocol_curves(cells_of(rows_in(project)))}
+    spectrogram = curves["audio-pgd-spectrogram on instruments, 20 steps"]
+    assert "1 is two standard deviations" in spectrogram.reading and "pixels" not in spectrogram.reading
+    (mae,) = [trace for trace in spectrogram.figure.data if trace.name == "mae"]
+    clean = 100 * np.mean([verdicts(0.5, 100, seed).mean() for seed in range(2)])
+    assert list(mae.x) == [0, 0.05, 0.1] and mae.y[0] == pytest.approx(clean)
+    waveform = curves["audio-pgd-waveform on instruments, 20 steps"]
+    assert "pixels" not in waveform.reading and waveform.figure.layout.xaxis.title.text == "signal-to-noise ratio in dB"
+    assert [list(trace.x) for trace in waveform.figure.data] == [[20, 40], [20, 40]], "no clean value at 0 dB"
 
 
 def test_charts_of_training_runs(project):
@@ -201,7 +226,7 @@ def test_charts_of_training_runs(project):
     assert len(curves.figure.data) == 2 * 2 * 2  # methods, seeds, panels
     (selection,) = selection_curves(history)
     assert {trace.name for trace in selection.figure.data} == {"unremix"}
-    cells = cells_of(item for item in rows_of(rows_in(project).rows) if item.track == "unremix")
+    cells = cells_of(loaded([item for item in rows_in(project).rows if item.track == "unremix"]))
     (triangle,) = simplex(runs, cells)
     points = triangle.figure.data[0]
     assert next(iter(points.hovertext)) == "unremix" and len(points.a) == 4
@@ -227,9 +252,17 @@ def test_the_drawing_of_steps_goes_left_to_right_and_refuses_cycles():
         dag_svg({"a": ["b"], "b": ["a"]})
 
 
-def test_the_command_writes_the_report_of_a_preset(project, tmp_path, repository, monkeypatch):
-    monkeypatch.chdir(project)
-    (project / "params.yaml").write_bytes((repository / "params.yaml").read_bytes())
+@pytest.fixture(scope="module")
+def with_parameters(project, repository, tmp_path_factory) -> Path:
+    """A copy of the project with parameters, and rows that they ask for."""
+    root = shutil.copytree(project, tmp_path_factory.mktemp("with") / "parameters")
+    (root / "params.yaml").write_bytes((repository / "params.yaml").read_bytes())
+    write(root, asked([item for item in image_rows() if item.method == item.base]))
+    return root
+
+
+def test_the_command_writes_the_report_of_a_preset(with_parameters, tmp_path, monkeypatch):
+    monkeypatch.chdir(with_parameters)
     result = CliRunner().invoke(app, ["report", "--output", str(tmp_path / "page.html")])
     assert result.exit_code == 0, result.output
     assert "probe-unremix" in (tmp_path / "page.html").read_text()
@@ -242,10 +275,9 @@ def test_damaged_features_of_the_map_are_one_line(project, tmp_path):
         build_report(rows_in(root), "default", {}, root)
 
 
-def test_a_report_onto_a_stream_or_through_a_link(project, tmp_path, repository, monkeypatch):
+def test_a_report_onto_a_stream_or_through_a_link(with_parameters, tmp_path, monkeypatch):
     """`--output /dev/stdout` writes to the device, as root too; what is said besides does not mix with the page."""
-    monkeypatch.chdir(project)
-    (project / "params.yaml").write_bytes((repository / "params.yaml").read_bytes())
+    monkeypatch.chdir(with_parameters)
     (tmp_path / "link.html").symlink_to(tmp_path / "page.html")
     assert CliRunner().invoke(app, ["report", "--output", str(tmp_path / "link.html")]).exit_code == 0
     assert (tmp_path / "link.html").is_symlink()

@@ -1,7 +1,10 @@
 """The stage ``spectrograms`` against the front end applied clip by clip."""
 
 import itertools
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,8 @@ from conftest import REPOSITORY
 from small_project import run
 
 from contrastbench.augment.log_mel import log_mel, number_of_frames
-from contrastbench.datasets.store import Prepared, open_prepared, verify_prepared
+from contrastbench.datasets.base import Split
+from contrastbench.datasets.store import Prepared, open_prepared, spectrogram_hash, verify_prepared
 from contrastbench.errors import UserError
 from contrastbench.params.audio import FrontEndParams
 from contrastbench.params.root import load
@@ -115,6 +119,56 @@ def test_given_statistics_are_taken(folder: Path) -> None:
 def test_the_same_twice(folder: Path) -> None:
     first, second = made(FRONT_END, preset="one"), made(FRONT_END, preset="two")
     assert first.folder != second.folder and first.meta == second.meta
+
+
+def test_the_hash_is_of_the_sound_and_the_parameters_not_of_the_last_bits(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another processor's kernels give other last bits, and with them another mean."""
+    here = made(FRONT_END, preset="here")
+    monkeypatch.setattr(stage, "log_mel", lambda *arguments: log_mel(*arguments) * 1.001)
+    there = made(FRONT_END, preset="there")
+    assert here.meta.front_end != there.meta.front_end and here.contents != there.contents
+    expected = spectrogram_hash(open_prepared(folder / SOUND).meta.hash, FRONT_END)
+    assert here.meta.hash == there.meta.hash == expected
+    for each in (here, there):
+        verify_prepared(each)
+    (here.folder / "test_x.npy").write_bytes((there.folder / "test_x.npy").read_bytes())
+    with pytest.raises(UserError, match=r"test_x.npy: changed since it was prepared"):
+        verify_prepared(open_prepared(here.folder))
+
+
+def test_other_kernels_give_the_same_hash(folder: Path) -> None:
+    here = made(FRONT_END, preset="here")
+    code = (
+        "from test_spectrograms import made, FrontEndParams\n"
+        f"params = FrontEndParams.model_validate({FRONT_END.model_dump()})\n"
+        "print(made(params, preset='there').meta.hash)"
+    )
+    kernels = {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "OPENBLAS_CORETYPE": "Haswell"}
+    paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | kernels | {"PYTHONPATH": paths}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [here.meta.hash]
+
+
+def test_every_change_of_sound_or_front_end_changes_the_hash(folder: Path) -> None:
+    sound = open_prepared(folder / SOUND)
+    louder = np.array(sound.x("train"))
+    louder[7] += 1
+    splits = {
+        name: Split(
+            louder if name == "train" else sound.x(name),
+            sound.y(name),
+            {column: sound.column(name, column) for column in ("offsets", "group", "fold")},
+        )
+        for name in sound.meta.splits
+    }
+    changes = [{"frames": 48}, {"mels": 17}, {"segments": 2}, {"mean": -4.0, "std": 4.0}, {"mean": -4.0, "std": 4.5}]
+    hashes = [made(FRONT_END.model_copy(update=change)).meta.hash for change in ({}, *changes)]
+    prepared(folder / "esc50", splits)
+    hashes.append(made(FRONT_END, "esc50").meta.hash)
+    assert len(set(hashes)) == len(hashes)
 
 
 def test_refuses_what_is_no_sound(folder: Path) -> None:

@@ -15,7 +15,7 @@ from small_project import run as run_stage
 from small_project import small_grid
 from torch import nn
 
-from contrastbench.augment.images import augment_images, to_float
+from contrastbench.augment.images import to_float
 from contrastbench.datasets.store import open_prepared
 from contrastbench.errors import UserError
 from contrastbench.jobs.classifiers import load_classifier, save_classifiers, state_of
@@ -24,6 +24,7 @@ from contrastbench.jobs.meter import Meter
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.weights import build_method, load_method, load_trained, write_run
 from contrastbench.methods import Batch, Method, Step, method_class
+from contrastbench.modalities import modality
 from contrastbench.models.vit_checkpoint import export_encoder
 from contrastbench.params.base import params_hash
 from contrastbench.params.evaluation import PretrainParams
@@ -31,8 +32,9 @@ from contrastbench.params.root import load
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.stages.pretrain import pretrain
-from contrastbench.training import loop
+from contrastbench.training import engine, loop
 from contrastbench.training.checkpoint import save_checkpoint
+from contrastbench.training.engine import engine_for
 from contrastbench.training.loop import Examples, train
 from contrastbench.training.optimizers import learning_rate_factor
 from contrastbench.training.order import ExampleOrder
@@ -55,7 +57,8 @@ def examples(params: PretrainParams, count: int = 96, seed: int = 0) -> Examples
     y = np.arange(count) % CLASSES
     prototypes = rng.integers(0, 256, (CLASSES, 8, 8, 1))
     x = np.clip(prototypes[y] + rng.normal(0, 20, (count, 8, 8, 1)), 0, 255).astype(np.uint8)
-    return Examples(x, y, to_float, lambda images, generator: augment_images(images, params.augment, generator))
+    images = modality("image")
+    return Examples(x, y, images.inputs, images.augmentation(params.augment))
 
 
 def fresh(label: str, params: PretrainParams) -> Method:
@@ -118,6 +121,25 @@ def test_a_killed_run_ends_bit_identical(tmp_path, monkeypatch, label, killed_at
     resumed, resumed_log = run(label, tmp_path / "c.pt", **settings)
     assert same_weights(whole, resumed)
     assert without_time(resumed_log) == without_time(log)
+
+
+@pytest.mark.parametrize("label", ["unremix", "mochi"])
+def test_plain_pytorch_trains_to_the_last_bit_like_fabric(tmp_path, monkeypatch, label):
+    settings = {"epochs": 3, "warmup_epochs": 1.0, "log_every_steps": 1}
+    plain, log = run(label, tmp_path / "a.pt", **settings)
+    assert isinstance(engine_for("cpu", "32-true"), engine._Plain)
+    monkeypatch.setattr(loop, "engine_for", engine._Fabric)
+    fabric, fabric_log = run(label, tmp_path / "b.pt", **settings)
+    assert same_weights(plain, fabric) and without_time(log) == without_time(fabric_log)
+
+
+def test_mixed_precision_is_fabrics_and_resumes(tmp_path):
+    settings = {"precision": "bf16-mixed", "checkpoint_every_steps": 2, "log_every_steps": 1}
+    assert isinstance(engine_for("cpu", "bf16-mixed"), engine._Fabric)
+    half, _ = run("simclr", tmp_path / "a.pt", epochs=2, **settings)
+    whole, _ = run("simclr", tmp_path / "b.pt", epochs=2, **settings | {"precision": "32-true"})
+    assert not same_weights(half, whole)
+    run("simclr", tmp_path / "a.pt", epochs=2, **settings)  # takes up the checkpoint that is left
 
 
 def test_a_checkpoint_holds_the_optimiser(tmp_path):

@@ -15,6 +15,7 @@ from uamix_cases import FRAMES, MELS, SIZES, built
 from contrastbench.datasets.base import Adapter, Split
 from contrastbench.datasets.store import write_prepared
 from contrastbench.errors import UserError
+from contrastbench.files import file_hash
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.weights import build_method, load_trained, training_data
 from contrastbench.methods.uamix_mae import UaMixMAE
@@ -85,6 +86,31 @@ def uninterrupted(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("label", ["mae", "uamix-mae"])
+def test_a_killed_training_does_not_go_on_with_arrays_of_other_last_bits(
+    grid: Grid, monkeypatch: pytest.MonkeyPatch, label: str
+) -> None:
+    """Spectrograms made on another machine have the same hash, which is of what they were made from."""
+    if label != "mae":
+        run(grid, "pretrain", MAE)
+    job, identities = Job("uamix", "instruments", label, 0), []
+
+    def dies(*_, identity, **__):
+        identities.append(identity)
+        raise Killed
+
+    stage = grid.training_stage(job)
+    monkeypatch.setattr(f"contrastbench.stages.{stage}.train", dies)
+    here = training_data(grid, job)
+    splits = {name: Split(np.array(here.x(name)), np.array(here.y(name))) for name in here.meta.splits}
+    there = splits | {"train": Split(np.nextafter(here.x("train"), np.float16(9)), here.y("train"))}
+    for arrays in (splits, there):
+        write_prepared(here.folder, here.meta, arrays, "test", data_hash=here.meta.hash)
+        with pytest.raises(Killed):
+            run(grid, stage, job)
+    assert identities[0] != identities[1]
+
+
 # Each step has 6 updates and a checkpoint every second: killed in step 1, between the steps, in step 2.
 @pytest.mark.parametrize("kill_at", [3, 6, 10])
 def test_killed_tuning_continues_bit_identical(grid, uninterrupted, tmp_path, monkeypatch, kill_at):
@@ -141,7 +167,7 @@ def test_a_tuned_run_names_what_led_to_it(grid):
     found = json.loads((folder / "run.json").read_text())
     assert found["params"]["start"] == json.loads((grid.trained(MAE) / "run.json").read_text())["params"]
     assert found["params_hash"] == params_hash(grid.pretrain_params(job))
-    assert found["code_hash"] == joined([grid.code("pretrain", MAE), grid.code("tune", job)])
+    assert found["code_hash"] == joined(grid.training_code(job))
     assert found["data_hash"] == training_data(grid, job).meta.hash
 
 
@@ -164,6 +190,57 @@ def test_imported_checkpoint_takes_the_place_of_pretraining(grid):
     for name, tensor in built(track, "mae", seed=7).encoder.state_dict().items():
         assert torch.equal(method.encoder.state_dict()[name], tensor), name
     other = overlay({"pretraining": {"checkpoint": "published.safetensors"}}, {"encoder": {"depth": 3}})
-    params = grid_of(grid.root, other).pretrain_params(MAE)
+    params = grid_of(grid.root, other).track("uamix").pretrain("mae", "instruments")
     with pytest.raises(UserError, match="not a checkpoint of this encoder"):
-        build_method(params, training_data(grid, MAE), 0)
+        build_method(params, training_data(grid, MAE), 0).import_weights()
+
+
+def importing(folder: Path, checkpoint: str) -> Grid:
+    return grid_of(folder, {"pretraining": {"checkpoint": checkpoint}, "methods": ["mae", "mae-ct", "mae-joint"]})
+
+
+def test_once_imported_a_checkpoint_is_not_needed_any_more(grid: Grid, tmp_path: Path) -> None:
+    export_encoder(built(grid.track("uamix"), "mae", seed=7).encoder, Path("published.safetensors"))
+    imported = importing(tmp_path, "published.safetensors")
+    state = imported.state("features", MAE)
+    run_both(imported, "mae-ct")
+    digest = file_hash(Path("published.safetensors"))
+    Path("published.safetensors").unlink()
+    record = json.loads((imported.trained(MAE) / "run.json").read_text())
+    assert record["imported"] == {"path": "published.safetensors", "sha256": digest}
+    assert record["params"]["checkpoint"] == f"sha256:{digest}"
+    again = importing(tmp_path, "published.safetensors")
+    load_trained(again, MAE)
+    run(again, "tune", Job("uamix", "instruments", "mae-ct", 0))
+    assert again.state("features", MAE) == state
+    (again.trained(MAE) / "run.json").unlink()
+    with pytest.raises(UserError, match=r"published.safetensors: no such checkpoint"):
+        run(importing(tmp_path, "published.safetensors"), "pretrain", MAE)
+
+
+def test_contents_of_a_checkpoint_count_not_its_path(grid: Grid, tmp_path: Path) -> None:
+    """In what makes a training stale and what rows name: of the method itself and of those tuned from it."""
+    jobs = [Job("uamix", "instruments", label, 0) for label in ("mae", "mae-ct", "mae-joint")]
+
+    def states(path: str) -> list[str]:
+        found = importing(tmp_path, path)
+        return [found.state(found.training_stage(job), job) for job in jobs]
+
+    for path, content in (("a.pth", b"one"), ("b.pth", b"one"), ("c.pth", b"two")):
+        Path(path).write_bytes(content)
+    assert states("a.pth") == states("b.pth")
+    differs = [a != b for a, b in zip(states("a.pth"), states("c.pth"), strict=True)]
+    assert differs == [True, True, False], "joint training imports nothing"
+
+
+def test_a_checkpoint_that_is_gone_is_remembered_by_its_weights_alone(grid: Grid, tmp_path: Path) -> None:
+    Path("a.pth").write_bytes(b"one")
+    found = importing(tmp_path, "a.pth")
+    before = found.state("pretrain", MAE)
+    record = {"imported": {"path": "a.pth", "sha256": file_hash(Path("a.pth"))}}
+    found.trained(MAE).mkdir(parents=True)
+    (found.trained(MAE) / "run.json").write_text(json.dumps(record))
+    Path("a.pth").unlink()
+    assert importing(tmp_path, "a.pth").state("pretrain", MAE) == before
+    with pytest.raises(UserError, match=r"checkpoint = d.pth: no such file; the weights in .* come from a.pth"):
+        importing(tmp_path, "d.pth").state("pretrain", MAE)

@@ -79,7 +79,7 @@ def tables_command(
         files = rendered_files(loaded, presets_of(loaded, preset))
     for path, text in files.items():
         file = Path(path)
-        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        if not file.is_file() or file.read_bytes() != text.encode():
             write_text(file, text)
             typer.echo(f"written: {path}")
 

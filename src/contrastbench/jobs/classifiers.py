@@ -13,9 +13,9 @@ from contrastbench.errors import UserError
 from contrastbench.evaluation.classifiers import Classifier, Training, fine_tuned, robust_linear, standard_linear
 from contrastbench.files import file_hash, reading, write_bytes
 from contrastbench.jobs.features_file import labelled, read_features
-from contrastbench.jobs.modality import to_tensor_for
 from contrastbench.jobs.weights import load_trained
 from contrastbench.methods import Method
+from contrastbench.modalities import modality_of
 from contrastbench.params.base import params_hash
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.pipeline.grid import Grid
@@ -40,7 +40,7 @@ def fit_classifier(
     start = Classifier(method.encoder, nn.Linear(cached["train"].shape[1], len(data.meta.classes))).to(device)
     labels = data.y("train")
     assert labels is not None
-    training = Training(data.x("train"), labels, to_tensor_for(data), device)
+    training = Training(data.x("train"), labels, modality_of(data).inputs, device)
     eps = params.budget(job.dataset).main
     generator = generator_for(device, head, job.seed)
     if head == "alf":

@@ -4,22 +4,24 @@ import numpy as np
 import torch
 
 from contrastbench.datasets.store import Prepared
-from contrastbench.evaluation.features import extract_features, pixel_features, spectrogram_statistics
-from contrastbench.jobs.modality import to_tensor_for
+from contrastbench.evaluation.features import extract_features
 from contrastbench.methods import Method
+from contrastbench.modalities import modality_of
 
 
 def encode(method: Method, data: Prepared, device: str) -> dict[str, np.ndarray]:
     """Features of every labelled split of ``data``."""
-    to_tensor = to_tensor_for(data)
+    kind = modality_of(data)
     return {
-        split: extract_features(method.encoder, data.x(split), to_tensor, device=torch.device(device))
-        for split in data.meta.splits
-        if split != "unlabeled"
+        split: extract_features(method.encoder, kind.examples(data, split), kind.inputs, device=torch.device(device))
+        for split in _labelled(data)
     }
 
 
-def input_features(data: Prepared, split: str) -> np.ndarray:
-    """What stands for features where there is no encoder: pixels, or statistics of spectrograms over time."""
-    x = data.x(split)
-    return pixel_features(x) if data.meta.modality == "image" else spectrogram_statistics(x)
+def reference_features(data: Prepared) -> dict[str, np.ndarray]:
+    """What stands for features of every labelled split where there is no encoder."""
+    return {split: modality_of(data).reference_features(data, split) for split in _labelled(data)}
+
+
+def _labelled(data: Prepared) -> list[str]:
+    return [split for split in data.meta.splits if split != "unlabeled"]

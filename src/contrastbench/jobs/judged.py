@@ -6,7 +6,7 @@ import numpy as np
 
 from contrastbench.datasets.store import Prepared, open_prepared
 from contrastbench.evaluation.clips import Clips, by_clip, pool
-from contrastbench.jobs.encode import encode, input_features
+from contrastbench.jobs.encode import encode, reference_features
 from contrastbench.jobs.features_file import labelled, read_features
 from contrastbench.jobs.weights import load_trained, training_data
 from contrastbench.pipeline.grid import Grid
@@ -23,7 +23,7 @@ def features_on(grid: Grid, job: Job, device: str) -> tuple[Features, Prepared]:
         return read_features(grid, job, own), own
     data = open_prepared(grid.data_folder(job.track, job.judged))
     if job.method in WITHOUT_ENCODER:
-        return {split: input_features(data, split) for split in data.meta.splits if split != "unlabeled"}, data
+        return reference_features(data), data
     return encode(load_trained(grid, job), data, device), data
 
 

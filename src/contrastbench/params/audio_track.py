@@ -35,6 +35,7 @@ class PretrainingParams(Section):
 class AudioPretrainParams(ScratchParams):
     """What the stage ``pretrain`` reads for ``mae`` and ``random``."""
 
+    modality: ClassVar[str] = "audio"
     encoder: ViTParams
     decoder: DecoderParams
     mask_ratio: float
@@ -53,6 +54,7 @@ class JointPretrainParams(AudioPretrainParams):
 class TuneParams(PretrainParams):
     """What the stage ``tune`` reads: the tuning itself, and the MAE that it starts from."""
 
+    modality: ClassVar[str] = "audio"
     encoder: ViTParams
     head: HeadParams
     augment: AudioAugmentParams

@@ -17,10 +17,11 @@ from contrastbench.params.root import DEFAULT, Params
 from contrastbench.params.track import TrackParams
 from contrastbench.params.values import MOST_SEEDS
 from contrastbench.pipeline.fingerprint import fingerprint
+from contrastbench.pipeline.imported import by_contents
 from contrastbench.pipeline.layout import ALL_SEEDS, Job, Layout
 from contrastbench.pipeline.resolved import resolved
 from contrastbench.pipeline.stages import STAGES, TRAINING, WITH_ROWS, Scope, Stage
-from contrastbench.registry import WITHOUT_ENCODER, dataset_module, method_module, starts_from
+from contrastbench.registry import METHODS, WITHOUT_ENCODER, dataset_module, method_module, modality_module, starts_from
 from contrastbench.results.load import ALL
 
 ENDINGS = ("md", "csv", "tex")
@@ -172,10 +173,16 @@ class Grid:
     # Training
 
     def pretrain_params(self, job: Job) -> PretrainParams | None:
-        """What training this job's encoder reads; None for a reference row without one."""
+        """What training this job's encoder reads; None for a reference row without one.
+
+        In place of an imported checkpoint's path there is the hash of its contents.
+        """
         if job.method in WITHOUT_ENCODER:
             return None
-        return self.track(job.track).pretrain(job.method, job.trained.dataset)
+        params = self.track(job.track).pretrain(job.method, job.trained.dataset)
+        start = self.tuned_from(job) if self.training_stage(job) == "tune" else job
+        seed = self.track(job.track).seeds[0] if job.seed == ALL_SEEDS else job.seed  # all import the same
+        return by_contents(params, self.root / self.layout.run("pretrain", replace(start.trained, seed=seed)))
 
     def training_stage(self, job: Job) -> str:
         """The stage that trains a job's encoder last: ``pretrain`` or ``tune``."""
@@ -194,17 +201,23 @@ class Grid:
     # What a result depends on
 
     def code(self, stage_name: str, job: Job) -> str:
-        """Fingerprint of a stage's code for this job's method."""
-        params = self.pretrain_params(job)
-        return fingerprint(stage_name, *([method_module(params.method)] if params else []))
+        """Fingerprint of a stage's code for this job's modality and method."""
+        section = self.track(job.track)
+        method = section.base_method(job.method)
+        looked_up = [modality_module(section.modality), *([method_module(method)] if method in METHODS else [])]
+        return fingerprint(stage_name, *looked_up)
 
     def training_code(self, job: Job) -> list[str]:
-        """Fingerprints of the stages that led to a job's encoder."""
+        """Fingerprints of the stages that led to a job's encoder.
+
+        Of sound also those of its spectrograms: their hash says what they were made from, and not by what code.
+        """
+        made = [fingerprint("spectrograms")] if self.is_sound(job.track) else []
         if job.method in WITHOUT_ENCODER:
-            return []
+            return made
         if self.training_stage(job) == "pretrain":
-            return [self.code("pretrain", job)]
-        return [self.code("pretrain", self.tuned_from(job)), self.code("tune", job)]
+            return [*made, self.code("pretrain", job)]
+        return [*made, self.code("pretrain", self.tuned_from(job)), self.code("tune", job)]
 
     def sections(self, stage_name: str, job: Job) -> list[Section]:
         """The parameters that a row of ``stage`` depends on: of training, and the stage's own."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from contrastbench.errors import UserError
+from contrastbench.files import reading
 from contrastbench.params.root import load
 from contrastbench.pipeline.layout import Layout
 from contrastbench.reporting.cells import cells_of
@@ -76,7 +77,12 @@ def metrics_json(rows: Loaded) -> str:
 def documents(root: Path) -> list[Path]:
     """Documents that hold a marked region."""
     candidates = [root / "README.md", *sorted((root / "docs").glob("**/*.md"))]
-    return [path for path in candidates if path.is_file() and REGION.search(path.read_text(encoding="utf-8"))]
+    return [path for path in candidates if path.is_file() and REGION.search(_text(path))]
+
+
+def _text(document: Path) -> str:
+    with reading(document, "document", "save it as UTF-8 text"):
+        return document.read_text(encoding="utf-8")
 
 
 def with_tables(document: Path, loaded: Loaded, root: Path = Path()) -> str:
@@ -85,7 +91,7 @@ def with_tables(document: Path, loaded: Loaded, root: Path = Path()) -> str:
     NAME is ``PRESET/TRACK`` or ``PRESET/TRACK-ablation``, then optionally ``/DATASET``, then, after spaces,
     patterns of the protocols to show: ``default/unremix/mnist5k linear low-label-*``.
     """
-    text = document.read_text(encoding="utf-8")
+    text = _text(document)
     where = document.relative_to(root).as_posix()
     return REGION.sub(lambda region: region[1] + _region(region[2], loaded, where, root) + region[3], text)
 

@@ -24,11 +24,11 @@ from contrastbench.jobs.classifiers import (
     save_classifiers,
     state_of,
 )
-from contrastbench.jobs.modality import to_tensor_for
 from contrastbench.jobs.rows import RowWriter
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.suite import suite
 from contrastbench.jobs.weights import load_trained, required_params
+from contrastbench.modalities import modality_of
 from contrastbench.params.robustness import AttackSpec, RobustnessParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
@@ -85,7 +85,8 @@ def _victim(
         classifier, chosen = fit_classifier(grid, job, head, data, method, params, device)
         store.save("chosen", {name: np.asarray(value) for name, value in chosen.items()})
         save_classifiers(kept, {head: state_of(classifier)}, store.identity)
-    victim = Victim(ready(classifier), data.x("test"), labels, to_tensor_for(data), device, job.seed, params.batch_size)
+    inputs = modality_of(data).inputs
+    victim = Victim(ready(classifier), data.x("test"), labels, inputs, device, job.seed, params.batch_size)
     check_logits(classifier, victim.images(0, min(64, len(labels)))[0])
     return victim, chosen
 

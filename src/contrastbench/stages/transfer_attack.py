@@ -10,10 +10,10 @@ from contrastbench.evaluation.transfer import transfer_matrix
 from contrastbench.evaluation.verdicts import PartialStore
 from contrastbench.files import file_hash
 from contrastbench.jobs.classifiers import FILE, attacked_classifier
-from contrastbench.jobs.modality import to_tensor_for
 from contrastbench.jobs.rows import RowWriter
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.suite import suite
+from contrastbench.modalities import modality_of
 from contrastbench.params.base import params_hash
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
@@ -35,7 +35,7 @@ def transfer_attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
         classifier = attacked_classifier(grid, each, data).to(device)
         weights.append(file_hash(grid.layout.run("attack", each) / FILE))
         victims[each.method] = Victim(
-            classifier, data.x("test"), labels, to_tensor_for(data), device, job.seed, params.batch_size
+            classifier, data.x("test"), labels, modality_of(data).inputs, device, job.seed, params.batch_size
         )
     eps = params.budget(job.dataset).main
     code = grid.code("transfer_attack", jobs[0])
