@@ -73,11 +73,20 @@ class Grid:
         if track not in self.params.tracks or not self.has(stage, track):
             return []
         datasets = stage.data(section)
-        labels = [label for label in self.labels(track, ablation=ablation) if self._takes(stage, track, label)]
+        labels = self.labels(track, ablation=ablation)
+        if stage.name in TRAINING:
+            labels = self._with_starts(track, labels)
+        labels = [label for label in labels if self._takes(stage, track, label)]
         if stage.scope is Scope.METHODS:
             return [Job(track, name, ALL, seed) for name in datasets for seed in section.seeds if labels]
         seeds = (ALL_SEEDS,) if stage.scope is Scope.SEEDS else section.seeds
         return [Job(track, name, label, seed) for name in datasets for label in labels for seed in seeds]
+
+    def _with_starts(self, track: str, labels: list[str]) -> list[str]:
+        """``labels``, each behind the method whose weights it starts from, which may not be listed itself."""
+        trained = [label for label in labels if label not in WITHOUT_ENCODER]
+        starts = ((starts_from(self.track(track).base_method(label)), label) for label in trained)
+        return list(dict.fromkeys(name for pair in starts for name in pair if name))
 
     def _takes(self, stage: Stage, track: str, label: str) -> bool:
         if label in WITHOUT_ENCODER:
@@ -244,9 +253,11 @@ class Grid:
         for each in dict.fromkeys(members):
             if stage.rows:
                 parts += [self.asked_params(stage.name, each), self.asked_code(stage.name, each)]
+            elif stage.name in TRAINING:  # what its record must name
+                pretrain = self.pretrain_params(each)
+                parts += [*self.training_code(each), *([params_hash(pretrain)] if pretrain else [])]
             else:
-                pretrain = self.pretrain_params(each) if stage.name in TRAINING else None
-                parts += [self.code(stage.name, each), *([params_hash(pretrain)] if pretrain else [])]
+                parts += [self.code(stage.name, each)]
         return joined(parts)
 
     def prepare_state(self, dataset: str) -> str:
