@@ -105,7 +105,8 @@ def test_the_method_behind_a_variant_is_told_where_its_label_tells(loaded: Loade
 
 def old_row(**changes: object) -> dict:
     row = {
-        "schema": 1, "track": "swaro", "method": "swaro-k10", "dataset": "digits", "protocol": "aff-pgd-20-linf@0.03137",
+        "schema": 1, "track": "swaro", "method": "swaro-k10", "dataset": "digits",
+        "protocol": "aff-pgd-20-linf@0.03137",
         "metric": "robust-top1", "seed": 0, "value": 0.5, "n": 2, "preset": "default", "params_hash": "p",
         "data_hash": "d", "code_hash": "c", "device": "cpu", "wall_s": 1.0, "peak_mb": 2.0,
         "detail": {"head": "aff", "norm": "linf", "eps": 8 / 255, "steps": 20, "passes": 7},
