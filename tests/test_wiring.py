@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from asked_protocols import asked_protocols
 from finished_project import CHANGES, command, command_of
 from safetensors.torch import load_file, save_file
 from small_project import run, small_grid
@@ -214,6 +215,18 @@ def test_rows_name_what_is_asked_of_them(finished: Path) -> None:
         assert row.code_hash == joined(code) == grid.asked_code(row.stage, job)
         assert row.base == {"unremix-exp": "unremix"}.get(row.method, row.method)
         assert row.preset == "small" and row.device == "cpu"
+
+
+def test_protocols_are_those_that_the_parameters_ask_for(finished: Path) -> None:
+    """Part by part (tests/asked_protocols.py): readers pick columns, curves and tables by them."""
+    grid, found = Grid("small", finished), {}
+    for row in rows_of(finished):
+        place = (row.stage, Job(row.track, row.dataset, row.method, row.seed))
+        found.setdefault(place, []).append(row.protocol)
+    assert {stage for stage, _ in found} == {stage.name for stage in WITH_ROWS}
+    for (stage, job), protocols in found.items():
+        assert set(protocols) == asked_protocols(grid, stage, job), (stage, job)
+        assert len({protocol.name for protocol in protocols}) == len({p.column for p in protocols}) == len(protocols)
 
 
 def test_rows_lie_where_they_say_and_every_seed_has_the_same(finished: Path) -> None:
