@@ -27,11 +27,11 @@ def asked_protocols(grid: Grid, stage: str, job: Job) -> set[Protocol]:
     if stage == "audio_attack":
         sound = section.audio_attack
         assert sound is not None
+        steps = sound.steps
         spectrograms = [
-            Protocol(family="audio-pgd-spectrogram", norm="linf", eps=eps, steps=sound.steps)
-            for eps in sound.spectrogram
+            Protocol(family="audio-pgd-spectrogram", norm="linf", eps=eps, steps=steps) for eps in sound.spectrogram
         ]
-        waves = [Protocol(family="audio-pgd-waveform", snr_db=snr_db, steps=sound.steps) for snr_db in sound.snr_db]
+        waves = [Protocol(family="audio-pgd-waveform", snr_db=snr_db, steps=steps) for snr_db in sound.snr_db]
         noise = [Protocol(family="audio-noise", snr_db=snr_db) for snr_db in sound.snr_db]
         return {Protocol(family="audio-clean"), *spectrograms, *waves, *noise}
     suite = section.robustness

@@ -3,12 +3,14 @@
 import sys
 from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from asked_protocols import asked_protocols
 from conftest import REPOSITORY
 from safetensors.torch import load_file
 from small_project import LEARNS_DIGITS, judged, run, small_grid
@@ -17,14 +19,15 @@ from contrastbench.attacks import autoattack as aa
 from contrastbench.errors import UserError
 from contrastbench.evaluation import sanity
 from contrastbench.evaluation.robustness import failed_checks
-from contrastbench.evaluation.verdicts import PartialStore, Verdict, read_verdicts
+from contrastbench.evaluation.verdicts import PartialStore, Verdict, attack_order, read_verdicts
+from contrastbench.jobs.classifiers import FILE, fit_classifier, load_classifier, ready
 from contrastbench.jobs.runtime import Runtime
+from contrastbench.jobs.weights import load_trained, training_data
 from contrastbench.params.base import overlay, validate
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.stages import STAGES
-from contrastbench.results.protocols import Protocol
 from contrastbench.results.rows import Row, unpack_correct
 from contrastbench.stages import attack as stage
 from contrastbench.stages.attack import attack
@@ -134,24 +137,10 @@ def row(method: str, protocol: str, metric: str = "robust-top1") -> Row:
     return found
 
 
-def expected_protocols(suite: RobustnessParams, method: str) -> set[Protocol]:
-    """Every attack of the suite on every head of a method, and the worst cases."""
-    found = set()
-    for head in suite.heads_of(method):
-        for spec in suite.attacks("digits", head):
-            norm = None if spec.kind == "clean" else spec.norm
-            found.add(Protocol(family=spec.kind, head=head, norm=norm, eps=spec.eps, steps=spec.steps or None))
-        for eps in suite.worst_case_radii("digits"):
-            found.add(Protocol(family="worst-case", head=head, norm="linf", eps=eps))
-    return found
-
-
 def test_the_rows_are_exactly_what_the_suite_asks_for(project: Grid) -> None:
-    suite = project.track("swaro").robustness
-    assert suite is not None
-    sources = {Protocol(family="transfer", source=m, norm="linf", eps=0.15) for m in ("simclr", "supervised")}
-    for method in ("simclr", "supervised"):
-        assert {each.protocol for each in ROWS[method].values()} == expected_protocols(suite, method) | sources
+    for job in (SIMCLR, SUPERVISED):
+        asked = asked_protocols(project, "attack", job) | asked_protocols(project, "transfer_attack", job)
+        assert {each.protocol for each in ROWS[job.method].values()} == asked
     assert {each.protocol.head for each in ROWS["simclr"].values()} == {"slf", "alf", "aff", None}
     assert {each.protocol.head for each in ROWS["supervised"].values()} == {"own", None}
     assert sum(map(len, ROWS.values())) > 50
@@ -197,6 +186,30 @@ def test_rows_agree_with_the_verdicts(project: Grid) -> None:
     assert sum(standard.detail["broken_by"].values()) <= standard.n == 8
     median = row("simclr", "ddn-l2", "median-distance")
     assert median.value == pytest.approx(np.median(verdicts["ddn-l2"].distance)) and median.n == 8
+
+
+@pytest.mark.parametrize(("job", "head"), [(SIMCLR, "slf"), (SIMCLR, "alf"), (SIMCLR, "aff"), (SUPERVISED, "own")])
+def test_each_head_is_kept_as_it_was_fitted_and_attacked(project: Grid, job: Job, head: str) -> None:
+    data, suite = training_data(project, job), project.track("swaro").robustness
+    assert suite is not None
+    kept = load_classifier(project.layout.run("attack", job) / FILE, load_trained(project, job), head)
+    fitted, _ = fit_classifier(project, job, head, data, load_trained(project, job), suite, torch.device("cpu"))
+    images = torch.from_numpy(np.array(data.x("test"))).permute(0, 3, 1, 2).float() / 255
+    logits = kept(images)
+    assert torch.equal(logits, ready(fitted)(images))
+    correct = (logits.argmax(1).numpy() == data.y("test"))[attack_order(len(images), job.seed)]
+    assert np.array_equal(verdicts_of(project, job, head)["clean"].robust, correct)
+    assert not next(iter(kept.parameters())).requires_grad and not kept.training
+
+
+def test_heads_differ(project: Grid) -> None:
+    """Else one of them loaded in place of another would go unseen."""
+    tensors = load_file(project.layout.run("attack", SIMCLR) / FILE)
+    weights = [tensors[f"{head}/head.weight"] for head in ("slf", "alf", "aff")]
+    assert not any(torch.equal(one, other) for one, other in combinations(weights, 2))
+    encoder = [name.partition("/")[2] for name in tensors if name.startswith("slf/encoder.")]
+    assert encoder and all(torch.equal(tensors[f"slf/{name}"], tensors[f"alf/{name}"]) for name in encoder)
+    assert any(not torch.equal(tensors[f"slf/{name}"], tensors[f"aff/{name}"]) for name in encoder)
 
 
 def test_the_worst_case_is_no_better_than_any_attack_at_its_radius(project: Grid) -> None:

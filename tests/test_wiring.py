@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from asked_protocols import asked_protocols
 from finished_project import CHANGES, command, command_of
 from safetensors.torch import load_file, save_file
 from small_project import run, small_grid
@@ -140,7 +141,8 @@ def test_features_of_other_weights_are_refused(grid: Grid, stage: str) -> None:
 def test_features_of_other_data_are_refused_where_there_are_no_weights(grid: Grid, stage: str) -> None:
     job = replace(ON[stage], method="pixels")
     path = grid.data_folder(job.track, job.dataset) / "meta.json"
-    path.write_text(path.read_text().replace(open_prepared(path.parent).meta.hash, "123456789abc"))
+    held = open_prepared(path.parent).meta.splits["test"].arrays["x"].sha256
+    path.write_text(path.read_text().replace(held, "0" * len(held)))  # as if the array had been made again
     told, remedy = refused(grid, stage, job)
     assert "made from other data or weights" in told and remedy == command_of("features", job)
     run(grid, "features", job)
@@ -207,11 +209,24 @@ def test_rows_name_what_is_asked_of_them(finished: Path) -> None:
         assert row.params_hash == joined(hashes) == grid.asked_params(row.stage, job, row.protocol.source)
         assert row.data_hash == open_prepared(finished / grid.data_folder(row.track, job.judged)).meta.hash
         code = grid.training_code(job)
-        assert len(code) == {"pixels": 0, "uamix-mae": 2}.get(row.method, 1)
+        led_to_it = {"pixels": [], "uamix-mae": ["pretrain", "tune"]}.get(row.method, ["pretrain"])
+        assert len(code) == len(led_to_it) + (row.track == "uamix"), "of sound also that of its spectrograms"
         code += [grid.code(name, job) for name in STAGES[row.stage].code]
         assert row.code_hash == joined(code) == grid.asked_code(row.stage, job)
         assert row.base == {"unremix-exp": "unremix"}.get(row.method, row.method)
         assert row.preset == "small" and row.device == "cpu"
+
+
+def test_protocols_are_those_that_the_parameters_ask_for(finished: Path) -> None:
+    """Part by part (tests/asked_protocols.py): readers pick columns, curves and tables by them."""
+    grid, found = Grid("small", finished), {}
+    for row in rows_of(finished):
+        place = (row.stage, Job(row.track, row.dataset, row.method, row.seed))
+        found.setdefault(place, []).append(row.protocol)
+    assert {stage for stage, _ in found} == {stage.name for stage in WITH_ROWS}
+    for (stage, job), protocols in found.items():
+        assert set(protocols) == asked_protocols(grid, stage, job), (stage, job)
+        assert len({protocol.name for protocol in protocols}) == len({p.column for p in protocols}) == len(protocols)
 
 
 def test_rows_lie_where_they_say_and_every_seed_has_the_same(finished: Path) -> None:
