@@ -1,5 +1,5 @@
-# Trained encoders -> result rows. What takes less time than to start Python is judged with all seeds at once: the stages
-# that the rule `judge` stands for.
+# Trained encoders -> result rows. Where starting Python takes longer than the work, one job takes all seeds: the rule
+# `judge` covers these stages.
 
 
 rule judge:

@@ -4,11 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from uamix_cases import FRAMES
 
+from contrastbench.augment.log_mel import SHIFT, WINDOW
 from contrastbench.datasets.base import Adapter, Split
 from contrastbench.datasets.store import Meta, write_prepared
 
 RATE = 16_000
+SAMPLES = (FRAMES - 1) * SHIFT + WINDOW  # of a clip that fills a segment of the smallest track
+PITCHES = (400.0, 1000.0, 2500.0)
 
 
 def sound_split(clips: list[np.ndarray], y: list[int] | None, **columns: np.ndarray) -> Split:
@@ -19,6 +23,19 @@ def sound_split(clips: list[np.ndarray], y: list[int] | None, **columns: np.ndar
 
 def noise(samples: int, seed: int, level: float = 0.1) -> np.ndarray:
     return np.round(32768 * level * np.random.default_rng(seed).uniform(-1, 1, samples)).astype(np.int16)
+
+
+def tones(count: int, seed: int, samples: int = SAMPLES) -> Split:
+    """``count`` tones of every pitch, at any phase, in faint noise."""
+    draw = np.random.default_rng(seed)
+    y = [number % len(PITCHES) for number in range(count * len(PITCHES))]
+    time = np.arange(samples) / 16_000
+    clips = [
+        (8000 * np.sin(2 * np.pi * (PITCHES[label] * time + draw.uniform()))).astype(np.int16)
+        + noise(samples, seed=1000 * seed + number, level=0.01)
+        for number, label in enumerate(y)
+    ]
+    return sound_split(clips, y)
 
 
 def about(name: str = "toy", modality: str = "audio", classes: tuple[str, ...] = ("a", "b")) -> Adapter:

@@ -21,3 +21,15 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project folder in which every stage has run (tests/finished_project.py); to be copied before it is changed."""
+    from finished_project import finish  # what it needs takes seconds to import
+
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        finish(folder)
+    return folder

@@ -1,37 +1,36 @@
 """From training to rows: a contrastive and a supervised method through every stage of the robustness suite."""
 
-from dataclasses import replace
+import sys
+from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+from asked_protocols import asked_protocols
+from conftest import REPOSITORY
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from small_project import LEARNS_DIGITS, judged, run, small_grid
 
-from contrastbench import registry
 from contrastbench.attacks import autoattack as aa
 from contrastbench.errors import UserError
 from contrastbench.evaluation import sanity
 from contrastbench.evaluation.robustness import failed_checks
-from contrastbench.evaluation.verdicts import PartialStore, read_verdicts
-from contrastbench.jobs import runs
-from contrastbench.methods import Batch, Step
-from contrastbench.methods.contrastive_base import ContrastiveMethod
-from contrastbench.params.base import overlay, read_yaml, validate
-from contrastbench.params.data import DataParams
-from contrastbench.params.image_track import ImagePretrainParams, ImageTrack
+from contrastbench.evaluation.verdicts import PartialStore, Verdict, attack_order, read_verdicts
+from contrastbench.jobs.classifiers import FILE, fit_classifier, load_classifier, ready
+from contrastbench.jobs.runtime import Runtime
+from contrastbench.jobs.weights import load_trained, training_data
+from contrastbench.params.base import overlay, validate
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.pipeline.grid import Grid
-from contrastbench.pipeline.layout import Job, Layout
-from contrastbench.results.rows import Row, parse_row, unpack_correct
+from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.stages import STAGES
+from contrastbench.results.rows import Row, unpack_correct
 from contrastbench.stages import attack as stage
 from contrastbench.stages.attack import attack
-from contrastbench.stages.features import features
-from contrastbench.stages.prepare import prepare
-from contrastbench.stages.pretrain import pretrain
 from contrastbench.stages.transfer_attack import transfer_attack
 
 TUNING = {
@@ -82,42 +81,12 @@ SUITE = {
 }
 
 
-class Supervised(ContrastiveMethod):
-    """Cross-entropy on one view: the smallest method with a classifier of its own."""
-
-    number_of_views = 1
-    uses_labels = True
-
-    def __init__(self, params: ImagePretrainParams, channels: int) -> None:
-        super().__init__(params, channels)
-        self.classifier = nn.Linear(self.encoder.features, 10)
-
-    def training_step(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        features = self.encoder(batch.clean)
-        return {"loss": F.cross_entropy(self.classifier(features), batch.labels), "embeddings": features.detach()}
-
-
-def grid_of(root: Path, suite: dict = SUITE) -> Grid:
-    """A track of two methods, so that the tests do not depend on the numbers of a real one."""
-    base = read_yaml(root / "params.yaml")["unremix"]
-    for key in ("transfer", "variants", "settings", "robustness"):
-        base.pop(key, None)
-    changes = {
-        "datasets": ["digits"],
-        "methods": ["pixels", "simclr", "supervised"],
-        "seeds": [0],
-        "encoder": {"width": 8, "stem_stride": 1},
-        "training": {"epochs": 6, "batch_size": 128},
-        "settings": {"simclr": {"temperature": 0.5}},
-        "variants": {},
-        "ablation": [],
-        "robustness": suite,
-    }
-    track = validate(ImageTrack, overlay(base, changes), lambda _: "test")
-    track._name = "swaro"
-    grid = Grid("default", root)
-    grid.__dict__["params"] = SimpleNamespace(tracks=("swaro",), track=lambda _: track)
-    return grid
+GRID = {
+    "tracks": ["swaro"],
+    "swaro": LEARNS_DIGITS | {"methods": ["pixels", "simclr", "supervised"], "robustness": SUITE},
+}
+SIMCLR, SUPERVISED = Job("swaro", "digits", "simclr", 0), Job("swaro", "digits", "supervised", 0)
+ALL_METHODS = Job("swaro", "digits", seed=0)
 
 
 def cheap_autoattack(build):  # type: ignore[no-untyped-def]
@@ -133,83 +102,156 @@ def cheap_autoattack(build):  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, repository: Path):  # type: ignore[no-untyped-def]
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grid]:
     """A project folder with both methods trained on digits, attacked, and attacks transferred."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("project"))
-        method_class = runs.method_class
-        patch.setattr(runs, "method_class", lambda name: Supervised if name == "supervised" else method_class(name))
-        entry = replace(registry.METHODS["supervised"], path="methods.simclr:SimCLR")  # code for fingerprints
-        patch.setitem(registry.METHODS, "supervised", entry)
+        folder = tmp_path_factory.mktemp("project")
+        patch.chdir(folder)
         patch.setattr(aa, "build", cheap_autoattack(aa.build))
-        grid = grid_of(repository)
-        layout = Layout("default")
-        prepare("digits", layout.raw("digits"), layout.prepared("digits"), DataParams(validation_fraction=0.1))
-        for job in grid.attacked_jobs("swaro", "digits", 0):
-            folder = layout.prepared("digits")
-            pretrain(layout, job, grid.pretrain_params(job), folder, show_progress=False)
-            features(grid, job)
-            attack(grid, job)
-        transfer_attack(grid, "swaro", "digits", 0)
+        grid = small_grid(folder, GRID)
+        run(grid, "prepare", Job("", "digits"))
+        for job in (SIMCLR, SUPERVISED):
+            for name in ("pretrain", "features"):
+                run(grid, name, job)
+            ROWS[job.method] = judged(grid, "attack", job)
+        transferred = judged_by_method(grid)
+        for method, rows in transferred.items():
+            ROWS[method] |= rows
         yield grid
 
 
-def rows_of(grid: Grid) -> dict[tuple[str, str, str], Row]:
-    found = [parse_row(path.read_text(), str(path)) for path in sorted(Path("results").rglob("*.json"))]
-    return {(row.method, row.protocol, row.metric): row for row in found}
+ROWS: dict[str, dict[str, Row]] = {}
 
 
-def row(grid: Grid, method: str, protocol: str, metric: str = "robust-top1") -> Row:
-    return rows_of(grid)[method, protocol, metric]
+def judged_by_method(grid: Grid) -> dict[str, dict[str, Row]]:
+    """The rows of the transfer matrix, by method and protocol."""
+    found: dict[str, dict[str, Row]] = {}
+    for each in transfer_attack(grid, ALL_METHODS, Runtime()):
+        found.setdefault(each.method, {})[each.protocol.name] = each
+    return found
 
 
-def test_the_rows_are_exactly_what_the_grid_asks_for(project: Grid) -> None:
-    written = set(Path("results/rows").rglob("*.json"))
-    assert written == set(project.attack_targets("swaro")) and len(written) > 50
-    assert [job.method for job in project.attacked_jobs("swaro", "digits", 0)] == ["simclr", "supervised"]
-    for job in project.attacked_jobs("swaro", "digits", 0):
-        assert all(path.is_file() for path in project.attack_files(job))
+def row(method: str, protocol: str, metric: str = "robust-top1") -> Row:
+    found = ROWS[method][protocol]
+    assert found.metric == metric
+    return found
+
+
+def test_the_rows_are_exactly_what_the_suite_asks_for(project: Grid) -> None:
+    for job in (SIMCLR, SUPERVISED):
+        asked = asked_protocols(project, "attack", job) | asked_protocols(project, "transfer_attack", job)
+        assert {each.protocol for each in ROWS[job.method].values()} == asked
+    assert {each.protocol.head for each in ROWS["simclr"].values()} == {"slf", "alf", "aff", None}
+    assert {each.protocol.head for each in ROWS["supervised"].values()} == {"own", None}
+    assert sum(map(len, ROWS.values())) > 50
+    assert project.members(STAGES["transfer_attack"], ALL_METHODS) == [SIMCLR, SUPERVISED]
+    for job in (SIMCLR, SUPERVISED):
+        assert all(path.is_file() for path in project.outputs("attack", job))
     assert not list(Path("runs").rglob("checkpoints/**/*.npz")), "what was kept for a kill goes when the stage ends"
 
 
+def test_protocols_are_named_as_they_always_were(project: Grid) -> None:
+    """As commit 21eb8915 named them, where a reader looks for them."""
+    assert set(ROWS["supervised"]) == {
+        "clean", "noise@0.15", "fgsm@0.05", "fgsm@0.15", "square@0.15", "pgd-10-linf@0.05", "pgd-10-linf@0.15",
+        "pgd-10-linf@0.9", "pgd-20-linf@0.15", "pgd-10-l2@0.8", "foolbox-pgd-10-linf@0.15", "foolbox-pgd-10-l1@4",
+        "apgd-5-l1@4", "deepfool-l2", "cw-l2", "ddn-l2", "hopskipjump-l2", "autoattack-linf@0.15", "worst-case@0.15",
+        "worst-case@0.05", "transfer-from-simclr@0.15", "transfer-from-supervised@0.15",
+    }  # fmt: skip
+    alf = {name for name in ROWS["simclr"] if name.startswith("alf-")}
+    assert alf == {
+        "alf-clean", "alf-pgd-10-linf@0.05", "alf-pgd-10-linf@0.15", "alf-autoattack-linf@0.15", "alf-worst-case@0.05",
+        "alf-worst-case@0.15",
+    }  # fmt: skip
+    assert {name.replace("aff-", "alf-") for name in ROWS["simclr"] if name.startswith("aff-")} == alf
+    assert set(ROWS["simclr"]) - alf - {name.replace("alf-", "aff-") for name in alf} == set(ROWS["supervised"])
+
+
+def verdicts_of(grid: Grid, job: Job, head: str) -> dict[str, Verdict]:
+    """The verdicts on one head, by attack."""
+    every = read_verdicts(grid.layout.run("attack", job) / "verdicts.npz")
+    return {name.removeprefix(f"{head}/"): found for name, found in every.items() if name.startswith(f"{head}/")}
+
+
 def test_rows_agree_with_the_verdicts(project: Grid) -> None:
-    job = Job("swaro", "digits", "simclr", 0)
-    verdicts = read_verdicts(project.layout.run("attack", job) / "slf.npz")
+    verdicts = verdicts_of(project, SIMCLR, "slf")
     pgd = verdicts["pgd-10-linf@0.15"]
-    found = row(project, "simclr", "pgd-10-linf@0.15")
+    found = row("simclr", "pgd-10-linf@0.15")
     assert found.n == 40 and found.value == pgd.robust.mean()
     assert np.array_equal(unpack_correct(found.correct or "", 40), pgd.robust)
     assert found.interval is not None and found.interval[0] < found.value + 1e-12 and found.value < found.interval[1]
-    assert found.detail["passes"] == pgd.passes > 0 and found.detail["eps"] == 0.15
-    assert row(project, "simclr", "clean", "top1").n == 400
-    standard = row(project, "simclr", "autoattack-linf@0.15")
+    assert found.detail["passes"] == pgd.passes > 0 and found.protocol.eps == 0.15
+    assert row("simclr", "clean", "top1").n == 400
+    standard = row("simclr", "autoattack-linf@0.15")
     assert sum(standard.detail["broken_by"].values()) <= standard.n == 8
-    median = row(project, "simclr", "ddn-l2", "median-distance")
+    median = row("simclr", "ddn-l2", "median-distance")
     assert median.value == pytest.approx(np.median(verdicts["ddn-l2"].distance)) and median.n == 8
+
+
+@pytest.mark.parametrize(("job", "head"), [(SIMCLR, "slf"), (SIMCLR, "alf"), (SIMCLR, "aff"), (SUPERVISED, "own")])
+def test_each_head_is_kept_as_it_was_fitted_and_attacked(project: Grid, job: Job, head: str) -> None:
+    data, suite = training_data(project, job), project.track("swaro").robustness
+    assert suite is not None
+    kept = load_classifier(project.layout.run("attack", job) / FILE, load_trained(project, job), head)
+    fitted, _ = fit_classifier(project, job, head, data, load_trained(project, job), suite, torch.device("cpu"))
+    images = torch.from_numpy(np.array(data.x("test"))).permute(0, 3, 1, 2).float() / 255
+    logits = kept(images)
+    assert torch.equal(logits, ready(fitted)(images))
+    correct = (logits.argmax(1).numpy() == data.y("test"))[attack_order(len(images), job.seed)]
+    assert np.array_equal(verdicts_of(project, job, head)["clean"].robust, correct)
+    assert not next(iter(kept.parameters())).requires_grad and not kept.training
+
+
+def test_heads_differ(project: Grid) -> None:
+    """Else one of them loaded in place of another would go unseen."""
+    tensors = load_file(project.layout.run("attack", SIMCLR) / FILE)
+    weights = [tensors[f"{head}/head.weight"] for head in ("slf", "alf", "aff")]
+    assert not any(torch.equal(one, other) for one, other in combinations(weights, 2))
+    encoder = [name.partition("/")[2] for name in tensors if name.startswith("slf/encoder.")]
+    assert encoder and all(torch.equal(tensors[f"slf/{name}"], tensors[f"alf/{name}"]) for name in encoder)
+    assert any(not torch.equal(tensors[f"slf/{name}"], tensors[f"aff/{name}"]) for name in encoder)
 
 
 def test_the_worst_case_is_no_better_than_any_attack_at_its_radius(project: Grid) -> None:
     for method, prefix in (("simclr", ""), ("simclr", "alf-"), ("simclr", "aff-"), ("supervised", "")):
-        worst = row(project, method, f"{prefix}worst-case@0.15")
+        worst = row(method, f"{prefix}worst-case@0.15")
         robust = unpack_correct(worst.correct or "", worst.n)
         for name in ("pgd-10-linf@0.15", "autoattack-linf@0.15"):
-            other = row(project, method, prefix + name)
+            other = row(method, prefix + name)
             assert not (robust & ~unpack_correct(other.correct or "", other.n)[: worst.n]).any()
 
 
 def test_what_was_learnt_shows(project: Grid) -> None:
-    assert row(project, "supervised", "clean", "top1").value > 0.8
-    assert row(project, "simclr", "clean", "top1").value > 0.6
-    assert row(project, "supervised", "pgd-10-linf@0.9").value == 0
-    plain, tuned = (row(project, "simclr", f"{prefix}pgd-10-linf@0.15").value for prefix in ("", "aff-"))
+    assert row("supervised", "clean", "top1").value > 0.8
+    assert row("simclr", "clean", "top1").value > 0.6
+    assert row("supervised", "pgd-10-linf@0.9").value == 0
+    plain, tuned = (row("simclr", f"{prefix}pgd-10-linf@0.15").value for prefix in ("", "aff-"))
     assert tuned > plain + 0.2  # over 4 seeds the smallest difference is 0.475
-    assert not any("failed_checks" in found.detail for found in rows_of(project).values())
+    assert not any("failed_checks" in found.detail for rows in ROWS.values() for found in rows.values())
 
 
 def test_a_transferred_attack_is_weaker_than_the_models_own(project: Grid) -> None:
-    own = row(project, "supervised", "transfer-from-supervised@0.15").value
-    other = row(project, "supervised", "transfer-from-simclr@0.15").value
+    own = row("supervised", "transfer-from-supervised@0.15").value
+    other = row("supervised", "transfer-from-simclr@0.15").value
     assert own < other
+
+
+def test_the_benchmark_of_attacks_reads_what_the_stage_leaves(project: Grid, capsys: pytest.CaptureFixture) -> None:
+    """PGD of 20 steps is the suite's longer run here: at one radius, on the standard and on the own classifier."""
+    spec = spec_from_file_location("attacks", REPOSITORY / "benchmarks/attacks.py")
+    assert spec is not None and spec.loader is not None
+    benchmark = module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "attacks", benchmark)  # dataclasses look their module up
+        spec.loader.exec_module(benchmark)
+        benchmark.of_a_run(Path("runs/small/attack/swaro/digits"))
+    told = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    taken = {m: row(m, "pgd-20-linf@0.15").detail["passes"] - 2 * 40 + 40 for m in ("simclr", "supervised")}
+    assert told == {
+        "simclr": f"{taken['simclr'] / (21 * 40):.2f}",
+        "supervised": f"{taken['supervised'] / (21 * 40):.2f}",
+        "all": f"{sum(taken.values()) / (21 * 80):.2f}",
+    }
 
 
 class Killed(Exception):
@@ -219,11 +261,10 @@ class Killed(Exception):
 def test_a_killed_stage_continues_and_ends_with_the_same_verdicts(
     project: Grid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = Job("swaro", "digits", "simclr", 0)
-    folder = project.layout.run("attack", job)
-    before = {head: read_verdicts(folder / f"{head}.npz") for head in ("slf", "alf", "aff")}
-    weights = load_file(folder / "aff.safetensors")
-    values = {key: found.value for key, found in rows_of(project).items()}
+    folder = project.layout.run("attack", SIMCLR)
+    before = read_verdicts(folder / "verdicts.npz")
+    assert {name.partition("/")[0] for name in before} == {"slf", "alf", "aff"}
+    weights = load_file(folder / "classifiers.safetensors")
     for path in folder.iterdir():
         path.unlink()
     save, alive = PartialStore.save, [0]
@@ -239,24 +280,25 @@ def test_a_killed_stage_continues_and_ends_with_the_same_verdicts(
     while True:
         alive[0] = 25
         try:
-            attack(project, job)
+            again = attack(project, SIMCLR, Runtime())
             break
         except Killed:
             deaths += 1
     assert deaths >= 2
-    for head, verdicts in before.items():
-        again = read_verdicts(folder / f"{head}.npz")
-        assert again.keys() == verdicts.keys()
-        for name, verdict in verdicts.items():
-            assert np.array_equal(again[name].broken, verdict.broken), name
-            assert np.array_equal(again[name].distance, verdict.distance, equal_nan=True), name
-    resumed = load_file(folder / "aff.safetensors")
-    assert all(np.array_equal(tensor.numpy(), resumed[name].numpy()) for name, tensor in weights.items())
-    assert {key: found.value for key, found in rows_of(project).items()} == values
+    resumed = read_verdicts(folder / "verdicts.npz")
+    assert resumed.keys() == before.keys()
+    for name, verdict in before.items():
+        assert np.array_equal(resumed[name].broken, verdict.broken), name
+        assert np.array_equal(resumed[name].distance, verdict.distance, equal_nan=True), name
+    tensors = load_file(folder / "classifiers.safetensors")
+    assert {name.partition("/")[0] for name in tensors} == {"slf", "alf", "aff"}
+    assert tensors.keys() == weights.keys()
+    assert all(np.array_equal(tensor.numpy(), tensors[name].numpy()) for name, tensor in weights.items())
+    first = {name: (each.value, each.correct) for name, each in ROWS["simclr"].items() if each.stage == "attack"}
+    assert {each.protocol.name: (each.value, each.correct) for each in again} == first
 
 
 def test_a_failed_check_marks_the_rows_that_it_concerns(project: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = Job("swaro", "digits", "supervised", 0)
     gradients = sanity.input_gradients
     monkeypatch.setattr(sanity, "input_gradients", lambda *arguments: 0 * gradients(*arguments))
     invalid = stage.evaluate
@@ -267,13 +309,12 @@ def test_a_failed_check_marks_the_rows_that_it_concerns(project: Grid, monkeypat
         return verdicts
 
     monkeypatch.setattr(stage, "evaluate", one_image_left_the_ball)
-    attack(project, job)
-    assert "16 of 16 are zero" in row(project, "supervised", "pgd-10-linf@0.15").detail["failed_checks"][0]
-    assert len(row(project, "supervised", "pgd-10-linf@0.15").detail["failed_checks"]) == 1
-    assert "fgsm@0.05: 1 of 40 images left" in row(project, "supervised", "fgsm@0.05").detail["failed_checks"][1]
-    assert len(row(project, "supervised", "worst-case@0.15").detail["failed_checks"]) == 2
-    assert "failed_checks" not in row(project, "supervised", "clean", "top1").detail
-    monkeypatch.undo()
+    found = {each.protocol.name: each.detail for each in attack(project, SUPERVISED, Runtime())}
+    assert "16 of 16 are zero" in found["pgd-10-linf@0.15"]["failed_checks"][0]
+    assert len(found["pgd-10-linf@0.15"]["failed_checks"]) == 1
+    assert "fgsm@0.05: 1 of 40 images left" in found["fgsm@0.05"]["failed_checks"][1]
+    assert len(found["worst-case@0.15"]["failed_checks"]) == 2
+    assert "failed_checks" not in found["clean"]
 
 
 ROBUST, BROKEN, FAR = {"broken": False}, {"broken": True}, {"distance": 9.0}
@@ -296,9 +337,9 @@ ROBUST, BROKEN, FAR = {"broken": False}, {"broken": True}, {"distance": 9.0}
 )
 def test_the_suite_asks_every_check(project: Grid, change: dict, message: str | None) -> None:
     """On verdicts that an honest model left, changed to those of a dishonest one."""
-    suite = project.robustness("swaro")
+    suite = project.track("swaro").robustness
     assert suite is not None
-    verdicts = read_verdicts(project.layout.run("attack", Job("swaro", "digits", "supervised", 0)) / "own.npz")
+    verdicts = verdicts_of(project, SUPERVISED, "own")
     for name, fields in change.items():
         verdict = verdicts[f"pgd-{suite.steps.pgd_long}-linf@0.15" if name == "LONG" else name]
         for field, value in fields.items():
@@ -313,17 +354,19 @@ def test_the_suite_asks_every_check(project: Grid, change: dict, message: str | 
         assert len(found) == 1 and message in found[0]
 
 
-def test_bad_requests_are_refused_in_one_line(project: Grid, repository: Path) -> None:
+def test_bad_requests_are_refused_in_one_line(project: Grid, tmp_path: Path) -> None:
+    runtime = Runtime()
     with pytest.raises(UserError, match="reference row without an encoder"):
-        attack(project, Job("swaro", "digits", "pixels", 0))
-    with pytest.raises(UserError, match="no method to attack"):
-        transfer_attack(project, "swaro", "digits", 7)
-    with pytest.raises(UserError, match="no radii for 'mnist5k'; there are digits"):
-        attack(project, Job("swaro", "mnist5k", "simclr", 0))
-    plain = Grid("default", repository)
-    plain.__dict__["params"] = SimpleNamespace(track=lambda _: SimpleNamespace(), tracks=("unremix",))
+        attack(project, Job("swaro", "digits", "pixels", 0), runtime)
+    with pytest.raises(UserError, match=r"simclr/7/run.json: no such file; run the training first"):
+        transfer_attack(project, Job("swaro", "digits", seed=7), runtime)
+    with pytest.raises(UserError, match="no radii for 'cifar10'; there are mnist5k, digits"):
+        attack(project, Job("swaro", "cifar10", "simclr", 0), runtime)
     with pytest.raises(UserError, match="has no section `robustness`"):
-        attack(plain, Job("unremix", "digits", "simclr", 0))
+        attack(project, Job("unremix", "digits", "simclr", 0), runtime)
+    nobody = small_grid(tmp_path, {"tracks": ["swaro"], "swaro": {"methods": ["pixels"], "ablation": []}})
+    with pytest.raises(UserError, match="no method to attack"):
+        transfer_attack(nobody, ALL_METHODS, runtime)
 
 
 @pytest.mark.parametrize(

@@ -1,26 +1,26 @@
 """The stage ``audio_attack``, from sound to rows: three pitches, a small autoencoder, both kinds of attack."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from audio_sets import about, noise, sound_split
-from conftest import REPOSITORY
+from audio_sets import about, tones
 from pydantic import ValidationError
-from uamix_cases import FRAMES, MELS, changed, smallest_track
+from small_project import judged, run, small_grid
+from uamix_cases import FRAMES, SIZES
 
 from contrastbench.attacks.pgd import Perturbed
-from contrastbench.augment.log_mel import SHIFT, WINDOW
-from contrastbench.datasets.base import Split
 from contrastbench.datasets.store import open_prepared, write_prepared
 from contrastbench.errors import UserError
+from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.segments import Segments, samples_in, segments_of, waveforms
-from contrastbench.params.audio import AudioAttackParams, FrontEndParams
+from contrastbench.params.audio import AudioAttackParams
+from contrastbench.params.base import from_plain
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
-from contrastbench.results.rows import Row, parse_row, unpack_correct
+from contrastbench.results.protocols import Protocol
+from contrastbench.results.rows import Row, unpack_correct
 from contrastbench.stages import audio_attack as stage
 from contrastbench.stages.audio_attack import (
     audio_attack,
@@ -30,81 +30,61 @@ from contrastbench.stages.audio_attack import (
     differentiable,
     whole_segments,
 )
-from contrastbench.stages.features import features
-from contrastbench.stages.pretrain import pretrain
-from contrastbench.stages.spectrograms import spectrograms
 
-JOB = Job("uamix", "notes", "mae", 0)
-SAMPLES = (FRAMES - 1) * SHIFT + WINDOW
-PITCHES = (400.0, 1000.0, 2500.0)
-PARAMS = AudioAttackParams(
-    datasets={"notes": ("notes",)},
-    segments=24,
-    steps=10,
-    spectrogram=(1e-4, 1.0),
-    snr_db=(80.0, 5.0),
-    l2_grid=(0.1, 1.0),
-)
-FRONT_END = FrontEndParams(frames=FRAMES, mels=MELS, segments=1)
-
-
-def tones(count: int, seed: int, samples: int = SAMPLES) -> Split:
-    """``count`` tones of every pitch, at any phase, in faint noise."""
-    draw = np.random.default_rng(seed)
-    y = [number % len(PITCHES) for number in range(count * len(PITCHES))]
-    time = np.arange(samples) / 16_000
-    clips = [
-        (8000 * np.sin(2 * np.pi * (PITCHES[label] * time + draw.uniform()))).astype(np.int16)
-        + noise(samples, seed=1000 * seed + number, level=0.01)
-        for number, label in enumerate(y)
-    ]
-    return sound_split(clips, y)
+JOB = Job("uamix", "instruments", "mae", 0)
+PARAMS = {
+    "datasets": {"instruments": ["instruments"]},
+    "segments": 24,
+    "steps": 10,
+    "spectrogram": [1e-4, 1.0],
+    "snr_db": [80.0, 5.0],
+    "l2_grid": [0.1, 1.0],
+}
+GRID = {
+    "tracks": ["uamix"],
+    "uamix": SIZES | {"audio_attack": PARAMS},
+}
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sound, its spectrograms, a trained autoencoder and its features."""
     folder = tmp_path_factory.mktemp("project")
-    shutil.copy(REPOSITORY / "params.yaml", folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        grid = grid_of(folder)
+        grid = small_grid(folder, GRID)
         splits = {"train": tones(32, 1), "validation": tones(8, 2), "test": tones(16, 3)}
-        sound = grid.layout.prepared("notes")
-        write_prepared(sound, about("notes", classes=("low", "middle", "high")), splits, "as made")
-        spectrograms(sound, grid.layout.spectrograms("notes"), FRONT_END)
-        params = grid.pretrain_params(JOB)
-        assert params is not None
-        pretrain(grid.layout, JOB, params, grid.data_folder(JOB), show_progress=False)
-        features(grid, JOB)
+        facts = about("instruments", classes=("low", "middle", "high"))
+        write_prepared(grid.layout.prepared("instruments"), facts, splits, "as made")
+        run(grid, "spectrograms", Job("uamix", "instruments"))
+        run(grid, "pretrain", JOB)
+        run(grid, "features", JOB)
     return folder
-
-
-def grid_of(folder: Path) -> Grid:
-    grid = Grid(root=folder)
-    grid.__dict__["params"] = grid.params.model_copy(
-        update={"uamix": changed(smallest_track(), {"datasets": ("notes",), "audio_attack": PARAMS})}
-    )
-    return grid
 
 
 @pytest.fixture
 def grid(project: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
     monkeypatch.chdir(project)
-    return grid_of(project)
+    return Grid("small", project)
 
 
 def attacked(grid: Grid) -> dict[str, Row]:
-    shutil.rmtree("results", ignore_errors=True)
-    audio_attack(grid, JOB, "notes", PARAMS, FRONT_END)
-    folder = Path("results/rows/default/audio_attack/uamix/notes/mae")
-    return {path.parent.name: parse_row(path.read_text(), str(path)) for path in folder.glob("*/0.json")}
+    return judged(grid, "audio_attack", JOB)
 
 
 def test_rows_of_both_attacks(grid: Grid) -> None:
     found = attacked(grid)
-    assert sorted(found) == sorted(PARAMS.protocols())
-    assert all(row.n == PARAMS.segments and "failed_checks" not in row.detail for row in found.values())
+    assert sorted(found) == [
+        "audio-clean", "audio-noise-waveform@5dB", "audio-noise-waveform@80dB", "audio-pgd-10-spectrogram@0.0001",
+        "audio-pgd-10-spectrogram@1", "audio-pgd-10-waveform@5dB", "audio-pgd-10-waveform@80dB",
+    ]  # fmt: skip
+    assert {row.protocol for row in found.values()} == {
+        Protocol(family="audio-clean"),
+        *(Protocol(family="audio-pgd-spectrogram", norm="linf", eps=eps, steps=10) for eps in (1e-4, 1.0)),
+        *(Protocol(family="audio-pgd-waveform", snr_db=snr_db, steps=10) for snr_db in (80.0, 5.0)),
+        *(Protocol(family="audio-noise", snr_db=snr_db) for snr_db in (80.0, 5.0)),
+    }
+    assert all(row.n == 24 and "failed_checks" not in row.detail for row in found.values())
     clean = found["audio-clean"]
     assert clean.value >= 0.9, "three pitches are easy"
     assert clean.metric == "top1"
@@ -125,8 +105,11 @@ def test_the_same_rows_twice(grid: Grid) -> None:
 
 def test_the_attacked_sound_gives_the_stored_spectrogram(grid: Grid) -> None:
     """Without a perturbation both attacks start from the same input, up to the store's float16."""
-    sound, data = open_prepared(grid.layout.prepared("notes")), open_prepared(grid.layout.spectrograms("notes"))
-    segments = segments_of(sound, "test", FRONT_END)
+    sound, data = (
+        open_prepared(grid.layout.prepared("instruments")),
+        open_prepared(grid.layout.spectrograms("uamix", "instruments")),
+    )
+    segments = segments_of(sound, "test", grid.sound("uamix").front_end)
     wave = waveforms(sound.x("test"), segments.start, segments.stop, FRAMES)
     assert data.meta.front_end is not None
     through = differentiable(data.meta.front_end)(wave)
@@ -182,7 +165,7 @@ def test_a_class_without_training_clips_is_refused() -> None:
 )
 def test_parameters_that_mean_nothing_are_refused(change: dict) -> None:
     with pytest.raises(ValidationError):
-        AudioAttackParams(**PARAMS.model_dump() | change)
+        from_plain(AudioAttackParams, PARAMS | change)
 
 
 def test_checks_see_what_left_the_ball() -> None:
@@ -208,10 +191,8 @@ def test_only_segments_that_the_clip_fills_are_attacked() -> None:
 
 
 def test_a_reference_row_has_nothing_to_attack(grid: Grid) -> None:
-    pixels = Job("uamix", "notes", "pixels", 0)
-    (pair,) = grid.judged_pairs("audio_attack", "uamix")
-    assert len(grid.judged_rows(pair, JOB)) == len(PARAMS.protocols())
-    assert grid.judged_rows(pair, pixels) == []
-    features(grid, pixels)
+    pixels = Job("uamix", "instruments", "pixels", 0)
+    assert {job.method for job in grid.jobs("audio_attack", "uamix")} == {"mae", "uamix-mae"}
+    run(grid, "features", pixels)
     with pytest.raises(UserError, match="reference row without an encoder"):
-        audio_attack(grid, pixels, "notes", PARAMS, FRONT_END)
+        audio_attack(grid, pixels, Runtime())

@@ -1,6 +1,10 @@
 """Audio adapters on small files that the tests make, and on real archives where they are available."""
 
+import hashlib
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -8,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from audio_sets import noise, sound_split, write_sound
+from small_project import prepared_data
 
 from contrastbench.datasets import (
     adapter,
@@ -28,7 +33,6 @@ from contrastbench.datasets.store import carve_validation, open_prepared, write_
 from contrastbench.errors import UserError
 from contrastbench.params.data import DataParams
 from contrastbench.registry import DATASETS
-from contrastbench.stages.prepare import prepare
 
 PARAMS = DataParams(validation_fraction=0.2)
 SKIP = DataParams(validation_fraction=0.2, on_bad_clip="skip")
@@ -317,6 +321,8 @@ def test_validation_never_splits_a_speaker_of_all_classes_nor_takes_a_classs_las
 
 # ---- embedded instruments
 
+SAMPLES = ["4109374d05a7", "e0b9a1552539", "1b0800b24435"]  # sha256 of train, validation, test
+
 
 @pytest.fixture(scope="module")
 def notes() -> dict[str, Split]:
@@ -347,6 +353,20 @@ def test_instruments_are_deterministic_and_sound_at_their_pitch(notes: dict[str,
     assert min(abs(1200 * np.log2(hertz / (harmonic * 311.13))) for harmonic in (1, 2, 3)) < 20  # cents
 
 
+def test_instruments_are_the_same_samples_on_every_processor(notes: dict[str, Split]) -> None:
+    """numpy takes powers of float32 otherwise where there is AVX-512; every committed row is of these samples."""
+    code = (
+        "import hashlib; from pathlib import Path; from contrastbench.datasets import instruments\n"
+        "from contrastbench.params.data import DataParams\n"
+        "splits = instruments.ADAPTER.read(Path(), DataParams(validation_fraction=0.1))\n"
+        "print(*(hashlib.sha256(splits[name].x).hexdigest()[:12] for name in ('train', 'validation', 'test')))"
+    )
+    less = os.environ | {"NPY_DISABLE_CPU_FEATURES": "AVX512_ICL X86_V4 X86_V3"}
+    run = subprocess.run([sys.executable, "-c", code], env=less, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == [hashlib.sha256(notes[name].x).hexdigest()[:12] for name in notes]
+    assert run.stdout.split() == SAMPLES
+
+
 def test_another_soundfont_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(instruments, "SHA256", "0" * 64)
     with pytest.raises(UserError, match="wrong file"):
@@ -363,10 +383,9 @@ def test_another_soundfont_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_real_spoken_digits(real_data: Path, tmp_path: Path) -> None:
     if not (real_data / "fsdd_8k_flac.zip").is_file():
         pytest.skip(f"no fsdd_8k_flac.zip in {real_data}")
-    meta = prepare("fsdd", tmp_path / "raw", tmp_path / "data", PARAMS, real_data, show_progress=False)
-    counts = {split: facts.count for split, facts in meta.splits.items()}
+    data = prepared_data(tmp_path, "fsdd", 0.2, mirror=real_data)
+    counts = {split: facts.count for split, facts in data.meta.splits.items()}
     assert counts == {"train": 2000, "validation": 500, "test": 500}
-    data = open_prepared(tmp_path / "data")
     for split in counts:
         y = data.y(split)
         assert y is not None and np.bincount(y).tolist() == [counts[split] // 10] * 10

@@ -1,42 +1,51 @@
 """The stages ``few_shot`` and ``low_shot`` on the reference row ``pixels``, from spectrograms to rows."""
 
-import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from audio_sets import about, noise, prepared, sound_split
+from small_project import judged, run, small_grid
 from typer.testing import CliRunner
 
-from contrastbench.cli import app, audio
+from contrastbench.cli import app
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.store import open_prepared, write_prepared
 from contrastbench.errors import UserError
 from contrastbench.jobs.judged import features_on
-from contrastbench.params.audio import FrontEndParams
-from contrastbench.params.evaluation import FewShotParams, LowShotParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
-from contrastbench.registry import DATASETS
-from contrastbench.results.rows import Row, parse_row, unpack_correct
-from contrastbench.stages.features import features
-from contrastbench.stages.few_shot import few_shot, novel_and_base
-from contrastbench.stages.low_shot import folds, low_shot
-from contrastbench.stages.probe import probe
+from contrastbench.results.protocols import Protocol
+from contrastbench.results.rows import unpack_correct
+from contrastbench.stages.few_shot import novel_and_base
+from contrastbench.stages.low_shot import folds
 
-JOB = Job("uamix", "trained", "pixels", 3)
-FEW = FewShotParams(
-    datasets={"trained": ("trained", "other")},
-    way=3,
-    shots=(1, 2),
-    queries=1,
-    episodes=200,
-    class_of={"trained": "group"},
-    classifiers=("centroid", "cl2n", "linear"),
-    l2=0.01,
-)
-LOW = LowShotParams(datasets={"trained": ("trained", "other")}, shots=(1, 3), draws=2, strength=4000.0)
+OWN, OTHER = "instruments", "esc50"  # trained on the one, judged on both; the arrays are made by the tests
+JOB = Job("uamix", OWN, "pixels", 3)
+ON_OTHER = Job("uamix", f"{OWN}-to-{OTHER}", "pixels", 3)
+FEW = {
+    "datasets": {OWN: [OWN, OTHER]},
+    "way": 3,
+    "shots": [1, 2],
+    "queries": 1,
+    "episodes": 200,
+    "class_of": {OWN: "group"},
+    "classifiers": ["centroid", "cl2n", "linear"],
+    "l2": 0.01,
+}
+LOW = {"datasets": {OWN: [OWN, OTHER]}, "shots": [1, 3], "draws": 2, "strength": 4000.0}
+FRONT_END = {"frames": 16, "mels": 16, "segments": 2}
+GRID = {
+    "tracks": ["uamix"],
+    "uamix": {
+        "methods": ["pixels"],
+        "seeds": [3],
+        "ablation": [],
+        "few_shot": FEW,
+        "low_shot": LOW,
+        "front_end": FRONT_END,
+    },
+}
 CLASSES = 6
 
 
@@ -55,32 +64,36 @@ def spectrogram_split(clips_per_class: int, segments: int, seed: int, **columns:
 @pytest.fixture
 def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
     monkeypatch.chdir(tmp_path)
-    shutil.copy(Path(__file__).parents[1] / "params.yaml", tmp_path)
-    grid = Grid(root=tmp_path)
+    grid = small_grid(tmp_path, GRID)
     names = ("train", "validation", "test")
     own = {name: spectrogram_split(8, 1, seed) for seed, name in enumerate(names, start=1)}
     other = {name: spectrogram_split(6, 3, seed, fold=seed) for seed, name in enumerate(names, start=1)}
     for split in other.values():
         assert split.y is not None
         split.columns["role"] = np.array([0, 0, 1, 2, 2, 2])[split.y]
-    for name, splits in (("trained", own), ("other", other)):
+    for name, splits in ((OWN, own), (OTHER, other)):
         facts = about(name, classes=tuple("abcdef"))
-        write_prepared(grid.layout.spectrograms(name), facts, splits, "as made")
-    features(grid, JOB)
+        write_prepared(grid.layout.spectrograms("uamix", name), facts, splits, "as made")
+    run(grid, "features", JOB)
     return grid
 
 
-def rows(stage: str, dataset: str) -> dict[str, Row]:
-    folder = Path("results/rows/default") / stage / "uamix" / dataset / "pixels"
-    found = {path.parent.name: parse_row(path.read_text(), str(path)) for path in folder.glob("*/3.json")}
-    assert found
-    return found
+def changed(grid: Grid, section: str, changes: dict) -> Grid:
+    """The same project, after an edit of one section."""
+    track = GRID["uamix"]
+    return small_grid(grid.root, GRID | {"uamix": track | {section: track[section] | changes}})
 
 
 def test_few_shot_rows(grid: Grid) -> None:
-    few_shot(grid, JOB, "trained", FEW)
-    found = rows("few_shot", "trained")
-    assert sorted(found) == sorted(FEW.protocols())
+    found = judged(grid, "few_shot", JOB)
+    assert sorted(found) == [
+        f"few-shot-3-way-{shots}-shot-{name}" for shots in (1, 2) for name in ("centroid", "cl2n", "linear")
+    ]
+    assert {row.protocol for row in found.values()} == {
+        Protocol(family="few-shot", way=3, shots=shots, classifier=name)
+        for shots in (1, 2)
+        for name in ("centroid", "cl2n", "linear")
+    }
     for row in found.values():
         assert row.n == 200 and row.interval is not None and row.interval[0] < row.value < row.interval[1]
         assert row.detail["classes"] == 12  # groups, as class_of says, of the test split alone
@@ -89,46 +102,43 @@ def test_few_shot_rows(grid: Grid) -> None:
 
 
 def test_few_shot_on_another_data_set_uses_its_novel_classes(grid: Grid) -> None:
-    few_shot(grid, JOB, "other", FEW)
-    found = rows("few_shot", "trained-to-other")
+    found = judged(grid, "few_shot", ON_OTHER)
     row = found["few-shot-3-way-2-shot-linear"]
+    assert row.dataset == "instruments-to-esc50"
     assert row.detail["classes"] == 3 and row.detail["clips"] == 3 * 6 * 3
     assert row.value > 0.95
-    assert row.data_hash == open_prepared(grid.layout.spectrograms("other")).meta.hash
-    arrays, data = features_on(grid, JOB, "other", "cpu")
+    assert row.data_hash == open_prepared(grid.layout.spectrograms("uamix", OTHER)).meta.hash
+    arrays, data = features_on(grid, ON_OTHER, "cpu")
     novel, base = novel_and_base(arrays, data, "y", seen=False)
     assert set(novel.labels) == {3, 4, 5} and set(base.labels) == {0, 1}
     assert novel.segments.shape[1] == 3
 
 
 def test_novel_classes_must_be_unheard(grid: Grid) -> None:
-    trained = Job("uamix", "other", "pixels", 3)
-    features(grid, trained)
+    trained = Job("uamix", OTHER, "pixels", 3)
+    run(grid, "features", trained)
     with pytest.raises(UserError, match="novel classes, which this encoder was trained on"):
-        few_shot(grid, trained, "other", FEW)
+        run(grid, "few_shot", trained)
 
 
 def test_all_methods_meet_the_same_episodes(grid: Grid) -> None:
-    few_shot(grid, JOB, "trained", FEW)
-    first = rows("few_shot", "trained")
-    few_shot(grid, JOB, "trained", FEW.model_copy(update={"classifiers": ("linear", "centroid")}))
-    second = rows("few_shot", "trained")
-    assert all(first[name].value == second[name].value for name in first)
+    first = judged(grid, "few_shot", JOB)
+    second = judged(changed(grid, "few_shot", {"classifiers": ["linear", "centroid"]}), "few_shot", JOB)
+    assert len(second) == 4 and all(first[name].value == second[name].value for name in second)
 
 
 def test_the_probe_judges_clips(grid: Grid) -> None:
-    job = Job("uamix", "other", "pixels", 3)
-    features(grid, job)
-    probe(grid, job)
-    found = rows("probe", "other")
+    job = Job("uamix", OTHER, "pixels", 3)
+    run(grid, "features", job)
+    found = judged(grid, "probe", job)
     clips = 6 * CLASSES  # of three segments each
-    assert {name: row.n for name, row in found.items()} == {"linear": clips, "knn": clips, "low-label-5": 5 * clips}
+    assert {name: row.n for name, row in found.items()} == {"linear": clips, "knn": clips, "low-label-5": 2 * clips}
 
 
 def test_low_shot_rows(grid: Grid) -> None:
-    low_shot(grid, JOB, "trained", LOW)
-    found = rows("low_shot", "trained")
+    found = judged(grid, "low_shot", JOB)
     assert sorted(found) == ["low-shot-1", "low-shot-3"]
+    assert {row.protocol for row in found.values()} == {Protocol(family="low-shot", shots=n) for n in (1, 3)}
     row = found["low-shot-3"]
     assert row.n == 2 * 48 and row.detail["folds"] == 1 and len(row.detail["draws"]) == 2
     assert row.correct is not None and unpack_correct(row.correct, row.n).mean() == row.value
@@ -136,29 +146,32 @@ def test_low_shot_rows(grid: Grid) -> None:
 
 
 def test_low_shot_rotates_official_folds_of_an_unseen_data_set(grid: Grid) -> None:
-    low_shot(grid, JOB, "other", LOW)
-    row = rows("low_shot", "trained-to-other")["low-shot-1"]
+    row = judged(grid, "low_shot", ON_OTHER)["low-shot-1"]
+    assert row.dataset == "instruments-to-esc50"
     assert row.n == 2 * 3 * 36 and row.detail["folds"] == 3
-    arrays, data = features_on(grid, JOB, "other", "cpu")
+    arrays, data = features_on(grid, ON_OTHER, "cpu")
     assert [len(test.labels) for _, test in folds(arrays, data, seen=False)] == [36, 36, 36]
     assert len(list(folds(arrays, data, seen=True))) == 1
 
 
 def test_more_labels_than_clips_is_one_line(grid: Grid) -> None:
     with pytest.raises(UserError, match=r"^low_shot.shots: 9 labels per class asked for, class 0 has 8"):
-        low_shot(grid, JOB, "trained", LOW.model_copy(update={"shots": (9,)}))
+        run(changed(grid, "low_shot", {"shots": [9]}), "low_shot", JOB)
 
 
-def test_the_commands(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
-    front_end = FrontEndParams(frames=16, mels=16, segments=2)
-    section = SimpleNamespace(front_end=front_end, few_shot=FEW, low_shot=LOW)
-    monkeypatch.setattr(audio, "_track", lambda grid: section)
-    for name in ("trained", "other", "sound"):
-        monkeypatch.setitem(DATASETS, name, "contrastbench.datasets.digits")
+def test_the_commands(grid: Grid) -> None:
     clips = sound_split([noise(5000, 1), noise(400, 2)], [0, 1])
-    prepared(grid.layout.prepared("sound"), {"train": clips, "test": clips})
-    for command in ("spectrograms sound", "few-shot trained other pixels 3", "low-shot trained trained pixels 3"):
-        result = CliRunner().invoke(app, command.split())
+    prepared(grid.layout.prepared("fsdd"), {"train": clips, "test": clips})
+    for command in (
+        "spectrograms uamix fsdd",
+        "few-shot uamix instruments-to-esc50 pixels 3",
+        "low-shot uamix instruments pixels",
+    ):
+        result = CliRunner().invoke(app, [*command.split(), "--preset", "small"])
         assert result.exit_code == 0, (command, result.output, result.exception)
-    assert open_prepared(grid.layout.spectrograms("sound")).meta.splits["train"].count == 3
-    assert rows("few_shot", "trained-to-other") and rows("low_shot", "trained")
+    assert open_prepared(grid.layout.spectrograms("uamix", "fsdd")).meta.splits["train"].count == 3
+    files = sorted(str(path) for path in Path("results").rglob("*.jsonl"))
+    assert files == [
+        "results/rows/small/few_shot/uamix/instruments-to-esc50/pixels/all.jsonl",
+        "results/rows/small/low_shot/uamix/instruments/pixels/all.jsonl",
+    ]

@@ -41,8 +41,8 @@ COMMON = {
 }
 
 
-def to_tensor(raw: Tensor) -> Tensor:
-    return raw.permute(0, 3, 1, 2).float() / 255
+def inputs(rows: np.ndarray, device: torch.device = CPU) -> Tensor:
+    return torch.tensor(rows, device=device).permute(0, 3, 1, 2).float() / 255
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def encoder() -> nn.Module:
 def start(encoder: nn.Module, digits: tuple) -> Classifier:
     x, y = digits
     parts = [
-        Labelled(extract_features(encoder, x[part], to_tensor, device=CPU), y[part])
+        Labelled(extract_features(encoder, x[part], inputs, device=CPU), y[part])
         for part in (slice(0, 1000), slice(1000, 1200))
     ]
     classifier, chosen = standard_linear(encoder, *parts, strengths=(0.01, 0.1), seed=0)
@@ -88,14 +88,14 @@ def test_the_folded_layer_is_scikit_learns_classifier(classes: int) -> None:
 
 def test_a_feature_that_hardly_varies_gets_no_huge_weight(start: Classifier, digits: tuple) -> None:
     """The encoder's smallest features deviate by 1e-5; per-feature standardisation would turn them into weights."""
-    deviations = extract_features(start.encoder, digits[0][:1000], to_tensor, device=CPU).std(0)
+    deviations = extract_features(start.encoder, digits[0][:1000], inputs, device=CPU).std(0)
     assert deviations.max() > 1000 * deviations[deviations > 0].min()
     scale_free = start.head.weight.norm(dim=0).detach().numpy()
     assert scale_free[deviations < 0.01 * deviations.max()].max() < scale_free.max()
 
 
 def accuracies(model: nn.Module, digits: tuple) -> tuple[float, float]:
-    images, labels = to_tensor(torch.tensor(digits[0][1200:1500])), torch.tensor(digits[1][1200:1500])
+    images, labels = inputs(digits[0][1200:1500]), torch.tensor(digits[1][1200:1500])
     attacked = pgd(model, images, labels, eps=EPS, steps=10, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         clean = float((model(images).argmax(1) == labels).float().mean())
@@ -103,7 +103,7 @@ def accuracies(model: nn.Module, digits: tuple) -> tuple[float, float]:
 
 
 def training(digits: tuple) -> Training:
-    return Training(digits[0][:1000], digits[1][:1000], to_tensor, CPU)
+    return Training(digits[0][:1000], digits[1][:1000], inputs, CPU)
 
 
 def test_robust_linear_changes_the_head_only_and_gains_robustness(start: Classifier, digits: tuple) -> None:
@@ -146,7 +146,7 @@ def test_only_the_loss_of_fine_tuning_moves_batchnorm(
 
 
 def test_the_attack_of_trades_makes_predictions_diverge(start: Classifier, digits: tuple) -> None:
-    images = to_tensor(torch.tensor(digits[0][1200:1300]))
+    images = inputs(digits[0][1200:1300])
     params = FineTuningParams(**COMMON, loss="trades", beta=6.0)
     adversarial = _trades_attack(start, images, params, EPS, torch.Generator().manual_seed(0))
     noise = torch.empty_like(images).uniform_(-EPS, EPS, generator=torch.Generator().manual_seed(1))
@@ -159,7 +159,7 @@ def test_the_attack_of_trades_makes_predictions_diverge(start: Classifier, digit
 
 
 def test_probabilities_and_broken_outputs_are_refused(start: Classifier, digits: tuple) -> None:
-    images = to_tensor(torch.tensor(digits[0][:20]))
+    images = inputs(digits[0][:20])
     check_logits(start, images)
     check_logits(nn.Sequential(start, nn.LogSoftmax(1)), images)  # shifted logits are logits
     with pytest.raises(UserError, match="returns probabilities"):

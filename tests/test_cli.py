@@ -191,3 +191,34 @@ def test_several_seeds_are_judged_at_once_as_each_alone(project, run):
     again = [json.loads(line) for line in path.read_text().splitlines()]
     unmeasured = {"wall_s": 0, "peak_mb": 0}
     assert [row | unmeasured for row in both] == [row | unmeasured for row in again], "the rows of seed 3 stay"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "latin-1"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"PYTHONIOENCODING": "utf-8"},
+    ],
+)
+def test_a_stream_of_any_encoding_gets_what_it_can_hold(repository, setting):
+    code = r"""
+import rich, typer
+from contrastbench import cli
+from contrastbench.errors import UserError
+def app():
+    typer.echo("1 \u00b1 2 \u2248 \u26a0 \udcff")
+    rich.print("3 \u00b1 4 \u26a0")
+    raise UserError("5 \u00b1 6")
+cli.app = app
+cli.main()
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))}
+    environment |= {"PYTHONPATH": str(repository / "src")} | setting
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert done.returncode == 2, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first.startswith(b"1 ") and b" 2 " in first and first.endswith(b"?") and second.startswith(b"3 ")
+    assert done.stderr.startswith(b"contrastbench: 5 ") and done.stderr.count(b"\n") == 1
+    assert ("utf-8" in setting.values()) == ("\u26a0".encode() in second)

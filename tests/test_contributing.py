@@ -93,7 +93,7 @@ def finished(project: Project) -> Project:
 
 def test_every_named_block_is_applied():
     """A block whose heading the pattern above does not read would go untested."""
-    fences = re.findall(r"^```(?:python|yaml)$", GUIDE, re.MULTILINE)
+    fences = re.findall(r"^```(?:python|yaml|text)$", GUIDE, re.MULTILINE)
     assert len(fences) == len(NAMED_BLOCK.findall(GUIDE))
 
 
@@ -135,17 +135,6 @@ def test_the_methods_own_test_and_the_linter_pass(project):
     project.run("ruff", "format", "--check", "src", "tests")
 
 
-def test_snakemake_runs_what_is_missing_and_sees_other_pictures(finished):
-    assert "pretrain" in finished.run("contrastbench", "plan", "--preset", PRESET)
-    mine = ("--config", f"preset={PRESET}")
-    stale = finished.stale_jobs(*mine)
-    assert (stale["prepare"], stale["pretrain"]) == (0, 2)
-    assert (stale["features"], stale["judge"]) == (3, 6), "each protocol judges each method"
-    Image.new("RGB", (32, 32)).save(finished.folder / "data" / "raw" / DATASET / "train" / "cat" / "00.png")
-    finished.run("contrastbench", "prepare", DATASET)
-    assert finished.stale_jobs(*mine)["pretrain"] == 3
-
-
 def test_the_table_shows_the_method(finished):
     finished.run("contrastbench", "tables", "--preset", PRESET)
     table = (finished.folder / "results" / "tables" / PRESET / f"{TRACK}.md").read_text(encoding="utf-8")
@@ -164,6 +153,17 @@ def test_the_protocol_has_a_table_a_command_and_makes_cells_incomparable(finishe
     said = finished.run("contrastbench", "compare", "HEAD", "WORKTREE", "--preset", PRESET, "--all", "--json")
     (cell,) = [cell for cell in json.loads(said)["cells"] if cell["protocol"] == "nearest-mean"]
     assert "unit_length" in cell["why"] or cell["before"]["mean"] == cell["after"]["mean"]
+
+
+def test_snakemake_runs_what_is_missing_and_sees_other_pictures(finished):
+    assert "pretrain" in finished.run("contrastbench", "plan", "--preset", PRESET)
+    mine = ("--config", f"preset={PRESET}")
+    stale = finished.stale_jobs(*mine)
+    assert (stale["prepare"], stale["pretrain"]) == (0, 2)
+    assert (stale["features"], stale["judge"]) == (3, 6), "each protocol judges each method"
+    Image.new("RGB", (32, 32)).save(finished.folder / "data" / "raw" / DATASET / "train" / "cat" / "00.png")
+    finished.run("contrastbench", "prepare", DATASET)
+    assert finished.stale_jobs(*mine)["pretrain"] == 3
 
 
 def test_the_attack_joins_the_suite_and_its_table(project):

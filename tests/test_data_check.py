@@ -24,7 +24,7 @@ def grid(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> G
     monkeypatch.chdir(tmp_path)
     grid = Grid("smoke")
     zeros = Split(np.zeros((10, 8, 8, 1), np.uint8), np.arange(10))
-    for folder in (*map(grid.layout.prepared, grid.datasets()), grid.layout.spectrograms("instruments")):
+    for folder in (*map(grid.layout.prepared, grid.datasets()), grid.layout.spectrograms("uamix", "instruments")):
         write_prepared(folder, adapter(folder.name), {"train": zeros, "test": zeros}, "")
     return grid
 
@@ -36,7 +36,7 @@ def change(path: Path) -> None:
 
 def test_whole_data_pass(grid: Grid) -> None:
     assert [str(folder) for folder in data_folders(grid)] == [
-        "data/prepared/digits", "data/prepared/instruments", "data/spectrograms/smoke/instruments",
+        "data/prepared/digits", "data/prepared/instruments", "data/spectrograms/smoke/uamix/instruments",
     ]  # fmt: skip
     check_data(grid)
     verify_data(data_folders(grid))
@@ -49,8 +49,9 @@ def test_data_that_are_not_made_yet_are_nothing_to_check(grid: Grid) -> None:
 
 
 def test_the_presence_of_every_array_is_checked_and_the_remedy_names_the_preset(grid: Grid) -> None:
-    (grid.layout.spectrograms("instruments") / "test_x.npy").unlink()
-    with pytest.raises(UserError, match=r"missing or corrupt.*`contrastbench spectrograms instruments --preset smoke`"):
+    (grid.layout.spectrograms("uamix", "instruments") / "test_x.npy").unlink()
+    remedy = "`contrastbench spectrograms uamix instruments --preset smoke`"
+    with pytest.raises(UserError, match=f"missing or corrupt.*{remedy}"):
         check_data(grid)
 
 
@@ -68,10 +69,10 @@ def test_changed_contents_are_found_where_they_are_asked_for(grid: Grid) -> None
         ("data/prepared/digits", "probe unremix digits pixels 0 --preset smoke"),
         ("data/prepared/digits", "attack swaro digits swaro 0 --preset smoke"),
         ("data/prepared/digits", "transfer-attack swaro digits 0 --preset smoke"),
-        ("data/prepared/digits", "transfer-probe unremix mnist5k digits simclr 0"),
-        ("data/spectrograms/smoke/instruments", "few-shot instruments instruments mae 0 --preset smoke"),
-        ("data/spectrograms/smoke/instruments", "low-shot instruments instruments mae 0 --preset smoke"),
-        ("data/prepared/instruments", "audio-attack instruments instruments mae 0 --preset smoke"),
+        ("data/prepared/digits", "transfer-probe unremix mnist5k-to-digits simclr 0"),
+        ("data/spectrograms/smoke/uamix/instruments", "few-shot uamix instruments mae 0 --preset smoke"),
+        ("data/spectrograms/smoke/uamix/instruments", "low-shot uamix instruments mae 0 --preset smoke"),
+        ("data/prepared/instruments", "audio-attack uamix instruments mae 0 --preset smoke"),
     ],
 )
 def test_every_command_that_judges_looks_at_the_contents(grid: Grid, folder: str, command: str) -> None:

@@ -14,22 +14,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from small_project import prepared_data
 
 from contrastbench.datasets import adapter
 from contrastbench.datasets.mnist5k import read_archive
 from contrastbench.datasets.pictures import read_folders
-from contrastbench.datasets.store import Prepared, open_prepared
+from contrastbench.datasets.store import Prepared
 from contrastbench.errors import UserError
-from contrastbench.params.data import DataParams
+from contrastbench.pipeline.layout import Layout
 from contrastbench.registry import DATASETS, dataset_module
-from contrastbench.stages.prepare import prepare
-
-PARAMS = DataParams(validation_fraction=0.2)
 
 
 def prepared(name: str, tmp_path: Path) -> Prepared:
-    prepare(name, tmp_path / "raw", tmp_path / name, PARAMS, show_progress=False)
-    return open_prepared(tmp_path / name)
+    return prepared_data(tmp_path, name, 0.2)
+
+
+def raw(tmp_path: Path, name: str) -> Path:
+    """Where a data set's archives lie in a project folder."""
+    return tmp_path / Layout("default").raw(name)
 
 
 def put_archive(monkeypatch, tmp_path: Path, name: str, content: bytes) -> None:
@@ -39,8 +41,8 @@ def put_archive(monkeypatch, tmp_path: Path, name: str, content: bytes) -> None:
         module.ARCHIVE, digest=hashlib.sha256(content).hexdigest(), algorithm="sha256", size=len(content)
     )
     monkeypatch.setattr(module, "ADAPTER", dataclasses.replace(module.ADAPTER, archives=(archive,)))
-    (tmp_path / "raw").mkdir(exist_ok=True)
-    (tmp_path / "raw" / archive.name).write_bytes(content)
+    raw(tmp_path, name).mkdir(exist_ok=True, parents=True)
+    (raw(tmp_path, name) / archive.name).write_bytes(content)
 
 
 def tar_of(files: dict[str, bytes]) -> bytes:
@@ -139,18 +141,18 @@ def test_cifar_archives(cifar, tmp_path):
     name, _, images, labels, _ = cifar
     train = 50 if name == "cifar10" else 30
     check(prepared(name, tmp_path), images[:train], labels[:train], images[train:], labels[train:])
-    assert [path.name for path in (tmp_path / "raw").iterdir()] == [adapter(name).archives[0].name]
+    assert [path.name for path in raw(tmp_path, name).iterdir()] == [adapter(name).archives[0].name]
 
 
 def test_an_unpacked_cifar_folder_is_read_and_each_file_checked(cifar, tmp_path):
     name, folder, images, labels, archived = cifar
-    next((tmp_path / "raw").iterdir()).unlink()
-    (tmp_path / "raw" / folder).mkdir()
+    next(raw(tmp_path, name).iterdir()).unlink()
+    (raw(tmp_path, name) / folder).mkdir()
     for path, content in archived.items():
-        (tmp_path / "raw" / path).write_bytes(content)
+        (raw(tmp_path, name) / path).write_bytes(content)
     train = 50 if name == "cifar10" else 30
     check(prepared(name, tmp_path), images[:train], labels[:train], images[train:], labels[train:])
-    spoilt = tmp_path / "raw" / next(iter(archived))
+    spoilt = raw(tmp_path, name) / next(iter(archived))
     spoilt.write_bytes(spoilt.read_bytes() + b"x")
     with pytest.raises(UserError, match=r"a file is missing or not the official one \(md5\)"):
         prepared(name, tmp_path)
@@ -266,9 +268,8 @@ def test_the_real_cifar10(real_data, tmp_path):
     if not (real_data / "cifar10.zip").is_file() or not script.is_file():
         pytest.skip(f"no cifar10.zip with rebuild_cifar.py in {real_data}")
     pytest.importorskip("imagecodecs", reason="rebuilding CIFAR-10 needs the package imagecodecs")
-    subprocess.run([sys.executable, script, tmp_path / "raw", "--only", "10"], check=True, capture_output=True)
-    prepare("cifar10", tmp_path / "raw", tmp_path / "cifar10", DataParams(validation_fraction=0.1))
-    data = open_prepared(tmp_path / "cifar10")
+    subprocess.run([sys.executable, script, raw(tmp_path, "cifar10"), "--only", "10"], check=True, capture_output=True)
+    data = prepared_data(tmp_path, "cifar10", 0.1)
     assert {s: f.count for s, f in data.meta.splits.items()} == {"train": 45000, "validation": 5000, "test": 10000}
     assert np.bincount(data.y("train")).tolist() == [4500] * 10
     assert np.bincount(data.y("test")).tolist() == [1000] * 10

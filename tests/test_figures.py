@@ -5,34 +5,38 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from audio_sets import about
 from PIL import Image
-from safetensors.torch import save_file
+from small_project import run, small_grid
 from typer.testing import CliRunner
 
 from contrastbench.cli import app
 from contrastbench.datasets.base import Split
-from contrastbench.datasets.store import FrontEnd, open_prepared, write_prepared
+from contrastbench.datasets.store import FrontEnd, write_prepared
 from contrastbench.errors import UserError
-from contrastbench.jobs.classify import fit_classifier, load_classifier, save_classifier, trained_method
-from contrastbench.jobs.runs import build_method
-from contrastbench.params.base import read_yaml
-from contrastbench.params.data import DataParams
+from contrastbench.jobs.classifiers import (
+    FILE,
+    attacked_classifier,
+    fit_classifier,
+    origin_of_classifiers,
+    save_classifiers,
+    state_of,
+)
+from contrastbench.jobs.meter import Meter
+from contrastbench.jobs.weights import build_method, load_trained, training_data, write_run
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.steps import step
 from contrastbench.reporting import stills
 from contrastbench.reporting.stills import Attacked, Mixed, Reconstructed
 from contrastbench.stages import figures as stage
-from contrastbench.stages.features import features
-from contrastbench.stages.figures import figures
-from contrastbench.stages.prepare import prepare
+from contrastbench.training.record import TrainingLog
 
 MAE, MIXED = Job("uamix", "instruments", "mae", 0), Job("uamix", "instruments", "uamix-mae", 0)
 SWAV, SWARO = Job("swaro", "digits", "swav", 0), Job("swaro", "digits", "swaro", 0)
@@ -105,22 +109,22 @@ def test_a_perturbation_of_eps_is_white_and_the_verdict_is_coloured(tmp_path, sh
     assert heads == ["test image", "attacked: simclr", "change × 5"]
 
 
+CHANGES = {
+    "swaro": {"methods": ["pixels", "swav", "supervised", "swaro"], "seeds": [0]},
+    "uamix": {"methods": ["pixels", "mae", "uamix-mae"], "seeds": [0], "front_end": {"frames": 64, "mels": 32}},
+}
+
+
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Grid:
     """The smoke preset's networks and sizes with methods that the tests choose, as a preset of its own."""
     folder = tmp_path_factory.mktemp("project")
-    shutil.copy(repository / "params.yaml", folder)
     shutil.copytree(repository / "presets", folder / "presets")
-    smoke = read_yaml(repository / "presets/smoke.yaml")
-    smoke["swaro"] |= {"methods": ["pixels", "swav", "supervised", "swaro"], "seeds": [0]}
-    smoke["uamix"] |= {"methods": ["pixels", "mae", "uamix-mae"], "seeds": [0]}
-    smoke["uamix"]["front_end"] = {"frames": 64, "mels": 32}
-    (folder / "presets/drawn.yaml").write_text(yaml.safe_dump(smoke), encoding="utf-8")
-    return Grid("drawn", folder)
+    return small_grid(folder, CHANGES, "drawn")
 
 
 @pytest.fixture(scope="module")
-def project(grid: Grid):  # type: ignore[no-untyped-def]
+def project(grid: Grid) -> Iterator[Path]:
     """A folder with random spectrograms, digits, untrained networks and linear classifiers on them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(grid.root)
@@ -130,23 +134,31 @@ def project(grid: Grid):  # type: ignore[no-untyped-def]
             name: Split(rng.normal(size=(8, 64, 32)).astype(np.float16), np.arange(8) % 2)
             for name in ("train", "validation", "test")
         }
-        write_prepared(layout.spectrograms("instruments"), about("instruments"), splits, "as made", front_end)
-        prepare("digits", layout.raw("digits"), layout.prepared("digits"), DataParams(validation_fraction=0.1))
+        sound = layout.spectrograms("uamix", "instruments")
+        write_prepared(sound, about("instruments"), splits, "as made", front_end)
+        run(grid, "prepare", Job("", "digits"))
         for job in (MAE, SWAV, SWARO):
-            weights, params = grid.weights(job)[0], grid.pretrain_params(job)
+            params = grid.pretrain_params(job)
             assert params is not None
-            weights.parent.mkdir(parents=True)
-            save_file(build_method(params, open_prepared(grid.data_folder(job)), 0).state_dict(), weights)
+            untrained = build_method(params, training_data(grid, job), 0)
+            write_run(grid, job, untrained, TrainingLog(), "cpu", Meter())
+        suite = grid.track("swaro").robustness
+        assert suite is not None
         for job in (SWAV, SWARO):
-            data, suite = open_prepared(grid.data_folder(job)), grid.robustness("swaro")
-            assert suite is not None
-            features(grid, job)
-            method = trained_method(grid, job, data)
-            save_classifier(
-                grid.attack_files(job)[0],
-                fit_classifier(grid, job, "slf", data, method, suite, torch.device("cpu"))[0],
-            )
+            run(grid, "features", job)
+            data, method = training_data(grid, job), load_trained(grid, job)
+            classifier, _ = fit_classifier(grid, job, "slf", data, method, suite, torch.device("cpu"))
+            origin = origin_of_classifiers(grid, job, data)
+            save_classifiers(layout.run("attack", job) / FILE, {"slf": state_of(classifier)}, origin)
         yield grid.root
+
+
+def drawn(grid: Grid, track: str, dataset: str, seed: int = 0) -> list[Path]:
+    """Draw all still images of a data set and seed; where they lie."""
+    names = grid.figure_jobs(track, dataset, seed)
+    for name in names:
+        run(grid, "figures", Job(track, dataset, name, seed))
+    return [grid.figure(track, dataset, name, seed) for name in names]
 
 
 DRAWINGS = ("draw_reconstructions", "draw_mixtures", "draw_adversarial_examples")
@@ -157,26 +169,26 @@ def handed_over(monkeypatch: pytest.MonkeyPatch, grid: Grid, track: str, dataset
     given: dict[str, tuple] = {}
     for name in DRAWINGS:
         monkeypatch.setattr(stage, name, lambda *arguments, name=name: given.update({name: arguments}))
-    figures(grid, track, dataset, 0)
+    drawn(grid, track, dataset)
     return given
 
 
 @pytest.mark.parametrize(("track", "dataset"), [("uamix", "instruments"), ("swaro", "digits")])
 def test_equal_inputs_give_equal_bytes(project: Path, grid: Grid, track: str, dataset: str) -> None:
-    files = figures(grid, track, dataset, 0)
-    assert files == grid.figure_files(track) and files
+    files = drawn(grid, track, dataset)
+    assert files == grid.figures(track) and files
     before = [path.read_bytes() for path in files]
     for path in files:
         with Image.open(path) as image:
             assert image.format == "PNG" and image.width == 880 and 300 < image.height < 1200
-    assert figures(grid, track, dataset, 0) == files
+    assert drawn(grid, track, dataset) == files
     assert [path.read_bytes() for path in files] == before
 
 
 def test_reconstructions_are_of_validation_clips_with_the_mask_of_training(project, grid, monkeypatch) -> None:
     _, _, clips, seconds = handed_over(monkeypatch, grid, "uamix", "instruments")["draw_reconstructions"]
     assert seconds == 0.64 and len(clips) == stage.CLIPS
-    stored = open_prepared(grid.data_folder(MAE)).x("validation").astype(np.float32)
+    stored = training_data(grid, MAE).x("validation").astype(np.float32)
     for clip in clips:
         assert any(np.array_equal(clip.original, x) for x in stored)
         hidden = np.isnan(clip.masked)
@@ -201,13 +213,13 @@ def test_mixtures_are_what_their_label_rows_say(project, grid, monkeypatch) -> N
 def test_attacked_images_stay_in_the_ball_and_carry_the_classifiers_own_verdict(project, grid, monkeypatch) -> None:
     given = handed_over(monkeypatch, grid, "swaro", "digits")["draw_adversarial_examples"]
     _, _, images, labels, classes, attacked, eps = given
-    data = open_prepared(grid.data_folder(SWARO))
+    data = training_data(grid, SWARO)
     assert eps == 0.1 and [each.method for each in attacked] == ["swav", "swaro"] and list(classes) == data.meta.classes
     stored, y = data.x("test").astype(np.float32) / 255, data.y("test")
     for image, label in zip(images, labels, strict=True):
         assert y[np.abs(stored - image).max(axis=(1, 2, 3)) < 1e-6].tolist() == [label]
     for job, each in zip((SWAV, SWARO), attacked, strict=True):
-        model = load_classifier(grid.attack_files(job)[0], trained_method(grid, job, data))
+        model = attacked_classifier(grid, job, data)
         clean, adversarial = (
             model(torch.from_numpy(x).permute(0, 3, 1, 2).contiguous()).argmax(1).numpy() for x in (images, each.images)
         )
@@ -218,7 +230,7 @@ def test_attacked_images_stay_in_the_ball_and_carry_the_classifiers_own_verdict(
 
 
 def test_seeds_draw_other_clips(project, grid) -> None:
-    data = open_prepared(grid.data_folder(MAE))
+    data = training_data(grid, MAE)
     draws = [stage._validation_clips(data, 4, torch.Generator().manual_seed(seed))[0] for seed in (0, 0, 1)]
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
 
@@ -226,9 +238,9 @@ def test_seeds_draw_other_clips(project, grid) -> None:
 @pytest.mark.parametrize(
     ("track", "dataset", "missing", "message"),
     [
-        ("uamix", "instruments", "pretrain/uamix/instruments/mae", "run the stage pretrain first"),
+        ("uamix", "instruments", "pretrain/uamix/instruments/mae", "run the training first"),
         ("swaro", "digits", "attack/swaro/digits/swaro", "run the stage attack first"),
-        ("swaro", "digits", "pretrain/swaro/digits/swav", "run the stage pretrain first"),
+        ("swaro", "digits", "pretrain/swaro/digits/swav", "run the training first"),
     ],
 )
 def test_missing_weights_are_named_in_one_line(project, grid, track, dataset, missing, message) -> None:
@@ -236,7 +248,7 @@ def test_missing_weights_are_named_in_one_line(project, grid, track, dataset, mi
     folder.rename(folder.with_name("away"))
     try:
         with pytest.raises(UserError, match=f"{missing}.*: no such file; {message}") as caught:
-            figures(grid, track, dataset, 0)
+            drawn(grid, track, dataset)
         assert "\n" not in str(caught.value)
     finally:
         folder.with_name("away").rename(folder)
@@ -247,26 +259,33 @@ def test_missing_weights_are_named_in_one_line(project, grid, track, dataset, mi
     [("unremix", "digits", 0), ("uamix", "instruments", 5), ("uamix", "esc50", 0), ("swaro", "mnist5k", 0)],
 )
 def test_what_the_preset_does_not_run_is_refused(project, grid, track, dataset, seed) -> None:
-    with pytest.raises(UserError, match=f"{track}, {dataset}, seed {seed}: the preset 'drawn' has no still images"):
-        figures(grid, track, dataset, seed)
+    for name in ("reconstructions", "mixtures", "adversarial-examples"):
+        with pytest.raises(UserError, match=f"{track}, {dataset}, seed {seed}: the preset 'drawn' has no still image"):
+            run(grid, "figures", Job(track, dataset, name, seed))
+
+
+def test_an_image_that_is_none_of_the_presets_is_refused_with_those_that_are(project, grid) -> None:
+    with pytest.raises(UserError, match=r"no still image 'mixture' to draw of it; known: reconstructions, mixtures$"):
+        run(grid, "figures", Job("uamix", "instruments", "mixture", 0))
 
 
 def test_the_command(project: Path) -> None:
-    answer = CliRunner().invoke(app, ["figures", "uamix", "instruments", "0", "--preset", "drawn", "--device", "cpu"])
-    assert answer.exit_code == 0, answer.output
-    folder = "runs/drawn/figures/uamix/instruments/seed-0"
-    assert answer.output == f"written: {folder}/reconstructions.png\nwritten: {folder}/mixtures.png\n"
+    for name in ("reconstructions", "mixtures"):
+        command = ["figures", "uamix", "instruments", name, "0", "--preset", "drawn", "--device", "cpu"]
+        answer = CliRunner().invoke(app, command)
+        assert answer.exit_code == 0, answer.output
+        assert answer.output == f"written: runs/drawn/figures/uamix/instruments/{name}/0.png\n"
 
 
 def test_the_grid_lists_what_a_presets_methods_can_show(grid: Grid, repository: Path) -> None:
     assert grid.figure_jobs("swaro", "digits", 0) == {"adversarial-examples": [SWAV, SWARO]}
     assert grid.figure_jobs("uamix", "instruments", 0) == {"reconstructions": [MAE], "mixtures": [MIXED]}
-    assert grid.figure_files("unremix") == []
-    assert set(grid.figure_files("swaro") + grid.figure_files("uamix")) < set(grid.targets())
+    assert grid.figures("unremix") == []
+    assert set(grid.figures("swaro") + grid.figures("uamix")) < set(grid.targets())
     assert Grid("paper", repository).track("uamix").pretraining.checkpoint is not None  # type: ignore[union-attr]
     imported = Grid("paper", repository).figure_jobs("uamix", "audioset20k", 0)
     assert list(imported) == ["mixtures"], "an imported encoder has no trained decoder to reconstruct with"
-    assert Grid("esc50", repository).figure_files("swaro") == [], "a track that the preset does not run"
+    assert Grid("esc50", repository).figures("swaro") == [], "a track that the preset does not run"
 
 
 @pytest.mark.parametrize("preset", ["drawn", "paper"])
@@ -287,14 +306,14 @@ def test_the_rules_make_what_the_grid_lists_from_what_it_says(project: Path, rep
     done = subprocess.run(command, cwd=project, env=environment, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     made: list[str] = []
-    for rule, facts in re.findall(r"^(?:local)?rule figures_(\w+):\n((?:    .*\n)+)", done.stdout, re.MULTILINE):
+    for facts in re.findall(r"^(?:local)?rule figures:\n((?:    .*\n)+)", done.stdout, re.MULTILINE):
         told = dict(line.strip().split(": ", 1) for line in facts.splitlines())
-        dataset = re.search(r"dataset=([\w-]+)", told["wildcards"])
-        assert dataset is not None
-        inputs = grid.figure_inputs(rule, dataset[1], 0)
-        assert told["input"].split(", ") == [str(path) for path in inputs]
+        cards = dict(part.split("=") for part in told["wildcards"].split(", "))
+        track = cards["track"]
+        inputs = grid.figure_inputs(track, cards["dataset"], cards["figure"], int(cards["seed"]))
+        assert inputs and told["input"].split(", ") == [str(path) for path in inputs]
         for path in inputs:
-            assert any(path.is_relative_to(folder) for folder in owned[rule].inputs), f"DVC does not see {path}"
+            assert any(path.is_relative_to(folder) for folder in owned[track].inputs), f"DVC does not see {path}"
         made += told["output"].split(", ")
     assert sorted(made) == sorted(wanted)
     assert all(path.parent in each.folders for each in owned.values() for path in each.files)

@@ -7,13 +7,24 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from contrastbench import files
 from contrastbench.errors import UserError
-from contrastbench.files import behind_link, entries_under, file_hash, reading, replacing, write_bytes, write_text
+from contrastbench.files import (
+    UNFINISHED,
+    behind_link,
+    entries_under,
+    file_hash,
+    reading,
+    replacing,
+    sweep_below,
+    write_bytes,
+    write_text,
+)
 from contrastbench.results.load import rows_in
 from contrastbench.results.revisions import WORKTREE, files_at
 
@@ -134,6 +145,117 @@ def test_a_link_of_the_pipeline_is_replaced_and_its_file_stays(tmp_path):
     write_text(tmp_path / "output", "new")
     assert (tmp_path / "cached").read_text() == "old" and (tmp_path / "output").read_text() == "new"
     assert not (tmp_path / "output").is_symlink()
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="the system has no /dev/shm")
+def test_a_link_is_replaced_on_a_file_system_in_memory_too():
+    """A folder below /dev, whose links are not the system's."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        test_a_link_of_the_pipeline_is_replaced_and_its_file_stays(Path(name))
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="the system has no /dev/shm")
+@pytest.mark.parametrize("make", [Path.write_text, lambda path, _: (path.mkdir(), (path / "in").write_text("new"))])
+def test_a_link_to_another_file_system_is_replaced(tmp_path, make):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        cached = Path(name, "cached")
+        make(cached, "old")
+        (tmp_path / "output").symlink_to(cached)
+        before = sorted(Path(name).rglob("*"))
+        with replacing(tmp_path / "output") as temporary:
+            make(temporary, "new")
+        assert not (tmp_path / "output").is_symlink() and sorted(Path(name).rglob("*")) == before
+        assert cached.is_dir() or cached.read_text() == "old"
+
+
+def test_a_hard_link_to_a_cached_file_that_is_read_only_is_replaced(tmp_path):
+    (tmp_path / "cached").write_text("old")
+    (tmp_path / "cached").chmod(0o444)
+    os.link(tmp_path / "cached", tmp_path / "output")
+    write_text(tmp_path / "output", "new")
+    assert (tmp_path / "cached").read_text() == "old" and (tmp_path / "output").read_text() == "new"
+    assert (tmp_path / "output").stat().st_mode & stat.S_IWUSR
+
+
+def test_a_folder_of_a_containers_image_is_replaced(tmp_path, monkeypatch):
+    """overlayfs refuses to rename a folder of a lower layer as if it lay on another file system."""
+    replace = os.replace
+
+    def overlay(source, target):
+        if Path(source) == tmp_path / "d":
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        replace(source, target)
+
+    monkeypatch.setattr(files.os, "replace", overlay)
+    test_a_folder_replaces_a_folder(tmp_path)
+
+
+KILLED = """
+import os, signal
+from pathlib import Path
+from contrastbench import files
+files._flush = lambda path: os.kill(os.getpid(), signal.SIGKILL)
+files.write_text(Path("x"), "half")
+"""
+
+
+def killed_while_writing(folder: Path, repository: Path) -> Path:
+    """The temporary folder that a process leaves in ``folder`` which is killed between writing and renaming."""
+    environment = os.environ | {"PYTHONPATH": str(repository / "src")}
+    assert subprocess.run([sys.executable, "-c", KILLED], cwd=folder, env=environment).returncode < 0
+    (left,) = folder.glob(f"{UNFINISHED}*")
+    return left
+
+
+def aged(folder: Path) -> None:
+    hour_ago = folder.stat().st_mtime - 3600
+    os.utime(folder, (hour_ago, hour_ago))
+
+
+def test_what_a_killed_process_left_goes_with_the_next_file_beside_it(tmp_path, repository):
+    left = killed_while_writing(tmp_path, repository)
+    assert not (tmp_path / "x").exists()
+    write_text(tmp_path / "y", "new")
+    assert left.is_dir(), "it may be a living process's that has not come to its lock"
+    aged(left)
+    write_text(tmp_path / "y", "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["y"]
+
+
+def test_what_killed_processes_left_anywhere_can_be_swept(tmp_path, repository):
+    (tmp_path / "a/b").mkdir(parents=True)
+    aged(killed_while_writing(tmp_path / "a/b", repository))
+    (tmp_path / "a/kept").write_text("")
+    sweep_below(tmp_path)
+    sweep_below(tmp_path / "absent")
+    assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["a", "b", "kept"]
+
+
+def test_what_a_living_process_writes_is_never_swept(tmp_path):
+    with replacing(tmp_path / "x") as temporary:
+        temporary.write_text("new")
+        (own,) = tmp_path.glob(f"{UNFINISHED}*")
+        aged(own)
+        write_text(tmp_path / "y", "other")
+        sweep_below(tmp_path)
+    assert (tmp_path / "x").read_text() == "new"
+
+
+def test_nothing_is_swept_where_the_file_system_has_no_locks(tmp_path, repository, monkeypatch):
+    left = killed_while_writing(tmp_path, repository)
+    aged(left)
+
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", no_locks)
+    write_text(tmp_path / "y", "new")
+    assert left.is_dir() and (tmp_path / "y").read_text() == "new"
+
+
+def test_git_and_dvc_leave_out_unfinished_files(repository):
+    for name in (".gitignore", ".dvcignore"):
+        assert f"{UNFINISHED}*/" in (repository / name).read_text(encoding="utf-8").splitlines()
 
 
 def test_entries_are_everything_but_what_is_hidden(tmp_path):

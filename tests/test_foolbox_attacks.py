@@ -145,7 +145,8 @@ def test_recount_refuses_what_leaves_the_ball_the_bounds_or_the_numbers(model: n
     assert bool(count(fooling).broken) and bool(count(fooling).valid)
     assert not bool(count(fooling, eps=0.01).broken), "outside the ball"
     assert not bool(count(fooling, eps=0.05, norm="l2").broken), "outside the l2 ball"
-    assert not bool(count(fooling - 5, eps=None).valid), "outside the bounds"
+    assert not bool(count(fooling - 5, eps=None).valid), "below the bounds"
+    assert not bool(count(fooling + 5, eps=None).valid), "above the bounds"
     assert not bool(count(fooling * float("nan")).broken), "not a number"
     unmoved = recount(model, x, x, y, eps=0.1, norm="linf")
     assert not bool(unmoved.broken) and torch.isinf(unmoved.distance).all()

@@ -91,6 +91,20 @@ def test_the_probe_loads_without_torch():
     assert "torch" not in loaded_after("import contrastbench.stages.probe")
 
 
+@pytest.mark.parametrize(
+    ("stage", "spared"),
+    [
+        ("pretrain", {"lightning_fabric", "sklearn"}),
+        ("tune", {"lightning_fabric", "sklearn"}),
+        ("features", {"lightning_fabric", "sklearn", "timm", "torchvision"}),
+        ("few_shot", {"lightning_fabric", "sklearn", "timm", "torchvision"}),
+        ("figures", {"lightning_fabric", "sklearn"}),
+    ],
+)
+def test_a_stage_does_not_wait_for_what_it_may_not_use(stage, spared):
+    assert loaded_after(f"import contrastbench.stages.{stage}") & spared == set()
+
+
 def without_compat(path: Path) -> list[str]:
     """Imports in ``path`` that could come before ``torch_compat`` has been imported.
 

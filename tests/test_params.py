@@ -41,6 +41,9 @@ def message_of(root: Path, preset: str = "default") -> str:
 
 
 UNREMIX = "unremix.settings.unremix"
+DEFAULTS = yaml.safe_load((Path(__file__).resolve().parent.parent / "params.yaml").read_text(encoding="utf-8"))
+ROBUSTNESS = DEFAULTS["swaro"]["robustness"]
+FEW_SHOT, LOW_SHOT, AUDIO_ATTACK = (DEFAULTS["uamix"][name] for name in ("few_shot", "low_shot", "audio_attack"))
 
 
 @pytest.mark.parametrize(
@@ -135,6 +138,70 @@ UNREMIX = "unremix.settings.unremix"
         ("unremix.variants.é", {"method": "unremix", "settings": {}}, "label is made of a to z"),
         (f"unremix.variants.{'x' * 101}", {"method": "unremix", "settings": {}}, "label is made of a to z"),
         ("swaro.variants.pgd_at", {"method": "trades", "settings": {}}, "'pgd-at' and 'pgd_at' differ in - and _ only"),
+        (
+            "unremix.variants.again",
+            {"method": "unremix-exp", "settings": {"beta": 1.0}},
+            "variants.again.method = \"unremix-exp\": 'unremix-exp' is a variant itself; name the registered method, "
+            "'unremix'",
+        ),
+        (
+            "unremix.variants.grey",
+            {"method": "pixels", "settings": {}},
+            "variants.grey.method = \"pixels\": 'pixels' is a reference row without an encoder; it has no settings",
+        ),
+        (
+            "unremix.variants.unremix-exp",
+            {"method": "unremix", "settings": {"beta": True}},
+            "unremix.variants.unremix-exp.settings.beta = true: input should be a valid number",
+        ),
+        (
+            "unremix.variants.unremix-exp",
+            {"method": "unremix", "settings": {"detach_weights": 1}},
+            "unremix.variants.unremix-exp.settings.detach_weights = 1: input should be a valid boolean",
+        ),
+        (
+            "unremix.variants.all",
+            {"method": "unremix", "settings": {}},
+            "unremix.variants.all = \"all\": 'all' stands for every seed and method in results; choose another name",
+        ),
+        (
+            "unremix.variants.pixels",
+            {"method": "unremix", "settings": {}},
+            "'pixels' is the name of a method; choose",
+        ),
+        (
+            "unremix.variants.unremix-to-hcl",
+            {"method": "unremix", "settings": {}},
+            "\"unremix-to-hcl\": '-to-' stands for a transfer in results; choose another name",
+        ),
+        (
+            "unremix.methods",
+            ["simclr", "mae"],
+            "unremix.methods.1 = \"mae\": the method 'mae' takes audio data",
+        ),
+        ("uamix.ablation", ["simclr"], "uamix.ablation.0 = \"simclr\": the method 'simclr' takes image data, and this"),
+        ("unremix.methods", ["swav"], "the method 'swav' needs a section settings.swav in this track"),
+        ("unremix.settings.mae", {}, "unremix.settings.mae: unknown key; did you mean"),
+        ("unremix.settings.zzz", {}, "unremix.settings.zzz: unknown key; known keys: acl, clae, dcl"),
+        ("unremix.settings.dcl.tau", 0.1, "unremix.settings.dcl.tau: unknown key; did you mean 'tau_plus'?"),
+        ("swaro.settings.supervised", {"eps": 1}, "swaro.settings.supervised.eps: unknown key; known keys: none"),
+        (
+            "unremix.audio_attack",
+            AUDIO_ATTACK,
+            "unremix.audio_attack: this section attacks sound, and this track",
+        ),
+        ("uamix.robustness", ROBUSTNESS, "uamix.robustness: this section attacks images, and this track takes audio"),
+        ("unremix.few_shot", FEW_SHOT, "unremix.few_shot.datasets.instruments = \"instruments\": 'instruments' holds"),
+        (
+            "uamix.transfer",
+            [{"train": "digits", "probe": "digits"}],
+            "uamix.transfer.0.train = \"digits\": 'digits'",
+        ),
+        ("tracks", ["unremix", "swarro"], "tracks.1 = \"swarro\": unknown track 'swarro'; did you mean 'swaro'?"),
+        ("tracks", ["unremix", "unremix"], "'unremix' is listed twice"),
+        ("unremix.encoder", 3, "unremix.encoder = 3: must be a section"),
+        ("unremix.methods", "simclr", 'unremix.methods = "simclr": must be a list'),
+        ("unremix.encoder.stem_stride", True, "unremix.encoder.stem_stride = true: input should be a valid integer"),
         ("unremix.seeds", [5_000_000_000], "unremix.seeds.0 = 5000000000: input should be less than 4294967296"),
         ("unremix.probe.l2_grid", [], "unremix.probe.l2_grid = []"),
         ("unremix.probe.l2_grid", [0.0], "unremix.probe.l2_grid.0 = 0.0: input should be greater than 0"),
@@ -255,6 +322,11 @@ def test_the_message_names_the_file_that_sets_the_value(project):
     assert message_of(project, "smoke").startswith(f"{project / 'params.yaml'}: unremix.training.learning_rate")
 
 
+def test_a_mistake_in_a_variant_is_told_of_the_file_that_makes_it(project):
+    change(project / "params.yaml", "swaro.variants.swaro-add.settings.loss", "sum")  # smoke sets other parts of swaro
+    assert message_of(project, "smoke").startswith(f"{project / 'params.yaml'}: swaro.variants.swaro-add.settings.loss")
+
+
 def test_a_preset_may_not_change_how_data_are_prepared(project):
     change(project / "presets" / "smoke.yaml", "data.validation_fraction", 0.2)
     assert "presets share the prepared data" in message_of(project, "smoke")
@@ -303,6 +375,89 @@ def test_the_hash_is_of_the_values(repository, project):
     assert hashed(project) == before  # although the file's layout and comments are gone
     change(project / "params.yaml", "unremix.settings.simclr.temperature", 0.2)
     assert hashed(project) != before
+
+
+# Rows of these parameters are in results/rows, and count only as long as their parameters have these hashes.
+HASHES = {
+    ("unremix", "simclr"): "6dadbc1dc245",
+    ("unremix", "unremix"): "38ad16db1d52",
+    ("unremix", "unremix-exp"): "e88ffee52ac7",
+    ("unremix", "random"): "3852480d4edd",
+    ("swaro", "swav"): "5c97f3ce93f8",
+    ("swaro", "swaro"): "950fe6ba8554",
+    ("swaro", "swaro-k60"): "b6a59f9ae368",
+    ("swaro", "pgd-at"): "57c0efb767eb",
+    ("swaro", "supervised"): "3e8563040bd0",
+    ("uamix", "mae"): "f343140184d3",
+    ("uamix", "mae-joint"): "0489481343f0",
+    ("uamix", "mae-ct"): "4cbe926acfa8",
+    ("uamix", "uamix-mae"): "af14901a8457",
+    ("uamix", "uamix-unremix"): "21ea272ce38c",
+}
+SECTION_HASHES = {
+    ("unremix", "probe"): "41413f54d817",
+    ("swaro", "probe"): "41413f54d817",
+    ("swaro", "robustness"): "fa08f6ea8621",
+    ("uamix", "front_end"): "bc06d6fa8f3d",
+    ("uamix", "few_shot"): "772fa3bc1b16",
+    ("uamix", "low_shot"): "ac04ebac11fb",
+    ("uamix", "audio_attack"): "8850d5282e9d",
+    ("uamix", "probe"): "f354b68a739a",
+}
+
+
+def test_hashes_that_rows_in_the_repository_name_are_what_they_were(repository):
+    params = load(root=repository)
+    found = {
+        (track, label): params_hash(params.track(track).pretrain(label, params.track(track).datasets[0]))
+        for track, label in HASHES
+    }
+    assert found == HASHES
+    sections = {key: params_hash(getattr(params.track(key[0]), key[1])) for key in SECTION_HASHES}
+    assert sections == SECTION_HASHES and params_hash(params.data) == "7de9fb30180f"
+
+
+def test_every_track_can_hold_every_section_of_its_modality(project):
+    digits = {"datasets": {"mnist5k": ["mnist5k", "digits"]}}
+    file = project / "params.yaml"
+    change(file, "unremix.robustness", ROBUSTNESS)
+    change(file, "unremix.few_shot", FEW_SHOT | digits | {"class_of": {}})
+    change(file, "unremix.low_shot", LOW_SHOT | digits)
+    change(file, "uamix.transfer", [{"train": "instruments", "probe": "fsdd"}])
+    params = load(root=project)
+    assert params.track("unremix").robustness == params.track("swaro").robustness
+    assert params.track("unremix").few_shot.datasets == {"mnist5k": ("mnist5k", "digits")}
+    assert params.track("uamix").transfer[0].label == "instruments-to-fsdd"
+    assert params.track("unremix").modality == "image" and params.track("uamix").modality == "audio"
+
+
+def test_a_section_that_is_left_out_or_null_is_none_and_is_not_dumped(project):
+    content = yaml.safe_load((project / "params.yaml").read_text())
+    del content["swaro"]["robustness"]
+    content["uamix"]["few_shot"] = None
+    (project / "params.yaml").write_text(yaml.safe_dump(content))
+    params = load(root=project)
+    swaro, uamix = params.track("swaro"), params.track("uamix")
+    assert swaro.robustness is None and uamix.few_shot is None and swaro.transfer == ()
+    assert not {"robustness", "few_shot", "low_shot", "audio_attack", "transfer"} & swaro.model_dump().keys()
+    assert {"low_shot", "audio_attack"} <= uamix.model_dump().keys() and "few_shot" not in uamix.model_dump()
+    assert set(uamix.model_dump()["settings"]) == {"mae", "mae_joint", "mae_ct", "uamix_mae"}
+
+
+def test_any_image_track_trains_any_image_method_whose_settings_it_has(project):
+    change(project / "params.yaml", "unremix.settings.swav", DEFAULTS["swaro"]["settings"]["swav"])
+    change(project / "params.yaml", "unremix.methods", ["swav", "supervised"])  # supervised has no settings to give
+    params = load(root=project)
+    ours, theirs = (params.track(name).pretrain("swav", "mnist5k") for name in ("unremix", "swaro"))
+    assert (ours.track, theirs.track) == ("unremix", "swaro") and ours.settings == theirs.settings
+    assert params.track("unremix").pretrain("supervised", "mnist5k").settings.model_dump() == {}
+
+
+def test_a_data_set_may_not_have_the_name_of_a_transfer(project, monkeypatch):
+    monkeypatch.setitem(IMAGE_DATASETS, "a-to-b", "contrastbench.datasets.digits")
+    monkeypatch.setitem(DATASETS, "a-to-b", "contrastbench.datasets.digits")
+    change(project / "params.yaml", "unremix.datasets", ["a-to-b"])
+    assert "'-to-' stands for a transfer in results; rename the data set 'a-to-b'" in message_of(project)
 
 
 def test_sections_are_immutable(repository):

@@ -15,9 +15,11 @@ from contrastbench.errors import UserError
 from contrastbench.pipeline import plan as plan_module
 from contrastbench.pipeline.estimate import START_S, Measured, Task, estimate
 from contrastbench.pipeline.grid import Grid
-from contrastbench.pipeline.plan import keep_plan, make_plan, plan_against_actual
+from contrastbench.pipeline.plan import keep_plan, make_plan, plan_against_actual, plan_file
+from contrastbench.pipeline.runs import benchmarks
+from contrastbench.pipeline.stages import STAGES
 
-TASK = Task("pretrain", "unremix-mnist5k-simclr-0", "unremix", "mnist5k", "simclr", "slim", 1000.0, 10)
+TASK = Task("pretrain", "unremix/mnist5k/simclr/0", "unremix", "mnist5k", "simclr", "slim", 1000.0, 10)
 
 
 def measured(seconds: float, peak: float = 100.0, **changes) -> Measured:
@@ -68,7 +70,7 @@ def project(repository, tmp_path, monkeypatch) -> Path:
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
     black = Split(np.zeros((1200, 8, 8, 1), np.uint8), None)
     write_prepared(tmp_path / "data/prepared/digits", adapter("digits"), {"train": black}, "")
-    time(tmp_path, "pretrain", "unremix-digits-simclr-0", 20, 300)
+    time(tmp_path, "pretrain", "unremix/digits/simclr/0", 20, 300)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -86,7 +88,7 @@ def answered(monkeypatch, lines: list[str], code: int = 0, error: str = "") -> N
 
 
 RUN = "runs/smoke/pretrain/unremix/digits/{}/0/{}\t-\tpretrain\t-\tmissing\t{}"
-ROW = "results/rows/smoke/{}/0.json\t-\tprobe_unremix\t-\tok\t{}"
+ROW = "results/rows/smoke/{}.jsonl\t-\tjudge\t-\tok\t{}"
 
 
 def test_files_of_one_job_are_one_job_and_done_only_together(project, monkeypatch):
@@ -95,21 +97,33 @@ def test_files_of_one_job_are_one_job_and_done_only_together(project, monkeypatc
         RUN.format("unremix", "model.safetensors", "no update"),
         RUN.format("unremix", "run.json", "update pending"),
     ]
-    lines += [ROW.format(f"probe/unremix/digits/simclr/{name}", "update pending") for name in ("linear", "knn")]
-    lines += [ROW.format(f"transfer_attack/swaro/digits/{name}/transfer-from-rocl@0.1", "no update") for name in "ab"]
-    lines += ["data/prepared/digits/meta.json\t-\tprepare\t-\tok\tno update"]
-    lines += ["results/tables/smoke/unremix.md\t-\ttables_unremix\t-\tmissing\tupdate pending"]
+    lines += [
+        ROW.format("probe/unremix/digits/simclr/all", "update pending"),
+        ROW.format("transfer_attack/swaro/digits/all/0", "no update"),
+        "data/prepared/digits/meta.json\t-\tprepare\t-\tok\tno update",
+        "data/spectrograms/smoke/uamix/instruments/meta.json\t-\tspectrograms\t-\tok\tno update",
+        "runs/smoke/figures/swaro/digits/adversarial-examples/0.png\t-\tfigures\t-\tok\tno update",
+    ]
+    lines += [f"results/tables/smoke/unremix.{end}\t-\ttables\t-\tmissing\tupdate pending" for end in ("md", "csv")]
+    lines += ["results/metrics/smoke/unremix.json\t-\ttables\t-\tok\tno update"]
+    lines += ["results/report-smoke.html\t-\treport\t-\tok\tno update"]
+    lines += ["somewhere/else.txt\t-\treport\t-\tok\tno update"]
     answered(monkeypatch, lines)
     plan = make_plan("smoke")
     assert {(job.stage, job.name): job.done for job in plan.jobs} == {
-        ("pretrain", "unremix-digits-simclr-0"): True,
-        ("pretrain", "unremix-digits-unremix-0"): False,
-        ("probe", "unremix-digits-simclr"): False,
-        ("transfer_attack", "swaro-digits-0"): True,
+        ("pretrain", "unremix/digits/simclr/0"): True,
+        ("pretrain", "unremix/digits/unremix/0"): False,
+        ("probe", "unremix/digits/simclr/all"): False,
+        ("transfer_attack", "swaro/digits/all/0"): True,
         ("prepare", "digits"): True,
-        ("tables", "tables_unremix"): False,
+        ("spectrograms", "uamix/instruments"): True,
+        ("figures", "runs/smoke/figures/swaro/digits/adversarial-examples/0"): True,
+        ("tables", "unremix"): False,
+        ("report", "report"): True,
     }
-    assert plan.stages() == ["prepare", "pretrain", "probe", "transfer_attack", "tables"]
+    assert plan.stages() == [
+        "prepare", "spectrograms", "pretrain", "probe", "transfer_attack", "figures", "tables", "report"
+    ]  # fmt: skip
     (training,) = plan.pending("pretrain")
     assert training.cost is not None and training.cost.seconds == pytest.approx(20) and training.cost.peak_mb == 300
     assert plan.downloads == []
@@ -117,11 +131,11 @@ def test_files_of_one_job_are_one_job_and_done_only_together(project, monkeypatc
 
 def test_a_job_of_all_seeds_is_planned_by_how_many_they_are(project, monkeypatch):
     """Measured with one seed (smoke): 2 seconds of start and 3 of work."""
-    time(project, "probe", "unremix-digits-simclr", START_S + 3, 300)
+    time(project, "probe", "unremix/digits/simclr/all", START_S + 3, 300)
     (project / "presets/seeds.yaml").write_text(
         (project / "presets/smoke.yaml").read_text().replace("  seeds: [0]", "  seeds: [0, 1, 2, 3]", 1)
     )
-    answered(monkeypatch, ["results/rows/seeds/probe/unremix/digits/simclr/knn/0.json\t-\tprobe\t-\t-\tupdate pending"])
+    answered(monkeypatch, ["results/rows/seeds/probe/unremix/digits/simclr/all.jsonl\t-\tjudge\t-\t-\tupdate pending"])
     ((job,)) = make_plan("seeds").jobs
     assert job.cost is not None and job.cost.seconds == pytest.approx(START_S + 4 * 3)
 
@@ -136,9 +150,43 @@ def test_the_plan_is_kept_and_held_against_what_came(project, monkeypatch):
     assert plan_against_actual("smoke") == []
     keep_plan(make_plan("smoke"))
     assert plan_against_actual("smoke") == []  # nothing has run yet
-    time(project, "pretrain", "unremix-digits-unremix-0", 26, 300)
+    time(project, "pretrain", "unremix/digits/unremix/0", 26, 300)
     ((stage, guess, actual),) = plan_against_actual("smoke")
     assert (stage, actual) == ("pretrain (1 jobs)", "26 s") and guess.startswith("20 s (")
+
+
+LINE = '{"stage": "pretrain", "job": "unremix-digits-unremix-0", "seconds": %s, "low": 1, "high": 2}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "3",
+        "[3]",
+        "[{}]",
+        "[" * 100_000,
+        "\xff",
+        *(f"[{LINE % value}]" for value in ("-1", "1e999", '"x"', "null")),
+    ],
+)
+def test_a_damaged_plan_is_none(project, content):
+    time(project, "pretrain", "unremix-digits-unremix-0", 26, 300)
+    plan_file("smoke").write_text(f"[{LINE % 1}]")
+    assert len(plan_against_actual("smoke")) == 1
+    plan_file("smoke").write_bytes(content.encode("latin-1"))
+    assert plan_against_actual("smoke") == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "s", "\xff\xfe", "s\tmax_rss\nx\t3\n", "s\tmax_rss\n3\tx\n", "s\tmax_rss\n-3\t3\n", "s\tmax_rss\ninf\t3\n"],
+)
+def test_a_damaged_measurement_is_none(project, content):
+    before = len(benchmarks(project, "smoke"))
+    (project / "runs/smoke/benchmarks/pretrain/bad.tsv").write_bytes(content.encode("latin-1"))
+    assert len(benchmarks(project, "smoke")) == before > 0
 
 
 def test_a_refusal_of_snakemake_is_one_line(project, monkeypatch):
@@ -152,12 +200,14 @@ def test_snakemake_itself_is_understood(project):
     assert result.exit_code == 0, result.output
     numbers = {words[1]: words[3] for line in result.output.splitlines() if len(words := line.split()) > 5}
     grid = Grid("smoke")
-    jobs = [job for track in grid.params.tracks for job in grid.jobs(track)]
-    assert int(numbers["features"]) == len({(job.track, job.dataset, job.method) for job in jobs}) and int(
-        numbers["tables"]
-    ) == len(grid.params.tracks)
-    trained = {grid.trained(job) for job in jobs if grid.pretrain_params(job) is not None}
-    assert int(numbers["pretrain"]) + int(numbers.get("tune", 0)) >= len(trained)
+    wanted = {
+        stage.name: sum(len(grid.jobs(stage.name, track)) for track in grid.params.tracks)
+        for stage in STAGES.values()
+        if stage.leaves or stage.rows
+    }
+    wanted |= {"prepare": 2, "spectrograms": 1, "figures": 3, "tables": 3, "report": 1}
+    counted = {stage: int(count) for stage, count in numbers.items() if stage in STAGES}
+    assert counted == {s: n for s, n in wanted.items() if n}
     assert "time: " in result.output and "downloads: none" in result.output
     kept = json.loads((project / "runs/smoke/plan.json").read_text())
     assert {job["stage"] for job in kept} == {"pretrain"}

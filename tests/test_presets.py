@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from contrastbench.augment.images import augment_images, to_float
 from contrastbench.methods import method_class
+from contrastbench.modalities import modality
 from contrastbench.params.root import load
 from contrastbench.training.loop import Examples, train
 
@@ -43,7 +43,8 @@ def test_two_steps_at_full_width(tmp_path, label):
     assert 23_400_000 < trunk < 23_600_000  # ResNet-50 without its classifier
     before = [parameter.detach().clone() for parameter in method.parameters()]
     x = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype(np.uint8)
-    data = Examples(x, np.arange(8) % 2, to_float, lambda images, g: augment_images(images, params.augment, g))
+    images = modality("image")
+    data = Examples(x, np.arange(8) % 2, images.inputs, images.augmentation(params.augment))
     log = train(method, data, training, seed=0, checkpoint=tmp_path / "c", identity="x", show_progress=False)
     assert log.steps == 2 and np.isfinite(log.history[-1]["loss"])
     assert all((old != new).any() for old, new in zip(before, method.parameters(), strict=True))

@@ -6,10 +6,9 @@ import json
 import numpy as np
 import pytest
 from audio_sets import about
-from contrastbench.jobs.cache import examples, labelled, read_features, run_record, write_features
-from contrastbench.jobs.context import RowWriter
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from small_project import run, small_grid
 
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.store import open_prepared, write_prepared
@@ -18,12 +17,14 @@ from contrastbench.evaluation.intervals import wilson
 from contrastbench.evaluation.knn import fit_knn
 from contrastbench.evaluation.labelled import Labelled, is_correct, sample_examples, sample_per_class
 from contrastbench.evaluation.linear_probe import fit_linear, linear_probe, low_label_probe
-from contrastbench.params.data import DataParams
+from contrastbench.jobs.features_file import examples, labelled, read_features, write_features
+from contrastbench.jobs.frozen import judge
+from contrastbench.jobs.rows import RowWriter
 from contrastbench.params.evaluation import ProbeParams
-from contrastbench.pipeline.layout import Job, Layout
-from contrastbench.results.rows import parse_row, unpack_correct
-from contrastbench.stages.prepare import prepare
-from contrastbench.stages.probe import judge
+from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.records import run_record
+from contrastbench.results.protocols import Protocol
+from contrastbench.results.rows import parse_row, rows_text, unpack_correct
 
 GRID = (0.001, 0.01, 0.1, 1.0, 10.0)
 CLASSES = 4
@@ -153,36 +154,48 @@ def test_more_labels_than_there_are_is_one_line():
         sample_per_class(TRAIN.labels, 900, np.random.default_rng(0), setting="low")
 
 
+PIXELS = Job("unremix", "digits", "pixels", 0)
+
+
 @pytest.fixture
-def project(tmp_path, monkeypatch):
+def grid(tmp_path, monkeypatch):
+    """A project folder with prepared digits."""
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    grid = small_grid(tmp_path, {"tracks": ["unremix"]})
+    run(grid, "prepare", Job("", "digits"))
+    return grid
 
 
-def test_judge_writes_a_row_for_every_protocol(project):
+@pytest.fixture
+def digits(grid):
+    return open_prepared(grid.layout.prepared("digits"))
+
+
+def test_judge_writes_a_row_for_every_protocol(grid):
     params = ProbeParams(l2_grid=GRID, low_label_shots=(2, 5), low_label_draws=3, knn_neighbours=5, knn_temperature=0.1)
-    job = Job("unremix", "toy", "simclr", 7)
-    rows = RowWriter(Layout("smoke"), "probe", job, [params], ["code"], "data", "cpu")
-    judge(rows, params, {"train": TRAIN, "validation": VALIDATION, "test": TEST}, {"failed_checks": ["collapsed"]})
-    folder = project / "results/rows/smoke/probe/unremix/toy/simclr"
-    written = {path.parent.name: parse_row(path.read_text(), str(path)) for path in folder.glob("*/7.json")}
-    assert set(written) == {"linear", "low-label-2", "low-label-5", "knn"}
+    rows = RowWriter(grid, "probe", Job("unremix", "digits", "pixels", 7), "data")
+    rows.warnings = ["collapsed"]
+    judge(rows, params, {"train": TRAIN, "validation": VALIDATION, "test": TEST})
+    written = {row.protocol.name: row for row in rows.rows}
+    assert set(written) == {"linear", "low-label-2", "low-label-5", "knn"} and len(rows.rows) == 4
+    assert {row.protocol for row in rows.rows} == {
+        Protocol(family="linear"), Protocol(family="knn"), *(Protocol(family="low-label", shots=n) for n in (2, 5))
+    }  # fmt: skip
     expected = linear_probe(TRAIN, VALIDATION, TEST, GRID, 7)
     linear = written["linear"]
     assert linear.value == pytest.approx(expected.correct.mean()) and linear.n == len(TEST.labels)
     np.testing.assert_array_equal(unpack_correct(linear.correct, linear.n), expected.correct)
     assert linear.detail == {"failed_checks": ["collapsed"], "C": expected.strength,
                              "validation_accuracy": expected.validation_accuracy}  # fmt: skip
+    assert all(row.detail["failed_checks"] == ["collapsed"] for row in rows.rows)
     assert linear.interval == pytest.approx(wilson(int(expected.correct.sum()), 120))
     low = written["low-label-5"]
     assert len(low.detail["draws"]) == 3 and low.value == pytest.approx(np.mean(low.detail["draws"]))
 
 
-def test_features_must_fit_their_labels(project):
-    prepare("digits", project / "raw", project / "digits", DataParams(validation_fraction=0.1))
-    data = open_prepared(project / "digits")
+def test_features_must_fit_their_labels(digits):
     with pytest.raises(UserError, match="test: 3 features for 400 labels; extract them again"):
-        labelled({"test": np.zeros((3, 2))}, data, "test")
+        labelled({"test": np.zeros((3, 2))}, digits, "test")
 
 
 def sound(clips: int, seed: int) -> Labelled:
@@ -247,23 +260,26 @@ def test_labels_of_sound_are_counted_by_clip():
     assert np.bincount(labels).tolist() == [3] * CLASSES
 
 
-def test_clips_of_one_segment_and_images_are_examples_by_themselves(project):
+def test_clips_of_one_segment_and_images_are_examples_by_themselves(digits, tmp_path):
     features, y = {"test": np.zeros((5, 2), np.float32)}, np.array([0, 0, 1, 1, 1])
     for name, clip, expected in (("long", [0, 0, 1, 2, 2], [0, 0, 1, 2, 2]), ("short", [0, 1, 2, 3, 4], None)):
         split = Split(np.zeros((5, 4, 4), np.float16), y, {"clip": np.array(clip)})
-        write_prepared(project / name, about(modality="spectrogram"), {"test": split}, "as made")
-        found = examples(features, open_prepared(project / name), "test").clip
+        write_prepared(tmp_path / name, about(modality="spectrogram"), {"test": split}, "as made")
+        found = examples(features, open_prepared(tmp_path / name), "test").clip
         assert (found if found is None else found.tolist()) == expected
-    prepare("digits", project / "raw", project / "digits", DataParams(validation_fraction=0.1))
-    assert examples({"test": np.zeros((400, 2))}, open_prepared(project / "digits"), "test").clip is None
+    assert examples({"test": np.zeros((400, 2))}, digits, "test").clip is None
 
 
-def test_features_that_are_no_numbers_are_never_judged(project):
+AGAIN = "run `contrastbench features unremix digits pixels 0 --preset small`"
+
+
+def test_features_that_are_no_numbers_are_never_judged(grid, digits):
+    bad = {"train": np.zeros((2, 2)), "test": np.array([[0, np.nan]])}
     with pytest.raises(UserError, match="the test features are not finite; the training run has diverged"):
-        write_features(project, {"train": np.zeros((2, 2)), "test": np.array([[0, np.nan]])})
-    assert list(project.iterdir()) == []
-    with pytest.raises(UserError, match=r"features.npz: no such file; run the stage features first"):
-        read_features(project, ("train", "test"))
+        write_features(grid, PIXELS, digits, bad)
+    assert not (grid.root / "runs").exists()
+    with pytest.raises(UserError, match=rf"features.npz: no such file; {AGAIN} first"):
+        read_features(grid, PIXELS, digits)
 
 
 @pytest.mark.parametrize(
@@ -275,35 +291,51 @@ def test_features_that_are_no_numbers_are_never_judged(project):
         (lambda content: content.replace(b"test.npy", b"tset.npy"), "without the split test"),
     ],
 )
-def test_damaged_features_are_one_line(project, spoil, said):
-    write_features(project, {split: np.ones((9, 9), np.float32) for split in ("train", "validation", "test")})
-    wanted = ("train", "validation", "test", "unlabeled")
-    assert set(read_features(project, wanted)) == set(wanted) - {"unlabeled"}
-    path = project / "features.npz"
+def test_damaged_features_are_one_line(grid, digits, spoil, said):
+    every = {split: np.full((9, 9), number, np.float32) for number, split in enumerate(("train", "validation", "test"))}
+    write_features(grid, PIXELS, digits, every)
+    found = read_features(grid, PIXELS, digits)
+    assert found.keys() == every.keys() and all(np.array_equal(found[split], every[split]) for split in every)
+    path = grid.layout.run("features", PIXELS) / "features.npz"
     path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(UserError) as caught:
-        read_features(project, wanted)
+        read_features(grid, PIXELS, digits)
     told = str(caught.value)
     assert told.startswith(f"{path}: not a readable file of features (") and said in told and "\n" not in told
-    assert told.endswith("; delete it and run the stage features again")
+    assert told.endswith(f"; delete it and {AGAIN}")
+
+
+def test_features_of_other_data_are_refused(grid, digits):
+    """The reference row has no weights: its features are of the data alone."""
+    run(grid, "features", PIXELS)
+    read_features(grid, PIXELS, digits)
+    grey = Split(digits.x("train") // 2, digits.y("train"))
+    write_prepared(grid.layout.prepared("digits"), digits.meta, dict.fromkeys(digits.meta.splits, grey), "as made")
+    other = open_prepared(grid.layout.prepared("digits"))
+    with pytest.raises(UserError, match=rf"features.npz: made from other data or weights than .*; {AGAIN}$"):
+        read_features(grid, PIXELS, other)
+    run(grid, "features", PIXELS)
+    assert len(read_features(grid, PIXELS, other)["test"]) == len(grey.x)
 
 
 @pytest.mark.parametrize(
     "text", ["", "{", "{}", "[]", '{"device": 1, "warnings": []}', '{"device": "cpu", "warnings": 1}']
 )
-def test_a_damaged_record_of_a_training_run_is_one_line(project, text):
+def test_a_damaged_record_of_a_training_run_is_one_line(tmp_path, text):
     with pytest.raises(UserError, match=r"run.json: no such file; run the training first$"):
-        run_record(project)
-    (project / "run.json").write_text(text)
+        run_record(tmp_path)
+    (tmp_path / "run.json").write_text(text)
     with pytest.raises(UserError, match=r"run.json: not a readable record .*; delete it and run the training again$"):
-        run_record(project)
+        run_record(tmp_path)
 
 
-def test_a_row_is_json_that_reads_back(project):
-    job = Job("unremix", "toy", "simclr", 0)
-    rows = RowWriter(Layout("smoke"), "probe", job, [DataParams(validation_fraction=0.1)], ["code"], "data", "cpu")
-    rows.accuracy("linear", np.array([True, False, True]))
-    (path,) = project.glob("results/rows/**/0.json")
-    keys = set(json.loads(path.read_text()))
+def test_a_row_is_json_that_reads_back(grid):
+    rows = RowWriter(grid, "probe", PIXELS, "data")
+    rows.accuracy(Protocol(family="linear"), np.array([True, False, True]))
+    (line,) = rows_text(rows.rows).splitlines()
+    assert parse_row(line, "here") == rows.rows[0]
+    keys = set(json.loads(line))
     assert keys >= {"schema", "track", "method", "dataset", "protocol", "metric", "seed", "value", "n", "preset",
-                    "params_hash", "data_hash", "code_hash", "device", "wall_s", "peak_mb"}  # fmt: skip
+                    "params_hash", "data_hash", "code_hash", "device", "wall_s", "peak_mb", "stage",
+                    "base"}  # fmt: skip
+    assert json.loads(line)["protocol"] == {"family": "linear"}, "parts that a protocol does not have are left out"

@@ -67,7 +67,21 @@ def test_a_damaged_memory_is_replaced(tmp_path, read, content):
     assert '"parsed": 1' in read() and '"parsed": 0' in read()
 
 
-@pytest.mark.parametrize("entry", [3, "text", [1], None, {}, {"imports": []}, {"other": 1}])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        3,
+        "text",
+        [1],
+        None,
+        {},
+        {"imports": []},
+        {"other": 1},
+        {"imports": 1, "meaning": "x"},
+        {"imports": [1], "meaning": "x"},
+        {"imports": [], "meaning": 1},
+    ],
+)
 def test_a_damaged_entry_is_read_anew(tmp_path, read, entry):
     (tmp_path / "runs").mkdir()
     good = read()

@@ -156,7 +156,7 @@ def test_validation_is_carved_disjoint_complete_and_the_same_share_of_each_class
 
 
 def test_the_carved_validation_split_is_the_same_for_ever():
-    """Committed rows hang on these positions."""
+    """Committed rows depend on these positions."""
     _, validation = carve_validation(Split(np.zeros((40, 1)), np.arange(40) % 2, {"id": np.arange(40)}), 0.1)
     assert validation.columns["id"].tolist() == [8, 9, 10, 39]
 

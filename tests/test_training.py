@@ -1,6 +1,7 @@
 """The training loop: it learns, resumes bit-identically, refuses what cannot work, and warns of collapse."""
 
 import csv
+import json
 import math
 import resource
 from dataclasses import replace
@@ -9,25 +10,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from contrastbench.jobs.classify import load_classifier, save_classifier
-from contrastbench.jobs.runs import build_method, load_method, write_run
 from safetensors.torch import save, save_file
+from small_project import run as run_stage
+from small_project import small_grid
 from torch import nn
 
-from contrastbench.augment.images import augment_images, to_float
+from contrastbench.augment.images import to_float
 from contrastbench.datasets.store import open_prepared
 from contrastbench.errors import UserError
+from contrastbench.jobs.classifiers import load_classifier, save_classifiers, state_of
 from contrastbench.jobs.examples import Joined
+from contrastbench.jobs.meter import Meter
+from contrastbench.jobs.runtime import Runtime
+from contrastbench.jobs.weights import build_method, load_method, load_trained, write_run
 from contrastbench.methods import Batch, Method, Step, method_class
+from contrastbench.modalities import modality
 from contrastbench.models.vit_checkpoint import export_encoder
-from contrastbench.params.data import DataParams
+from contrastbench.params.base import params_hash
 from contrastbench.params.evaluation import PretrainParams
 from contrastbench.params.root import load
-from contrastbench.pipeline.layout import Job, Layout
-from contrastbench.stages.prepare import prepare
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
 from contrastbench.stages.pretrain import pretrain
-from contrastbench.training import loop
+from contrastbench.training import engine, loop
 from contrastbench.training.checkpoint import save_checkpoint
+from contrastbench.training.engine import engine_for
 from contrastbench.training.loop import Examples, train
 from contrastbench.training.optimizers import learning_rate_factor
 from contrastbench.training.order import ExampleOrder
@@ -50,7 +57,8 @@ def examples(params: PretrainParams, count: int = 96, seed: int = 0) -> Examples
     y = np.arange(count) % CLASSES
     prototypes = rng.integers(0, 256, (CLASSES, 8, 8, 1))
     x = np.clip(prototypes[y] + rng.normal(0, 20, (count, 8, 8, 1)), 0, 255).astype(np.uint8)
-    return Examples(x, y, to_float, lambda images, generator: augment_images(images, params.augment, generator))
+    images = modality("image")
+    return Examples(x, y, images.inputs, images.augmentation(params.augment))
 
 
 def fresh(label: str, params: PretrainParams) -> Method:
@@ -113,6 +121,25 @@ def test_a_killed_run_ends_bit_identical(tmp_path, monkeypatch, label, killed_at
     resumed, resumed_log = run(label, tmp_path / "c.pt", **settings)
     assert same_weights(whole, resumed)
     assert without_time(resumed_log) == without_time(log)
+
+
+@pytest.mark.parametrize("label", ["unremix", "mochi"])
+def test_plain_pytorch_trains_to_the_last_bit_like_fabric(tmp_path, monkeypatch, label):
+    settings = {"epochs": 3, "warmup_epochs": 1.0, "log_every_steps": 1}
+    plain, log = run(label, tmp_path / "a.pt", **settings)
+    assert isinstance(engine_for("cpu", "32-true"), engine._Plain)
+    monkeypatch.setattr(loop, "engine_for", engine._Fabric)
+    fabric, fabric_log = run(label, tmp_path / "b.pt", **settings)
+    assert same_weights(plain, fabric) and without_time(log) == without_time(fabric_log)
+
+
+def test_mixed_precision_is_fabrics_and_resumes(tmp_path):
+    settings = {"precision": "bf16-mixed", "checkpoint_every_steps": 2, "log_every_steps": 1}
+    assert isinstance(engine_for("cpu", "bf16-mixed"), engine._Fabric)
+    half, _ = run("simclr", tmp_path / "a.pt", epochs=2, **settings)
+    whole, _ = run("simclr", tmp_path / "b.pt", epochs=2, **settings | {"precision": "32-true"})
+    assert not same_weights(half, whole)
+    run("simclr", tmp_path / "a.pt", epochs=2, **settings)  # takes up the checkpoint that is left
 
 
 def test_a_checkpoint_holds_the_optimiser(tmp_path):
@@ -371,16 +398,24 @@ def test_joined_arrays_read_as_one():
 
 def test_the_stage_leaves_weights_history_and_record_and_no_checkpoint(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    prepare("digits", tmp_path / "raw", tmp_path / "digits", DataParams(validation_fraction=0.1))
-    params = params_of("unremix", max_steps=6, checkpoint_every_steps=2, log_every_steps=2)
-    layout, job = Layout("smoke"), Job("unremix", "digits", "unremix", 0)
-    pretrain(layout, job, params, tmp_path / "digits", show_progress=False)
+    training = {"max_steps": 6, "checkpoint_every_steps": 2, "log_every_steps": 2}
+    grid, job = small_grid(tmp_path, {"unremix": {"training": training}}), Job("unremix", "digits", "unremix", 0)
+    run_stage(grid, "prepare", Job("", "digits"))
+    pretrain(grid, job, Runtime())
+    layout, params = grid.layout, grid.pretrain_params(job)
     folder = layout.run("pretrain", job)
     assert sorted(path.name for path in folder.iterdir()) == ["history.csv", "model.safetensors", "run.json"]
     rows = list(csv.DictReader((folder / "history.csv").open()))
     assert [float(row["step"]) for row in rows] == [2, 4, 6] and "effective_negatives" in rows[0]
     assert not (layout.run("checkpoints", job) / "pretrain.pt").exists()
-    method = load_method(folder, params, open_prepared(tmp_path / "digits"), 0)
+    record = json.loads((folder / "run.json").read_text())
+    assert record["params"] == params.model_dump(mode="json") and record["steps"] == 6 and record["warnings"] == []
+    assert {name: record[name] for name in ("params_hash", "code_hash", "data_hash")} == {
+        "params_hash": params_hash(params),
+        "code_hash": grid.code("pretrain", job),
+        "data_hash": open_prepared(layout.prepared("digits")).meta.hash,
+    }
+    method = load_trained(grid, job)
     assert not method.training
     untrained = method_class("unremix").from_params(params, (1, 8, 8), 10)
     assert not same_weights(method, untrained)
@@ -402,10 +437,15 @@ def test_nothing_but_the_global_seed_reaches_libraries(tmp_path):
     assert loop.seed_for("global", 0, 2) != loop.seed_for("global", 0, 1)
 
 
+def write_weights(path: Path, module: nn.Module) -> None:
+    """Into the folder of a run below the working directory."""
+    write_run(Grid("smoke", ROOT), Job("unremix", "digits", "simclr", 0), module, TrainingLog(), "cpu", Meter())
+
+
 WRITERS = {
     "checkpoint": lambda path, module: save_checkpoint(path, module.state_dict()),
-    "model.safetensors": lambda path, module: write_run(path.parent, module, None, None, "", "", "cpu", None),
-    "classifier": lambda path, module: save_classifier(path, module),
+    "model.safetensors": write_weights,
+    "classifiers.safetensors": lambda path, module: save_classifiers(path, {"slf": state_of(module)}, "these"),
     "encoder": lambda path, module: export_encoder(module, path),
 }
 
@@ -419,8 +459,9 @@ def test_a_checkpoint_of_something_else_is_one_line(tmp_path, content):
 
 def test_damaged_weights_are_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    prepare("digits", tmp_path / "raw", tmp_path / "digits", DataParams(validation_fraction=0.1))
-    data = open_prepared(tmp_path / "digits")
+    grid = small_grid(tmp_path)
+    run_stage(grid, "prepare", Job("", "digits"))
+    data = open_prepared(grid.layout.prepared("digits"))
     params = params_of("simclr")
     path = tmp_path / "model.safetensors"
     whole = save(build_method(params, data, 0).state_dict())
@@ -434,13 +475,14 @@ def test_damaged_weights_are_one_line(tmp_path, monkeypatch):
         told = str(caught.value)
         assert told.startswith(f"{path}: not a readable file of this method's weights (") and "\n" not in told
         assert told.endswith("; delete it and run the training again")
-        with pytest.raises(UserError, match=r"not a readable classifier of this method .*; delete it and run"):
-            load_classifier(path, nn.Module())
+        with pytest.raises(UserError, match=r"not a readable file of this method's classifiers .*; delete it and run"):
+            load_classifier(path, build_method(params, data, 0), "slf")
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_weights_that_find_no_room_are_one_line_and_leave_nothing(tmp_path, name):
+def test_weights_that_find_no_room_are_one_line_and_leave_nothing(tmp_path, monkeypatch, name):
     """A limit on the size of files simulates a full disk: it also interrupts a write that has begun."""
+    monkeypatch.chdir(tmp_path)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
     try:
@@ -448,11 +490,16 @@ def test_weights_that_find_no_room_are_one_line_and_leave_nothing(tmp_path, name
             WRITERS[name](tmp_path / name, nn.Linear(200, 200))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert list(tmp_path.iterdir()) == []
+    assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == []
 
 
 def test_weights_are_written_as_safetensors_itself_writes_files(tmp_path):
     module = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3)).to(memory_format=torch.channels_last).half()
-    save_classifier(tmp_path / "ours", module)
-    save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, tmp_path / "theirs")
+    save_classifiers(tmp_path / "ours", {"slf": state_of(module), "alf": state_of(module)}, "these")
+    tensors = {
+        f"{head}/{name}": tensor.contiguous().clone()
+        for head in ("slf", "alf")
+        for name, tensor in module.state_dict().items()
+    }
+    save_file(tensors, tmp_path / "theirs", {"made_from": "these"})
     assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()

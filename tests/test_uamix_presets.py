@@ -69,6 +69,12 @@ def test_preset_paper_trains_its_autoencoder_at_full_size(repository):
         ({"front_end": {"frames": 100}}, "multiples of encoder.patch"),
         ({"tuning": {"encoder_step": {"frozen_blocks": 99}}}, "at most encoder.depth"),
         ({"tuning": {"head": {"queue": 8}}}, "must hold a batch"),
+        (
+            {"settings": {"mae_joint": {"top_k": 1025}}},
+            "mae_joint: tuning.head.queue 1024 must hold top_k",
+        ),
+        ({"pretraining": {"training": {"batch_size": 1025}}}, "settings.mae_joint: tuning.head.queue 1024 must hold"),
+        ({"tuning": {"head_step": {"top_k": 1025}}}, "top_k 1025 must be at most head.queue"),
         ({"settings": {"uamix_mae": {"mixing": "tcutmix"}}}, "t-cutmix"),
         ({"decoder": {"shift": [4, 0]}}, "smaller than the window"),
         ({"settings": {"uamix_mae": {"alfa": 1.0}}}, "did you mean 'alpha'"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
-from torch import nn
+from torch import Tensor, nn
 
 from contrastbench.attacks import autoattack as aa
 from contrastbench.errors import UserError
@@ -41,21 +41,27 @@ ATTACKS = [
 ]
 
 
+CPU = torch.device("cpu")
+
+
+def inputs(rows: np.ndarray, device: torch.device) -> Tensor:
+    return torch.tensor(rows, device=device).permute(0, 3, 1, 2).float() / 255
+
+
 def victim_of(seed: int) -> Victim:
     """A linear classifier of digits; different seeds start differently."""
     digits = load_digits()
     x, y = (digits.images * 15.9375).astype(np.uint8)[..., None], digits.target
-    to_tensor = lambda raw: raw.permute(0, 3, 1, 2).float() / 255  # noqa: E731
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     optimizer = torch.optim.Adam(net.parameters(), 2e-2)
     for _ in range(50):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(net(to_tensor(torch.tensor(x[:900]))), torch.tensor(y[:900])).backward()
+        nn.functional.cross_entropy(net(inputs(x[:900], CPU)), torch.tensor(y[:900])).backward()
         optimizer.step()
     net.eval().requires_grad_(False)
-    return Victim(net, x[900:1100], y[900:1100], to_tensor, torch.device("cpu"), seed=0, batch_size=16)
+    return Victim(net, x[900:1100], y[900:1100], inputs, CPU, seed=0, batch_size=16)
 
 
 @pytest.fixture(scope="module")

@@ -10,25 +10,27 @@ from contrastbench.params.root import load
 FRAMES, MELS = 32, 16
 
 
-def smallest_track() -> AudioTrack:
-    """The preset smoke with spectrograms and networks of minimal size."""
-    base = load("smoke", REPOSITORY).uamix
-    sizes = {
-        "front_end": {"frames": FRAMES, "mels": MELS},
-        "encoder": {"patch": 4, "width": 16, "depth": 4, "heads": 2},
-        "decoder": {"attention": "local", "width": 8, "depth": 2, "heads": 2},
-        "pretraining": {"training": {"epochs": 2, "batch_size": 16}},
-        "tuning": {
-            "head": {"projector_hidden": 16, "output": 8, "predictor_hidden": 16, "queue": 32},
-            "head_step": {"training": {"epochs": 2, "batch_size": 16, "checkpoint_every_steps": 2}},
-            "encoder_step": {
-                "frozen_blocks": 2,
-                "layer_decay": 0.65,
-                "training": {"epochs": 2, "batch_size": 16, "checkpoint_every_steps": 2},
-            },
+# What makes the preset smoke's spectrograms and networks of the least size.
+SIZES = {
+    "front_end": {"frames": FRAMES, "mels": MELS},
+    "encoder": {"patch": 4, "width": 16, "depth": 4, "heads": 2},
+    "decoder": {"attention": "local", "width": 8, "depth": 2, "heads": 2},
+    "pretraining": {"training": {"epochs": 2, "batch_size": 16}},
+    "tuning": {
+        "head": {"projector_hidden": 16, "output": 8, "predictor_hidden": 16, "queue": 32},
+        "head_step": {"training": {"epochs": 2, "batch_size": 16, "checkpoint_every_steps": 2}},
+        "encoder_step": {
+            "frozen_blocks": 2,
+            "layer_decay": 0.65,
+            "training": {"epochs": 2, "batch_size": 16, "checkpoint_every_steps": 2},
         },
-    }
-    return changed(base, sizes)
+    },
+}
+
+
+def smallest_track() -> AudioTrack:
+    """The preset smoke with spectrograms and networks of the least size."""
+    return changed(load("smoke", REPOSITORY).uamix, SIZES)
 
 
 def changed(section, changes):

@@ -1,7 +1,7 @@
-"""Data sets and methods by the names that params.yaml, result rows and the command line use.
+"""Modalities, data sets and methods by the names that params.yaml, result rows and the command line use.
 
-Modules are named, not imported: this file is read without torch, and a change in one method's or data set's
-file makes only its own jobs stale.
+Modules are named, not imported: this file is read without torch, and a change in one method's, data set's or
+modality's file makes only its own jobs stale.
 """
 
 import difflib
@@ -14,6 +14,12 @@ from contrastbench.errors import UserError
 
 RESERVED_NAME = "all"  # stands for all seeds or methods in paths: no method or variant may be called so
 RESERVED_IN_NAMES = "-to-"  # A-to-B is trained on A, judged on B: no other name may contain it
+
+# name -> "module:class" of what depends on the kind of data.
+MODALITIES: dict[str, str] = {
+    "image": "contrastbench.modalities.images:Images",
+    "audio": "contrastbench.modalities.audio:Audio",
+}
 
 # name -> module that holds its ADAPTER, one table per modality, because a track takes data of one.
 IMAGE_DATASETS: dict[str, str] = {
@@ -107,9 +113,16 @@ def dataset_module(name: str) -> str:
 
 
 def modality_of(dataset: str) -> str:
-    """``image`` or ``audio``; an unknown data set is a UserError."""
+    """The modality of a data set; an unknown data set is a UserError."""
     dataset_module(dataset)
     return next(modality for modality, names in DATASETS_OF.items() if dataset in names)
+
+
+def modality_module(name: str) -> str:
+    """Dotted name of the module that holds modality ``name``; an unknown name is a UserError."""
+    if name not in MODALITIES:
+        raise UserError(f"unknown modality {name!r}; {hint(name, MODALITIES)}")
+    return MODALITIES[name].partition(":")[0]
 
 
 def method_module(name: str) -> str:

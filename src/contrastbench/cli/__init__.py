@@ -1,5 +1,6 @@
 """The command line: ``contrastbench COMMAND``. Each command is a thin shell around one stage or report."""
 
+import io
 import os
 import sys
 import traceback
@@ -62,6 +63,9 @@ def main() -> None:
 
     A fault of the program is a traceback and exit code 70: code 1 of ``compare`` means that something got worse.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # of any encoding: a table whose ± is a ? is better than none
+            stream.reconfigure(errors="replace")
     try:
         app()
     except UserError as error:

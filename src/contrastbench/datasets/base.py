@@ -57,6 +57,7 @@ class Split:
 class Adapter:
     """A data set.
 
+    modality     under which it is registered (``registry.py``)
     read         (raw folder, parameters) -> splits as published; must include ``train`` and ``test``
     split_rule   one sentence that says what the published splits are; where ``validation`` is absent, the
                  store carves it out of ``train``
@@ -65,7 +66,7 @@ class Adapter:
     """
 
     name: str
-    modality: Literal["image", "audio"]
+    modality: str
     classes: tuple[str, ...]
     licence: str
     source: str

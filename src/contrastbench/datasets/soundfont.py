@@ -148,7 +148,9 @@ def envelope(values: Zone, key: int, count: int, held: float, rate: int) -> np.n
     loss = np.clip((time - hold_at - hold) / decay * SILENCE_DB, 0, sustain)
     release = np.maximum(time - held, 0) / seconds_of(values[RELEASE]) * SILENCE_DB
     rise = np.clip((time - seconds_of(values[DELAY])) / seconds_of(values[ATTACK]), 0, 1)
-    return rise * 10 ** (-np.minimum(loss + release, 2 * SILENCE_DB) / 20)
+    exponent = -np.minimum(loss + release, 2 * SILENCE_DB) / 20
+    # In float64: numpy's powers of float32 differ between processors in a fifth of all values, these in none.
+    return rise * (10 ** exponent.astype(np.float64)).astype(np.float32)
 
 
 def seconds_of(timecents: int) -> float:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -47,8 +48,10 @@ class FrontEnd(BaseModel):
 
 
 class Meta(BaseModel):
-    """What ``meta.json`` says of a prepared data set; ``hash`` is the data_hash of result rows.
+    """What ``meta.json`` says of a prepared data set.
 
+    ``hash`` is the data_hash of result rows: the same on every machine. Of spectrograms it says what they were made
+    from; ``Prepared.contents`` says which arrays lie here.
     ``skipped`` names the sound files that were left out, split by split; ``front_end`` is set for spectrograms.
     """
 
@@ -87,6 +90,11 @@ class Prepared:
     def __init__(self, folder: Path, meta: Meta) -> None:
         self.folder = folder
         self.meta = meta
+
+    @property
+    def contents(self) -> str:
+        """Hash of the arrays to the last bit, for what may only go on with the very same ones: a killed training."""
+        return contents_hash(self.meta.classes, self.meta.splits)
 
     def x(self, split: str) -> np.ndarray:
         """The examples of a split, memory-mapped and read-only."""
@@ -145,12 +153,6 @@ def data_hash(folder: Path) -> str | None:
         return None
 
 
-def spectrogram_hash(sound_hash: str, front_end: FrontEndParams) -> str:
-    """The hash of the spectrograms that ``front_end`` makes of sound with ``sound_hash``."""
-    content = {"sound": sound_hash, "front_end": front_end.model_dump(mode="json")}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
-
-
 def verify_prepared(prepared: Prepared) -> None:
     """Compare every array's sha256 with ``meta.json``; a difference is a UserError."""
     for split, facts in prepared.meta.splits.items():
@@ -160,14 +162,39 @@ def verify_prepared(prepared: Prepared) -> None:
                 raise UserError(f"{path}: changed since it was prepared; {_again(prepared.folder)}")
 
 
+def contents_hash(classes: Sequence[str], splits: dict[str, SplitFacts]) -> str:
+    """Twelve hexadecimal digits over the arrays of a data set, to the last bit, and the names of its classes."""
+    return _hash({"classes": list(classes), "splits": {split: facts.model_dump() for split, facts in splits.items()}})
+
+
+def spectrogram_hash(sound_hash: str, front_end: FrontEndParams) -> str:
+    """The data_hash of the spectrograms that ``front_end`` makes of the sound with the hash ``sound_hash``.
+
+    It is of what they are made from, because the last bits of the spectrograms themselves, and with them of mean and
+    std where these are the training split's, are those of the processor and its libraries.
+    """
+    return _hash({"sound": sound_hash, "front_end": front_end.model_dump(mode="json")})
+
+
+def _hash(content: dict) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
 def write_prepared(
-    folder: Path, about: About, splits: dict[str, Split], split_rule: str, front_end: FrontEnd | None = None
+    folder: Path,
+    about: About,
+    splits: dict[str, Split],
+    split_rule: str,
+    front_end: FrontEnd | None = None,
+    data_hash: str | None = None,
 ) -> Meta:
-    """Write the arrays of all ``splits`` and ``meta.json`` into ``folder``, as a whole or not at all."""
+    """Write the arrays of all ``splits`` and ``meta.json`` into ``folder``, as a whole or not at all.
+
+    ``data_hash`` is given for arrays that are computed (:func:`spectrogram_hash`); else it is :func:`contents_hash`.
+    """
     with replacing(folder) as temporary:
         temporary.mkdir()
         facts = {split: _write_split(temporary, split, data) for split, data in splits.items()}
-        content = {"classes": list(about.classes), "splits": {split: f.model_dump() for split, f in facts.items()}}
         meta = Meta(
             name=about.name,
             modality=about.modality,
@@ -176,7 +203,7 @@ def write_prepared(
             source=about.source,
             licence=about.licence,
             split_rule=split_rule,
-            hash=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12],
+            hash=data_hash or contents_hash(about.classes, facts),
             skipped={name: list(split.skipped) for name, split in splits.items() if split.skipped},
             front_end=front_end,
         )
@@ -221,7 +248,7 @@ def carve_validation(train: Split, fraction: float) -> tuple[Split, Split]:
     """Split ``train`` into (train, validation), the same share of every class.
 
     An example goes by the order of the sha256 of its position, so that the choice is fixed for ever and
-    does not hang on a library's random numbers. Where examples have a ``group`` (the recording, speaker or
+    does not depend on a library's random numbers. Where examples have a ``group`` (the recording, speaker or
     instrument they come from) whole groups go, by the sha256 of the group; a class keeps at least one.
     ``train`` must be labelled.
     """

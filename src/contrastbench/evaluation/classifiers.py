@@ -12,12 +12,12 @@ Every choice (the L2 strength of slf) is made on validation data; alf and aff ta
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.linear_model import LogisticRegression
 from torch import Generator, Tensor, nn
 
 from contrastbench.attacks.logits import refuse_probabilities
@@ -26,8 +26,12 @@ from contrastbench.attacks.training import training_attack
 from contrastbench.errors import UserError
 from contrastbench.evaluation.features import extract_features
 from contrastbench.evaluation.labelled import Labelled
+from contrastbench.modalities.base import Inputs
 from contrastbench.objectives.classification import kl_divergence, trades_loss
 from contrastbench.params.robustness import FineTuningParams, RobustTuningParams
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 
 class Classifier(nn.Module):
@@ -48,7 +52,7 @@ def centre_and_scale(features: np.ndarray) -> tuple[np.ndarray, float]:
     return features.mean(0), max(float(np.sqrt(features.var(0).mean())), 1e-12)
 
 
-def fold(regression: LogisticRegression, mean: np.ndarray, scale: float) -> nn.Linear:
+def fold(regression: "LogisticRegression", mean: np.ndarray, scale: float) -> nn.Linear:
     """The linear layer equal to ``regression`` on (features - mean) / scale: W (f - m) / s + b in one step.
 
     scikit-learn has one row of coefficients for two classes; here they become the logits 0 and w f + b.
@@ -71,6 +75,8 @@ def standard_linear(
 
     ``strengths`` are scikit-learn's C; ties on validation data go to the smaller one.
     """
+    from sklearn.linear_model import LogisticRegression  # a second of importing; a classifier that is loaded needs none
+
     mean, scale = centre_and_scale(train.features)
     scaled, held_out = (train.features - mean) / scale, (validation.features - mean) / scale
     best: tuple[LogisticRegression, float, float] | None = None
@@ -88,18 +94,15 @@ class Training:
     """Labelled training images as batches of tensors on a device.
 
     x          stored array (N, ...), possibly memory-mapped
-    to_tensor  stored batch -> (B, C, H, W) in [0, 1]
+    inputs     the modality's: stored rows -> (B, C, H, W) in [0, 1]
     """
 
-    def __init__(
-        self, x: np.ndarray, y: np.ndarray, to_tensor: Callable[[Tensor], Tensor], device: torch.device
-    ) -> None:
-        self.x, self.y, self.to_tensor, self.device = x, y, to_tensor, device
+    def __init__(self, x: np.ndarray, y: np.ndarray, inputs: Inputs, device: torch.device) -> None:
+        self.x, self.y, self.inputs, self.device = x, y, inputs, device
 
     def batch(self, index: np.ndarray) -> tuple[Tensor, Tensor]:
         """Images and labels at the positions ``index``."""
-        raw = torch.from_numpy(np.array(self.x[index])).to(self.device)
-        return self.to_tensor(raw), torch.from_numpy(np.array(self.y[index])).to(self.device)
+        return self.inputs(self.x[index], self.device), torch.from_numpy(np.array(self.y[index])).to(self.device)
 
     def first(self, count: int) -> np.ndarray:
         """The first ``count`` positions of a fixed random order, sorted (all, where there are fewer)."""
@@ -115,7 +118,7 @@ def robust_linear(
     """
     model = copy.deepcopy(start).eval().requires_grad_(False)
     index = training.first(params.max_examples or len(training.y))
-    features = extract_features(model.encoder, _rows(training.x, index), training.to_tensor, device=training.device)
+    features = extract_features(model.encoder, _rows(training.x, index), training.inputs, device=training.device)
     centre, scale = centre_and_scale(features)
     mean = torch.from_numpy(centre).to(training.device)
     weight = torch.zeros_like(model.head.weight).requires_grad_()

@@ -22,6 +22,7 @@ from contrastbench.evaluation.verdicts import (
     to_arrays,
     worst_case,
 )
+from contrastbench.modalities.base import Inputs
 from contrastbench.params.robustness import MINIMAL, WITH_EVERY_ATTACK, AttackSpec, RobustnessParams
 from contrastbench.training.seeds import generator_for, seed_for
 
@@ -35,14 +36,14 @@ class Victim:
 
     model      returns logits, in eval mode, on ``device``, without parameter gradients
     x, y       stored test arrays, possibly memory-mapped; only batches of them go to the device
-    to_tensor  stored batch -> (B, C, H, W) in [0, 1]
+    inputs     the modality's: stored rows -> (B, C, H, W) in [0, 1]
     seed       determines the order of the images and, with an attack's name, all its random numbers
     """
 
     model: nn.Module
     x: np.ndarray
     y: np.ndarray
-    to_tensor: Callable[[Tensor], Tensor]
+    inputs: Inputs
     device: torch.device
     seed: int
     batch_size: int
@@ -50,8 +51,8 @@ class Victim:
     def images(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Images and labels ``start`` to ``stop``, in the order in which all attacks take them."""
         chosen = attack_order(len(self.y), self.seed)[start:stop]
-        raw = torch.from_numpy(np.array(self.x[chosen])).to(self.device)
-        return self.to_tensor(raw).contiguous(), torch.from_numpy(np.array(self.y[chosen])).to(self.device)
+        images = self.inputs(self.x[chosen], self.device)
+        return images.contiguous(), torch.from_numpy(np.array(self.y[chosen])).to(self.device)
 
 
 def evaluate(

@@ -67,7 +67,7 @@ class PartialStore:
     """
 
     def __init__(self, folder: Path, identity: str) -> None:
-        self.folder = folder
+        self.folder, self.identity = folder, identity
         mark = folder / "identity"
         if not mark.is_file() or mark.read_text(encoding="utf-8") != identity:
             self.clear()

@@ -1,24 +1,29 @@
 """Classifiers of a trained method: fitted, saved beside the verdicts, loaded again for transfer attacks."""
 
+import hashlib
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from contrastbench.datasets.store import Prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.classifiers import Classifier, Training, fine_tuned, robust_linear, standard_linear
-from contrastbench.files import reading, write_bytes
+from contrastbench.files import file_hash, reading, write_bytes
 from contrastbench.jobs.features_file import labelled, read_features
-from contrastbench.jobs.modality import to_tensor_for
+from contrastbench.jobs.weights import load_trained
 from contrastbench.methods import Method
+from contrastbench.modalities import modality_of
+from contrastbench.params.base import params_hash
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.training.seeds import generator_for
 
 FILE = "classifiers.safetensors"
+ORIGIN = "made_from"  # beside the weights
 
 
 def fit_classifier(
@@ -35,7 +40,7 @@ def fit_classifier(
     start = Classifier(method.encoder, nn.Linear(cached["train"].shape[1], len(data.meta.classes))).to(device)
     labels = data.y("train")
     assert labels is not None
-    training = Training(data.x("train"), labels, to_tensor_for(data), device)
+    training = Training(data.x("train"), labels, modality_of(data).inputs, device)
     eps = params.budget(job.dataset).main
     generator = generator_for(device, head, job.seed)
     if head == "alf":
@@ -56,10 +61,19 @@ def state_of(classifier: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in classifier.state_dict().items()}
 
 
-def save_classifiers(path: Path, classifiers: dict[str, dict[str, Tensor]]) -> None:
+def origin_of_classifiers(grid: Grid, job: Job, data: Prepared) -> str:
+    """What a job's classifiers and the verdicts on them depend on, as one hash: weights, data, parameters and code."""
+    params = grid.track(job.track).robustness
+    assert params is not None
+    weights = file_hash(grid.trained(job) / "model.safetensors")
+    facts = [weights, data.meta.hash, params_hash(params), grid.asked_code("attack", job)]
+    return hashlib.sha256("/".join(facts).encode()).hexdigest()
+
+
+def save_classifiers(path: Path, classifiers: dict[str, dict[str, Tensor]], origin: str) -> None:
     """Write the weights (:func:`state_of`) of several heads into one file, the first one first."""
     state = {f"{head}/{name}": tensor for head, own in classifiers.items() for name, tensor in own.items()}
-    write_bytes(path, save(state, {"heads": " ".join(classifiers)}))  # save_file would hide a full disk
+    write_bytes(path, save(state, {ORIGIN: origin}))  # save_file would hide a full disk
 
 
 def load_classifier(path: Path, method: Method, head: str) -> Classifier:
@@ -76,6 +90,25 @@ def load_classifier(path: Path, method: Method, head: str) -> Classifier:
         classifier = Classifier(method.encoder, nn.Linear(features, classes))
         classifier.load_state_dict(state)
     return ready(classifier)
+
+
+def attacked_classifier(grid: Grid, job: Job, data: Prepared) -> Classifier:
+    """The first classifier that the stage ``attack`` left for ``job``: the one that transfer judges.
+
+    One that was fitted on other weights or data, or with other parameters or code, than asked for is a UserError.
+    """
+    params, path = grid.track(job.track).robustness, grid.layout.run("attack", job) / FILE
+    assert params is not None
+    head = params.heads_of(grid.track(job.track).base_method(job.method))[0]
+    classifier = load_classifier(path, load_trained(grid, job), head)
+    with safe_open(path, "pt") as file:
+        origin = (file.metadata() or {}).get(ORIGIN)
+    if origin != origin_of_classifiers(grid, job, data):
+        raise UserError(
+            f"{path}: fitted with other weights, data, parameters or code than those asked for; "
+            f"run `contrastbench attack {job.name} --preset {grid.preset}`"
+        )
+    return classifier
 
 
 def ready(classifier: Classifier) -> Classifier:

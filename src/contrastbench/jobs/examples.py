@@ -3,8 +3,8 @@
 import numpy as np
 
 from contrastbench.datasets.store import Prepared
-from contrastbench.jobs.modality import augmentation_for, to_tensor_for
 from contrastbench.methods import Method
+from contrastbench.modalities import Stored, modality_of
 from contrastbench.params.base import Section
 from contrastbench.training.loop import Examples
 
@@ -12,7 +12,7 @@ from contrastbench.training.loop import Examples
 class Joined:
     """Several stored arrays, indexed as one: what STL-10's `train` plus `unlabeled` is trained on."""
 
-    def __init__(self, arrays: list[np.ndarray]) -> None:
+    def __init__(self, arrays: list[Stored]) -> None:
         self._arrays = arrays
         self._starts = np.cumsum([0, *map(len, arrays)])
 
@@ -31,8 +31,8 @@ class Joined:
 
 def examples_for(method: Method, data: Prepared, augment_params: Section) -> Examples:
     """``train``, joined with ``unlabeled`` where there is such a split and the method needs no labels."""
-    to_tensor, augment = to_tensor_for(data), augmentation_for(augment_params)
+    kind = modality_of(data)
+    train, augment = kind.examples(data, "train"), kind.augmentation(augment_params)
     if "unlabeled" in data.meta.splits and not method.uses_labels:
-        joined = Joined([data.x("train"), data.x("unlabeled")])
-        return Examples(joined, None, to_tensor, augment)  # type: ignore[arg-type]  # the loop takes len and rows only
-    return Examples(data.x("train"), data.y("train"), to_tensor, augment)
+        return Examples(Joined([train, kind.examples(data, "unlabeled")]), None, kind.inputs, augment)
+    return Examples(train, data.y("train"), kind.inputs, augment)

@@ -19,11 +19,11 @@ ORIGIN = "made_from"  # beside the arrays of the splits
 def origin_of(grid: Grid, job: Job, data: Prepared) -> str:
     """What a job's features are made from: data and weights, by their hashes."""
     if job.method in WITHOUT_ENCODER:
-        return data.meta.hash
+        return data.contents
     weights = grid.trained(job) / "model.safetensors"
     if not weights.is_file():
         raise UserError(f"{weights}: no such file; run the stage {grid.training_stage(job)} first")
-    return f"{data.meta.hash} {file_hash(weights)}"
+    return f"{data.contents} {file_hash(weights)}"
 
 
 def write_features(grid: Grid, job: Job, data: Prepared, arrays: dict[str, np.ndarray]) -> None:

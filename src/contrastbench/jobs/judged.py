@@ -5,35 +5,41 @@ from collections.abc import Sequence
 import numpy as np
 
 from contrastbench.datasets.store import Prepared, open_prepared
+from contrastbench.errors import UserError
 from contrastbench.evaluation.clips import Clips, by_clip, pool
-from contrastbench.jobs.encode import encode, input_features
+from contrastbench.jobs.encode import Features, encode, reference_features
 from contrastbench.jobs.features_file import labelled, read_features
 from contrastbench.jobs.weights import load_trained, training_data
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.registry import WITHOUT_ENCODER
 
-Features = dict[str, np.ndarray]
-
 
 def features_on(grid: Grid, job: Job, device: str) -> tuple[Features, Prepared]:
     """Features of every labelled split that ``job`` is judged on: cached ones of its own data, else extracted now."""
+    own = training_data(grid, job)
     if job.judged == job.trained.dataset:
-        own = training_data(grid, job)
         return read_features(grid, job, own), own
     data = open_prepared(grid.data_folder(job.track, job.judged))
     if job.method in WITHOUT_ENCODER:
-        return {split: input_features(data, split) for split in data.meta.splits if split != "unlabeled"}, data
-    return encode(load_trained(grid, job), data, device), data
+        return reference_features(data), data
+    method = load_trained(grid, job)
+    try:
+        return encode(method, data, device, own), data
+    except UserError as error:
+        raise UserError(f"{job.dataset}: {error}") from None
 
 
 def clips_of(features: Features, data: Prepared, splits: Sequence[str], class_of: str = "y") -> Clips:
-    """The clips of some splits, one split after another; their classes are the column ``class_of``."""
+    """The clips of some splits, one split after another; their classes are the column ``class_of``.
+
+    Examples that no clip was cut into, such as images, are clips of their own.
+    """
     parts = []
     for split in splits:
         rows = labelled(features, data, split)
         labels = rows.labels if class_of == "y" else np.asarray(data.column(split, class_of))
-        parts.append(by_clip(rows.features, np.asarray(data.column(split, "clip")), labels))
+        parts.append(by_clip(rows.features, _clip(data, split), labels))
     return pool(parts)
 
 
@@ -41,5 +47,11 @@ def clip_column(data: Prepared, splits: Sequence[str], name: str) -> np.ndarray 
     """One value per clip (C,) of a column, in the order of :func:`clips_of`; None where there is no such column."""
     if any(name not in data.meta.splits[split].arrays for split in splits):
         return None
-    first = [np.unique(data.column(split, "clip"), return_index=True)[1] for split in splits]
+    first = [np.unique(_clip(data, split), return_index=True)[1] for split in splits]
     return np.concatenate([data.column(split, name)[rows] for split, rows in zip(splits, first, strict=True)])
+
+
+def _clip(data: Prepared, split: str) -> np.ndarray:
+    """The clip (N,) of each example."""
+    facts = data.meta.splits[split]
+    return np.asarray(data.column(split, "clip")) if "clip" in facts.arrays else np.arange(facts.count)

@@ -10,10 +10,11 @@ from contrastbench.datasets.store import Prepared, open_prepared
 from contrastbench.errors import UserError
 from contrastbench.files import reading, write_bytes, write_text
 from contrastbench.jobs.meter import Meter, device_name
-from contrastbench.jobs.modality import input_shape
 from contrastbench.methods import Method, method_class
+from contrastbench.modalities import modality_of
 from contrastbench.params.evaluation import PretrainParams
 from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.imported import import_record
 from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.records import asked_record, trained_record
 from contrastbench.training.record import TrainingLog
@@ -23,7 +24,7 @@ from contrastbench.training.seeds import seed_for
 def build_method(params: PretrainParams, data: Prepared, seed: int) -> Method:
     """A freshly initialised method; its weights depend on ``seed`` alone."""
     torch.manual_seed(seed_for("init", seed))
-    return method_class(params.method).from_params(params, input_shape(data), len(data.meta.classes))
+    return method_class(params.method).from_params(params, modality_of(data).input_shape(data), len(data.meta.classes))
 
 
 def training_data(grid: Grid, job: Job) -> Prepared:
@@ -71,6 +72,7 @@ def write_run(grid: Grid, job: Job, method: Method, log: TrainingLog, device: st
     record = {
         "params": required_params(grid, job).model_dump(mode="json"),
         **asked_record(grid, job),
+        **import_record(grid.track(job.track).pretrain(job.method, job.dataset), folder),
         "device": device_name(device),
         "torch": torch.__version__,
         "steps": log.steps,

@@ -6,6 +6,8 @@ from typing import Any, Self
 
 from torch import Generator, Tensor, nn
 
+from contrastbench.models.base import Shape
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -52,7 +54,7 @@ class Method(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def from_params(cls, params: Any, input_shape: tuple[int, int, int], number_of_classes: int) -> Self:
+    def from_params(cls, params: Any, input_shape: Shape, number_of_classes: int) -> Self:
         """A freshly initialised method: ``params`` is the track's ``PretrainParams``, ``input_shape`` (C, H, W)."""
 
     @abstractmethod
@@ -62,6 +64,9 @@ class Method(nn.Module, ABC):
         ``embeddings`` (detached) are for the collapse monitor. All other entries are scalars for the log.
         The loop calls ``backward`` on ``loss``.
         """
+
+    def import_weights(self) -> None:
+        """Take weights from elsewhere, as the parameters say; called once, by the stage ``pretrain``."""
 
     def after_backward(self, step: Step) -> None:
         """Change gradients before the optimiser's step (for example, freeze prototypes)."""

@@ -6,6 +6,7 @@ from torch import Tensor
 from contrastbench.attacks.training import frozen, training_attack
 from contrastbench.methods.base import Batch, Step
 from contrastbench.methods.contrastive_base import ContrastiveMethod
+from contrastbench.models.base import Shape
 from contrastbench.models.batchnorm import branch, with_dual_batchnorm
 from contrastbench.objectives.contrastive import nt_xent
 from contrastbench.params.image_track import ImagePretrainParams
@@ -20,8 +21,8 @@ class CLAE(ContrastiveMethod):
 
     settings: CLAESettings
 
-    def __init__(self, params: ImagePretrainParams, channels: int) -> None:
-        super().__init__(params, channels)
+    def __init__(self, params: ImagePretrainParams, input_shape: Shape) -> None:
+        super().__init__(params, input_shape)
         with_dual_batchnorm(self)
 
     def training_step(self, batch: Batch, step: Step) -> dict[str, Tensor]:

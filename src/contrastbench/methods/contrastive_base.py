@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from contrastbench.methods.base import Method
-from contrastbench.models.encoders import build_encoder
+from contrastbench.modalities import modality
+from contrastbench.models.base import Encoder, Shape
 from contrastbench.models.heads import Projection, ProjectionHead
 from contrastbench.params.image_track import ImagePretrainParams
 
@@ -14,19 +15,18 @@ from contrastbench.params.image_track import ImagePretrainParams
 class ContrastiveMethod(Method):
     """Encoder, projector, and the method's settings as ``self.settings``."""
 
-    def __init__(self, params: ImagePretrainParams, channels: int) -> None:
+    encoder: Encoder
+
+    def __init__(self, params: ImagePretrainParams, input_shape: Shape) -> None:
         super().__init__()
-        encoder = build_encoder(params.encoder, channels)
-        self.encoder = encoder
-        self.projector = ProjectionHead(encoder.features, params.projector)
+        self.encoder = modality(params.modality).build_encoder(params.encoder, input_shape)
+        self.projector = ProjectionHead(self.encoder.features, params.projector)
         self.settings = params.settings
 
     @classmethod
-    def from_params(
-        cls, params: ImagePretrainParams, input_shape: tuple[int, int, int], number_of_classes: int
-    ) -> Self:
-        """Build the method for images of ``input_shape`` (C, H, W)."""
-        return cls(params, input_shape[0])
+    def from_params(cls, params: ImagePretrainParams, input_shape: Shape, number_of_classes: int) -> Self:
+        """Build the method for inputs of ``input_shape``."""
+        return cls(params, input_shape)
 
     def project(self, views: Tensor) -> Projection:
         """(B, C, H, W) -> the projection of one view; BatchNorm sees each view separately."""

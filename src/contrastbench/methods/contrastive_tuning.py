@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from contrastbench.methods.base import Method, Step
 from contrastbench.methods.decay import groups_with_decay
+from contrastbench.models.base import Shape
 from contrastbench.models.heads import Projection, ProjectionHead
 from contrastbench.models.nnclr_head import NNCLRHead
 from contrastbench.models.vit import AudioViT
@@ -29,7 +30,7 @@ class ContrastiveTuning(Method):
     encoder: AudioViT
     settings: MAECTSettings
 
-    def __init__(self, params: TuneParams, input_shape: tuple[int, int, int]) -> None:
+    def __init__(self, params: TuneParams, input_shape: Shape) -> None:
         super().__init__()
         assert isinstance(params.settings, MAECTSettings)
         self.settings = params.settings
@@ -43,7 +44,7 @@ class ContrastiveTuning(Method):
         self.begin(params.head_step)
 
     @classmethod
-    def from_params(cls, params: TuneParams, input_shape: tuple[int, int, int], number_of_classes: int) -> Self:
+    def from_params(cls, params: TuneParams, input_shape: Shape, number_of_classes: int) -> Self:
         """Build the method for spectrograms of ``input_shape`` (1, T, F)."""
         return cls(params, input_shape)
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from contrastbench.methods.base import Batch, Method, Step
 from contrastbench.methods.decay import groups_with_decay
+from contrastbench.models.base import Shape
 from contrastbench.models.masked_autoencoder import Decoder, MaskedAutoencoder, random_mask
 from contrastbench.models.patches import patchify
 from contrastbench.models.vit import AudioViT, pool
@@ -20,15 +21,14 @@ class MAE(Method):
 
     number_of_views = 1
 
-    def __init__(self, params: AudioPretrainParams, input_shape: tuple[int, int, int]) -> None:
+    def __init__(self, params: AudioPretrainParams, input_shape: Shape) -> None:
         super().__init__()
         encoder = AudioViT(params.encoder, input_shape)
         self.autoencoder = MaskedAutoencoder(encoder, Decoder(params.decoder, encoder))
         self.mask_ratio = params.mask_ratio
         self.patch = params.encoder.patch
-        if params.checkpoint is not None:
-            import_encoder(encoder, Path(params.checkpoint))
-            self.trains = False
+        self.checkpoint = params.checkpoint
+        self.trains = params.checkpoint is None
 
     @property
     def encoder(self) -> AudioViT:  # type: ignore[override]  # registered once, inside the autoencoder
@@ -36,11 +36,14 @@ class MAE(Method):
         return self.autoencoder.encoder
 
     @classmethod
-    def from_params(
-        cls, params: AudioPretrainParams, input_shape: tuple[int, int, int], number_of_classes: int
-    ) -> Self:
+    def from_params(cls, params: AudioPretrainParams, input_shape: Shape, number_of_classes: int) -> Self:
         """Build the method for spectrograms of ``input_shape`` (1, T, F)."""
         return cls(params, input_shape)
+
+    def import_weights(self) -> None:
+        """Put the checkpoint's encoder in place of the initialised one."""
+        if self.checkpoint is not None:
+            import_encoder(self.encoder, Path(self.checkpoint))
 
     def reconstruction(self, x: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         """Loss of one masked pass over ``x`` (B, 1, T, F), and the mean of the visible tokens (B, D)."""

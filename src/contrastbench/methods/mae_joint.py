@@ -11,6 +11,7 @@ from torch import Tensor
 
 from contrastbench.methods.base import Batch, Step
 from contrastbench.methods.mae import MAE
+from contrastbench.models.base import Shape
 from contrastbench.models.nnclr_head import NNCLRHead
 from contrastbench.objectives.nnclr import mixed_nnclr_loss
 from contrastbench.params.audio_track import JointPretrainParams
@@ -22,7 +23,7 @@ class MAEJoint(MAE):
 
     number_of_views = 2
 
-    def __init__(self, params: JointPretrainParams, input_shape: tuple[int, int, int]) -> None:
+    def __init__(self, params: JointPretrainParams, input_shape: Shape) -> None:
         super().__init__(params, input_shape)
         assert isinstance(params.settings, JointSettings)
         self.settings = params.settings
@@ -30,7 +31,7 @@ class MAEJoint(MAE):
 
     @classmethod
     def from_params(  # type: ignore[override]  # joint training has its own parameters
-        cls, params: JointPretrainParams, input_shape: tuple[int, int, int], number_of_classes: int
+        cls, params: JointPretrainParams, input_shape: Shape, number_of_classes: int
     ) -> Self:
         """Build the method for spectrograms of ``input_shape`` (1, T, F)."""
         return cls(params, input_shape)

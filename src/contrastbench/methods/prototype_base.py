@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from contrastbench.methods.base import Step
 from contrastbench.methods.contrastive_base import ContrastiveMethod
+from contrastbench.models.base import Shape
 from contrastbench.models.prototypes import EmbeddingQueue, Prototypes
 from contrastbench.objectives.swav import sinkhorn_codes
 from contrastbench.params.image_track import ImagePretrainParams
@@ -26,8 +27,8 @@ class PrototypeMethod(ContrastiveMethod):
 
     settings: SwAVSettings
 
-    def __init__(self, params: ImagePretrainParams, channels: int) -> None:
-        super().__init__(params, channels)
+    def __init__(self, params: ImagePretrainParams, input_shape: Shape) -> None:
+        super().__init__(params, input_shape)
         dimension = params.projector.output
         self.prototypes = Prototypes(dimension, self.settings.prototypes)
         length = self.settings.queue_length

@@ -6,29 +6,28 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from contrastbench.methods.base import Batch, Method, Step
-from contrastbench.models.encoders import build_encoder
+from contrastbench.modalities import modality
+from contrastbench.models.base import Encoder, Shape
 from contrastbench.params.image_track import ImagePretrainParams
 
 
 class Supervised(Method):
     """Cross-entropy of a linear ``classifier`` on the encoder, on one augmented view."""
 
+    encoder: Encoder
     number_of_views = 1
     uses_labels = True
 
-    def __init__(self, params: ImagePretrainParams, channels: int, number_of_classes: int) -> None:
+    def __init__(self, params: ImagePretrainParams, input_shape: Shape, number_of_classes: int) -> None:
         super().__init__()
-        encoder = build_encoder(params.encoder, channels)
-        self.encoder = encoder
-        self.classifier = nn.Linear(encoder.features, number_of_classes)
+        self.encoder = modality(params.modality).build_encoder(params.encoder, input_shape)
+        self.classifier = nn.Linear(self.encoder.features, number_of_classes)
         self.settings = params.settings
 
     @classmethod
-    def from_params(
-        cls, params: ImagePretrainParams, input_shape: tuple[int, int, int], number_of_classes: int
-    ) -> Self:
-        """Build the method for images of ``input_shape`` (C, H, W)."""
-        return cls(params, input_shape[0], number_of_classes)
+    def from_params(cls, params: ImagePretrainParams, input_shape: Shape, number_of_classes: int) -> Self:
+        """Build the method for inputs of ``input_shape``."""
+        return cls(params, input_shape, number_of_classes)
 
     def logits(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, classes)."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from contrastbench.augment.mixing import mix
 from contrastbench.methods.base import Batch, Step
 from contrastbench.methods.contrastive_tuning import ContrastiveTuning, identity_labels
+from contrastbench.models.base import Shape
 from contrastbench.params.audio_track import TuneParams
 from contrastbench.params.settings_autoencoder import UaMixSettings
 
@@ -18,7 +19,7 @@ class UaMixMAE(ContrastiveTuning):
 
     settings: UaMixSettings
 
-    def __init__(self, params: TuneParams, input_shape: tuple[int, int, int]) -> None:
+    def __init__(self, params: TuneParams, input_shape: Shape) -> None:
         super().__init__(params, input_shape)
         needs_two = self.settings.augment_mixture or self.settings.clean_loss_weight > 0
         self.number_of_views = 2 if needs_two else 1

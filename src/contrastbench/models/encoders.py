@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from contrastbench.models.base import Encoder
 from contrastbench.params.images import EncoderParams
 
 # torchvision's ResNet stages are 64, 128, 256, 512 channels wide.
@@ -26,7 +27,7 @@ class Normalize(nn.Module):
         return (images - self.mean) / self.std
 
 
-class ImageEncoder(nn.Module):
+class ImageEncoder(Encoder):
     """Normalisation and a ResNet; ``features`` is the dimension D of its output."""
 
     def __init__(self, normalize: Normalize, trunk: nn.Module, features: int) -> None:

@@ -12,15 +12,16 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from contrastbench.errors import UserError
+from contrastbench.models.base import Encoder, Shape
 from contrastbench.params.vit import ViTParams
 
 
-class AudioViT(nn.Module):
+class AudioViT(Encoder):
     """Normalised spectrograms (B, 1, T, F) in, features (B, D) out; ``features`` is D, ``grid`` is (T/P, F/P)."""
 
     pos_embed: Tensor
 
-    def __init__(self, params: ViTParams, input_shape: tuple[int, int, int]) -> None:
+    def __init__(self, params: ViTParams, input_shape: Shape) -> None:
         """``input_shape`` is (1, T, F); a T or F that is not a multiple of the patch size is a UserError."""
         super().__init__()
         channels, frames, mels = input_shape

@@ -35,6 +35,7 @@ class PretrainingParams(Section):
 class AudioPretrainParams(ScratchParams):
     """What the stage ``pretrain`` reads for ``mae`` and ``random``."""
 
+    modality: ClassVar[str] = "audio"
     encoder: ViTParams
     decoder: DecoderParams
     mask_ratio: float
@@ -53,6 +54,7 @@ class JointPretrainParams(AudioPretrainParams):
 class TuneParams(PretrainParams):
     """What the stage ``tune`` reads: the tuning itself, and the MAE that it starts from."""
 
+    modality: ClassVar[str] = "audio"
     encoder: ViTParams
     head: HeadParams
     augment: AudioAugmentParams
@@ -88,6 +90,15 @@ class AudioTrack(TrackParams):
         if self.tuning.encoder_step.frozen_blocks > depth:
             raise ValueError(f"tuning.encoder_step.frozen_blocks must be at most encoder.depth ({depth})")
         return self
+
+    def require_fit(self, label: str, settings: MethodSettings) -> None:
+        """Also: a head that is trained from scratch has a queue for its batches and neighbours."""
+        super().require_fit(label, settings)
+        queue, batch_size = self.tuning.head.queue, self.pretraining.training.batch_size
+        if isinstance(settings, JointSettings) and max(settings.top_k, batch_size) > queue:
+            raise ValueError(
+                f"tuning.head.queue {queue} must hold top_k ({settings.top_k}) and a pretraining batch ({batch_size})"
+            )
 
     def training_of(self, label: str) -> tuple[TrainingParams, ...]:
         """The autoencoder's training run, or the two steps of a tuned method."""

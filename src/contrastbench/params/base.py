@@ -14,7 +14,9 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 from contrastbench.errors import UserError
 from contrastbench.params.plain_yaml import dotted, parse_yaml
 
-LONGEST_VALUE = 200  # characters of a value that a message shows
+LONGEST_VALUE, LONGEST_MESSAGE = 200, 1000  # characters that are shown
+# What pydantic says of JSON, in the words of YAML.
+_IN_YAML = {"input should be an object": "must be a section", "input should be a valid array": "must be a list"}
 T = TypeVar("T", bound="Section")
 
 
@@ -72,7 +74,7 @@ def explain(model: type[Section], error: ValidationError) -> str:
     """The first mistake of ``error`` in one line: key path, value, what is allowed, the nearest valid key."""
     mistake = error.errors()[0]
     shown, message = _told(model, mistake)
-    return f"{dotted(_path(mistake))}{shown}: {message}".removeprefix(": ")
+    return f"{dotted(_path(mistake))}{shown}: {_cut(message, LONGEST_MESSAGE)}".removeprefix(": ")
 
 
 def refusal(message: str, *path: str | int, value: Any = None) -> ValidationError:
@@ -108,14 +110,18 @@ def _told(model: type[Section], mistake: Any) -> tuple[str, str]:
         return "", "this key is required and missing"
     message = mistake["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
+    message = _IN_YAML.get(message, message)
     value = mistake["input"]
     # A mapping is refused for a rule between several keys, which the message names.
     return "" if isinstance(value, dict) else _shown(value), message
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str)
-    return f" = {text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + '...'}"
+    return f" = {_cut(json.dumps(value, default=str), LONGEST_VALUE)}"
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[:longest]}..."
 
 
 def _path(mistake: Any) -> list[str]:

@@ -1,6 +1,6 @@
 """Parameters of the evaluation protocols that any track may hold, and of training as a stage reads them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, SerializeAsAny
 
@@ -95,9 +95,10 @@ class PretrainParams(Section):
     """What training one method reads; every modality extends it.
 
     ``augment`` is the section of the track's modality. Subclasses add ``encoder``, ``settings`` and whatever the
-    track's methods need.
+    track's methods need, and say what ``modality`` (``registry.py``) they are for.
     """
 
+    modality: ClassVar[str]
     track: str
     method: str
     augment: SerializeAsAny[Section]

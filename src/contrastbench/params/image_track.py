@@ -15,6 +15,7 @@ from contrastbench.params.training import TrainingParams
 class ImagePretrainParams(ScratchParams):
     """What training an image method reads."""
 
+    modality: ClassVar[str] = "image"
     encoder: EncoderParams
     projector: ProjectorParams
     augment: AugmentParams

@@ -1,7 +1,7 @@
 """YAML that every reader reads alike: PyYAML reads parameters by YAML 1.1 here, DVC reads the same file by YAML 1.2.
 
-``010``, ``1:30``, ``off`` and ``1_000`` are other values to the one than to the other, so that DVC would record other
-parameters than those of the run. Such values are refused, with the line that says how to write them.
+To the one, ``010``, ``1:30`` and ``off`` are not what they are to the other, so that DVC would record parameters that
+the run did not have. Such values are refused in one line that says how to write them.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ from contrastbench.errors import UserError
 
 MAX_DEPTH = 100
 MAX_DIGITS = 100
+MAX_VALUES = 1_000_000
 
 # The parser in C is ten times as fast, and each of a run's hundreds of processes reads the parameters.
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -34,7 +35,7 @@ _NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 class _Loader(_SafeLoader):
-    """SafeLoader that also reads ``1e-3`` as a number, and refuses keys that are listed twice or are not text."""
+    """SafeLoader that also reads ``1e-3`` as a number, and refuses a key that is listed twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -69,7 +70,7 @@ def parse_yaml(text: bytes, source: str) -> dict[str, Any]:
         node = loader.get_single_node()
         if node is None:
             return {}
-        _require_unambiguous(node, source, (), set())
+        _require_unambiguous(node, source, (), {})
         content = loader.construct_document(node)
         if content is None:
             return {}
@@ -99,23 +100,30 @@ def _require_simple(text: str) -> None:
             raise yaml.YAMLError(f"nested more than {MAX_DEPTH} levels deep, line {event.start_mark.line + 1}")
 
 
-def _require_unambiguous(node: yaml.Node, source: str, path: tuple[str, ...], seen: set[int]) -> None:
-    """Refuse unquoted values and keys that YAML 1.1 and 1.2 read differently."""
-    if id(node) in seen:  # an alias, which may even lead back to a node above it
-        return
-    seen.add(id(node))
+def _require_unambiguous(node: yaml.Node, source: str, path: tuple[str, ...], sizes: dict[int, int]) -> int:
+    """Refuse unquoted values and keys that YAML 1.1 and 1.2 read differently, and aliases that multiply.
+
+    ``sizes`` remembers the nodes that were seen; returns how many values ``node`` stands for.
+    """
+    if id(node) in sizes:  # an alias, which may even lead back to a node above it
+        return sizes[id(node)]
+    sizes[id(node)] = 0
+    size = 1
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             name = (*path, str(key.value) if isinstance(key, yaml.ScalarNode) else "?")
-            _require_unambiguous(key, source, name, seen)
-            _require_unambiguous(value, source, name, seen)
+            size += _require_unambiguous(key, source, name, sizes)
+            size += _require_unambiguous(value, source, name, sizes)
     elif isinstance(node, yaml.SequenceNode):
         for number, value in enumerate(node.value):
-            _require_unambiguous(value, source, (*path, str(number)), seen)
+            size += _require_unambiguous(value, source, (*path, str(number)), sizes)
     elif remedy := _remedy(node):
-        raise UserError(
-            f"{source}: {dotted(path)} = {ascii(node.value)[1:-1]}: YAML 1.1 and 1.2 differ on this; {remedy}"
-        )
+        shown = ascii(node.value)[1:-1]
+        raise UserError(f"{source}: {dotted(path)} = {shown}: YAML 1.1 and 1.2 differ on this; {remedy}")
+    if size > MAX_VALUES:
+        raise UserError(f"{source}: {dotted(path)}: aliases make more than {MAX_VALUES:,} values of it")
+    sizes[id(node)] = size
+    return size
 
 
 def _remedy(node: yaml.ScalarNode) -> str:

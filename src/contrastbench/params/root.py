@@ -64,7 +64,7 @@ def load(preset: str = DEFAULT, root: Path = Path()) -> Params:
     if preset == DEFAULT:
         return validate(_AllParams, content, lambda _: str(base_file))
     preset_file = root / "presets" / f"{preset}.yaml"
-    if preset not in presets(root):  # a name may be no possible file name at all
+    if preset not in presets(root):  # before it is opened: not every name can be a file's
         raise UserError(f"unknown preset {preset!r}; {hint(preset, presets(root))}")
     changes = read_yaml(preset_file)
     if "data" in changes:

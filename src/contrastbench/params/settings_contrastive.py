@@ -46,7 +46,7 @@ class MoCHiSettings(MethodSettings):
 
 
 class NegativeWeights(MethodSettings):
-    """UnReMix's weights of the negatives, wherever it has them.
+    """UnReMix's weights of the negatives.
 
     weights        lambda_1 (uncertainty), lambda_2 (anchor similarity), lambda_3 (representativeness)
     uncertainty    ``norm`` of the last layer's gradient, ``gradsim`` (its inner product with the anchor's), or
@@ -86,7 +86,7 @@ class SwAVSettings(MethodSettings):
 
     queue_length       embeddings kept per assigning view, 0 for no queue; must make up for a batch below ``prototypes``
     queue_start_epoch  epoch from which the queue fills; it counts once it is full
-    freeze_epochs      so long the prototypes get no gradient
+    freeze_epochs      for this long, the prototypes get no gradient
     codes              ``soft``, or rounded to one-hot (``argmax``)
     """
 

@@ -108,9 +108,9 @@ class TrackParams(Section):
             for position, label in enumerate(getattr(self, key)):
                 if label not in WITHOUT_ENCODER and label not in self.variants:
                     self._check(label, key, position)
-                    self._check_batches(label, "settings", settings_key(label))
+                    self._check_training(label, "settings", settings_key(label))
         for label in self.variants:
-            self._check_batches(label, "variants", label)
+            self._check_training(label, "variants", label)
         return self
 
     def _check(self, method: str, *path: str | int) -> None:
@@ -123,14 +123,18 @@ class TrackParams(Section):
         except ValueError as error:
             raise refusal(str(error), *path, value=method) from None
 
-    def _check_batches(self, label: str, *path: str | int) -> None:
-        """Refuse, at ``path``, settings that no batch of the track's training can serve."""
+    def _check_training(self, label: str, *path: str | int) -> None:
+        """Refuse, at ``path``, settings that do not fit the training."""
         settings = self.settings_of(label)
         try:
-            for training in self.training_of(label):
-                settings.check_batch(training.batch_size)
+            self.require_fit(label, settings)
         except ValueError as error:
             raise refusal(str(error), *path) from None
+
+    def require_fit(self, label: str, settings: MethodSettings) -> None:
+        """ValueError where the ``settings`` of a method or variant do not fit what the track trains it by."""
+        for training in self.training_of(label):
+            settings.check_batch(training.batch_size)
 
     def base_method(self, label: str) -> str:
         """The registered method behind a method's name or a variant's label."""

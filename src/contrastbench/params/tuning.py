@@ -33,9 +33,9 @@ class EncoderStepParams(Section):
 
     training           its learning rate and weight decay are the encoder's, before ``layer_decay``
     head_learning_rate, head_weight_decay  the head's
-    top_k              the neighbour is drawn from that many
+    top_k              the neighbour is drawn from the nearest of this number
     ema_momentum       of the EMA projector that makes queue entries and look-up queries
-    frozen_blocks      so many of the lowest blocks stay as they are, with patch embedding, positions, class token
+    frozen_blocks      this many of the lowest blocks stay as they are, with patch embedding, positions, class token
     layer_decay        block l of L (0-based) learns at layer_decay^(L - l) times the rate, the final norm at the rate
     """
 

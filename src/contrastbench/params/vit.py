@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from contrastbench.params.base import Section
 from contrastbench.params.values import Depth, Width
 
+Shift = Annotated[int, Field(ge=0, le=10_000)]
 Side = Annotated[int, Field(ge=1, le=10_000)]  # of a window, in patches
 # The fixed sin-cos positions give each axis half of the width, and each half its sines and cosines.
 TokenWidth = Annotated[Width, Field(ge=4, multiple_of=4)]
@@ -39,7 +40,7 @@ class DecoderParams(Section):
     depth: Depth
     heads: Width
     window: tuple[Side, Side]
-    shift: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
+    shift: tuple[Shift, Shift]
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -133,7 +133,7 @@ def params_at(revision: str, preset: str, root: Path = Path()) -> Params:
 
 
 def contents_at(revision: str, preset: str, root: Path = Path()) -> dict:
-    """The same, as they stand in the files."""
+    """The same, as the files have them."""
     content: dict = {}
     for path in ("params.yaml", *([] if preset == DEFAULT else [f"presets/{preset}.yaml"])):
         found = files_at(revision, path, root)

@@ -28,7 +28,7 @@ class Begun:
     """A run.
 
     gpus            how many each job on the device needs
-    judging_stages  pattern of the stages that the rule ``judge`` stands for
+    judging_stages  pattern of the stages that the rule ``judge`` covers
     """
 
     grid: Grid

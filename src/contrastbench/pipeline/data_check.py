@@ -1,4 +1,4 @@
-"""Prepared data, held against their ``meta.json`` and the parameters.
+"""Prepared data, checked against their ``meta.json`` and the parameters.
 
 Snakemake knows ``meta.json`` alone, and DVC takes a folder as it finds it: neither would miss an array.
 """

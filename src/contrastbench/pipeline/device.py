@@ -10,17 +10,17 @@ KNOWN = ("auto", "cpu", "cuda")
 DRIVER = Path("/dev/nvidiactl")  # there where NVIDIA's driver runs
 
 
-def resolve_device(device: str, asked: str = "--device") -> str:
+def resolve_device(device: str, asked: str = "--device ") -> str:
     """``cpu`` or ``cuda``; an unknown or absent device is a UserError that names the option ``asked``.
 
     Torch takes two seconds to load: it is asked only where there can be a GPU.
     """
     if device not in KNOWN:
-        raise UserError(f"{asked} {device}: must be {', '.join(KNOWN[:-1])} or {KNOWN[-1]}")
+        raise UserError(f"{asked}{device}: must be {', '.join(KNOWN[:-1])} or {KNOWN[-1]}")
     if device == "cpu" or (device == "auto" and not DRIVER.exists()):
         return "cpu"
     if importlib.import_module("torch").cuda.is_available():
         return "cuda"
     if device == "cuda":
-        raise UserError(f"{asked} cuda: this machine has no usable CUDA device; use {asked} cpu")
+        raise UserError(f"{asked}cuda: this machine has no usable CUDA device; use {asked}cpu")
     return "cpu"

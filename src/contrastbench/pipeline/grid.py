@@ -17,10 +17,11 @@ from contrastbench.params.root import DEFAULT, Params
 from contrastbench.params.track import TrackParams
 from contrastbench.params.values import MOST_SEEDS
 from contrastbench.pipeline.fingerprint import fingerprint
+from contrastbench.pipeline.imported import by_contents
 from contrastbench.pipeline.layout import ALL_SEEDS, Job, Layout
 from contrastbench.pipeline.resolved import resolved
 from contrastbench.pipeline.stages import STAGES, TRAINING, WITH_ROWS, Scope, Stage
-from contrastbench.registry import WITHOUT_ENCODER, dataset_module, method_module, starts_from
+from contrastbench.registry import METHODS, WITHOUT_ENCODER, dataset_module, method_module, modality_module, starts_from
 from contrastbench.results.load import ALL
 
 ENDINGS = ("md", "csv", "tex")
@@ -72,11 +73,20 @@ class Grid:
         if track not in self.params.tracks or not self.has(stage, track):
             return []
         datasets = stage.data(section)
-        labels = [label for label in self.labels(track, ablation=ablation) if self._takes(stage, track, label)]
+        labels = self.labels(track, ablation=ablation)
+        if stage.name in TRAINING:
+            labels = self._with_starts(track, labels)
+        labels = [label for label in labels if self._takes(stage, track, label)]
         if stage.scope is Scope.METHODS:
             return [Job(track, name, ALL, seed) for name in datasets for seed in section.seeds if labels]
         seeds = (ALL_SEEDS,) if stage.scope is Scope.SEEDS else section.seeds
         return [Job(track, name, label, seed) for name in datasets for label in labels for seed in seeds]
+
+    def _with_starts(self, track: str, labels: list[str]) -> list[str]:
+        """``labels``, each behind the method whose weights it starts from, which may not be listed itself."""
+        trained = [label for label in labels if label not in WITHOUT_ENCODER]
+        starts = ((starts_from(self.track(track).base_method(label)), label) for label in trained)
+        return list(dict.fromkeys(name for pair in starts for name in pair if name))
 
     def _takes(self, stage: Stage, track: str, label: str) -> bool:
         if label in WITHOUT_ENCODER:
@@ -151,7 +161,8 @@ class Grid:
             return [self.layout.run("attack", trained) / "classifiers.safetensors"]
         if without:
             return []
-        return [self.trained(self.tuned_from(trained) if kind == "start" else trained) / "model.safetensors"]
+        folder = self.trained(self.tuned_from(trained) if kind == "start" else trained)
+        return [folder / "model.safetensors", folder / "run.json"]
 
     def outputs(self, stage_name: str, job: Job) -> list[Path]:
         """The files that a job leaves."""
@@ -162,10 +173,16 @@ class Grid:
     # Training
 
     def pretrain_params(self, job: Job) -> PretrainParams | None:
-        """What training this job's encoder reads; None for a reference row without one."""
+        """What training this job's encoder reads; None for a reference row without one.
+
+        In place of an imported checkpoint's path there is the hash of its contents.
+        """
         if job.method in WITHOUT_ENCODER:
             return None
-        return self.track(job.track).pretrain(job.method, job.trained.dataset)
+        params = self.track(job.track).pretrain(job.method, job.trained.dataset)
+        start = self.tuned_from(job) if self.training_stage(job) == "tune" else job
+        seed = self.track(job.track).seeds[0] if job.seed == ALL_SEEDS else job.seed  # all import the same
+        return by_contents(params, self.root / self.layout.run("pretrain", replace(start.trained, seed=seed)))
 
     def training_stage(self, job: Job) -> str:
         """The stage that trains a job's encoder last: ``pretrain`` or ``tune``."""
@@ -184,17 +201,23 @@ class Grid:
     # What a result depends on
 
     def code(self, stage_name: str, job: Job) -> str:
-        """Fingerprint of a stage's code for this job's method."""
-        params = self.pretrain_params(job)
-        return fingerprint(stage_name, *([method_module(params.method)] if params else []))
+        """Fingerprint of a stage's code for this job's modality and method."""
+        section = self.track(job.track)
+        method = section.base_method(job.method)
+        looked_up = [modality_module(section.modality), *([method_module(method)] if method in METHODS else [])]
+        return fingerprint(stage_name, *looked_up)
 
     def training_code(self, job: Job) -> list[str]:
-        """Fingerprints of the stages that led to a job's encoder."""
+        """Fingerprints of the stages that led to a job's encoder.
+
+        Of sound also those of its spectrograms: their hash says what they were made from, and not by what code.
+        """
+        made = [fingerprint("spectrograms")] if self.is_sound(job.track) else []
         if job.method in WITHOUT_ENCODER:
-            return []
+            return made
         if self.training_stage(job) == "pretrain":
-            return [self.code("pretrain", job)]
-        return [self.code("pretrain", self.tuned_from(job)), self.code("tune", job)]
+            return [*made, self.code("pretrain", job)]
+        return [*made, self.code("pretrain", self.tuned_from(job)), self.code("tune", job)]
 
     def sections(self, stage_name: str, job: Job) -> list[Section]:
         """The parameters that a row of ``stage`` depends on: of training, and the stage's own."""
@@ -230,9 +253,11 @@ class Grid:
         for each in dict.fromkeys(members):
             if stage.rows:
                 parts += [self.asked_params(stage.name, each), self.asked_code(stage.name, each)]
+            elif stage.name in TRAINING:  # what its record must name
+                pretrain = self.pretrain_params(each)
+                parts += [*self.training_code(each), *([params_hash(pretrain)] if pretrain else [])]
             else:
-                pretrain = self.pretrain_params(each) if stage.name in TRAINING else None
-                parts += [self.code(stage.name, each), *([params_hash(pretrain)] if pretrain else [])]
+                parts += [self.code(stage.name, each)]
         return joined(parts)
 
     def prepare_state(self, dataset: str) -> str:
@@ -266,7 +291,9 @@ class Grid:
         ``mixtures`` as uaMix-MAE makes them, ``adversarial-examples`` on the first attacked method and on SwARo.
         """
         section, found = self.track(track), {}
-        jobs = {label: Job(track, dataset, label, seed) for label in section.methods if dataset in section.datasets}
+        if track not in self.params.tracks or dataset not in section.datasets or seed not in section.seeds:
+            return {}
+        jobs = {label: Job(track, dataset, label, seed) for label in section.methods}
         if self.is_sound(track):
             if "mae" in jobs and self.sound(track).pretraining.checkpoint is None:
                 found["reconstructions"] = [jobs["mae"]]

@@ -2,8 +2,11 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
 
 from contrastbench.datasets import adapter
 from contrastbench.errors import UserError
@@ -176,14 +179,28 @@ def _downloads(grid: Grid, root: Path) -> list[tuple[str, int | None]]:
 
 
 def plan_file(preset: str, root: Path = Path()) -> Path:
-    """Where the last estimate of a preset is kept, for the report to hold against what came."""
+    """Where the last estimate of a preset is kept, for the report to compare with what came."""
     return root / "runs" / preset / "plan.json"
+
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """One job's estimate and its range, as the file holds it."""
+
+    stage: str
+    job: str
+    seconds: Seconds
+    low: Seconds
+    high: Seconds
 
 
 def keep_plan(plan: Plan, root: Path = Path()) -> None:
     """Keep the estimates of the jobs that have to run."""
     jobs = [
-        {"stage": job.stage, "job": job.name, "seconds": job.cost.seconds, "low": job.cost.low, "high": job.cost.high}
+        asdict(_Kept(job.stage, job.name, job.cost.seconds, job.cost.low, job.cost.high))
         for job in plan.pending()
         if job.cost is not None
     ]
@@ -192,17 +209,18 @@ def keep_plan(plan: Plan, root: Path = Path()) -> None:
 
 
 def plan_against_actual(preset: str, root: Path = Path()) -> list[tuple[str, str, str]]:
-    """(stage, estimate, actual) of the jobs of the last plan that have run since; empty without a plan."""
-    path = plan_file(preset, root)
-    if not path.is_file():
+    """(stage, estimate, actual) of the jobs of the last plan that have run since; empty without a readable plan."""
+    try:
+        planned = TypeAdapter(list[_Kept]).validate_json(plan_file(preset, root).read_bytes())
+    except (OSError, ValueError):  # none, or a damaged one: an estimate is no result
         return []
     timed = benchmarks(root, preset)
     took = {(str(line.stage), str(line.job)): float(line.seconds) for line in timed.itertuples()}  # type: ignore[arg-type]
-    groups: dict[str, list[tuple[dict, float]]] = {}
-    for job in json.loads(path.read_text(encoding="utf-8")):
-        actual = took.get((job["stage"], job["job"]))
+    groups: dict[str, list[tuple[_Kept, float]]] = {}
+    for job in planned:
+        actual = took.get((job.stage, job.job))
         if actual is not None:
-            groups.setdefault(job["stage"], []).append((job, actual))
+            groups.setdefault(job.stage, []).append((job, actual))
     return [
         (
             f"{stage} ({len(group)} jobs)",
@@ -213,5 +231,5 @@ def plan_against_actual(preset: str, root: Path = Path()) -> list[tuple[str, str
     ]
 
 
-def _total(group: list[tuple[dict, float]], key: str) -> float:
-    return sum(job[key] for job, _ in group)
+def _total(group: list[tuple[_Kept, float]], key: Literal["seconds", "low", "high"]) -> float:
+    return sum(getattr(job, key) for job, _ in group)

@@ -41,7 +41,7 @@ def fingerprints(grid: Grid) -> dict[Path, str]:
 
 
 def write_fingerprints(grid: Grid) -> list[Path]:
-    """Write one file a step that changes just when the code of that step changes in meaning."""
+    """Write one file per step, which changes only when the code of that step changes in meaning."""
     written = []
     for path, text in fingerprints(grid).items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
@@ -131,9 +131,8 @@ def _why_not(said: str) -> str | None:
     if not found or not paths:
         return None
     return (
-        f"nothing touched, because no commit records {_some(paths)} as on disk; record them first "
-        "(`contrastbench record`, with the parameters that made them), or overwrite them: "
-        "`contrastbench restore --force`"
+        f"nothing touched, because no commit records {_some(paths)} as on disk; run `contrastbench record` with the "
+        "parameters that made them, or overwrite them: `contrastbench restore --force`"
     )
 
 

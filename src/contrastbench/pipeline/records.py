@@ -1,4 +1,4 @@
-"""What training says of itself in ``run.json``, read without torch, and held against what is asked for."""
+"""What training says of itself in ``run.json``, read without torch, and checked against what is asked for."""
 
 import json
 from pathlib import Path

@@ -1,6 +1,7 @@
 """What training runs and Snakemake left under ``runs/PRESET``, as tables of data for figures and provenance."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ def _runs(folder: Path, stage: str) -> Iterator[Run]:
         track, dataset, method, seed = path.parent.relative_to(folder).parts
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if seed.isdigit() and isinstance(record, dict):
             yield Run(stage, track, dataset, method, int(seed), path.parent, record)
@@ -48,7 +49,7 @@ def histories(runs: list[Run]) -> pd.DataFrame:
     for run in runs:
         try:
             frame = pd.read_csv(run.folder / "history.csv")
-        except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError):
+        except (OSError, ValueError):
             continue  # a method that does not train has an empty history
         facts = {"stage": run.stage, "track": run.track, "dataset": run.dataset, "method": run.method, "seed": run.seed}
         frames.append(frame.assign(**facts))
@@ -56,14 +57,16 @@ def histories(runs: list[Run]) -> pd.DataFrame:
 
 
 def benchmarks(root: Path, preset: str) -> pd.DataFrame:
-    """Snakemake's measurements: one line a job with ``stage``, ``job``, ``seconds`` and ``peak_mb``."""
+    """Snakemake's measurements: one line per job with ``stage``, ``job``, ``seconds`` and ``peak_mb``."""
     folder = root / "runs" / preset / "benchmarks"
     lines = []
     for path in sorted(folder.glob("*/**/*.tsv")):
         try:
             frame = pd.read_csv(path, sep="\t", na_values="-")
             seconds, peak = float(frame["s"].mean()), float(frame["max_rss"].max())
-        except (OSError, ValueError, KeyError, pd.errors.ParserError):
+        except (OSError, ValueError, TypeError, KeyError):  # damaged: what a job took is no result
+            continue
+        if not 0 <= seconds < math.inf or peak in (math.inf, -math.inf):
             continue
         stage, *job = path.relative_to(folder).with_suffix("").parts
         lines.append({"stage": stage, "job": "/".join(job), "seconds": seconds, "peak_mb": peak})

@@ -1,8 +1,8 @@
 """What a source file imports and means, remembered between processes.
 
 Every job of a run asks for the fingerprint of its code; to parse a hundred files takes longer than many a job's work.
-What is remembered hangs on a file's content, on this file's (which says what counts as meaning) and on the Python that
-prints it, so that it cannot be outdated.
+What is remembered depends on a file's content, on this file's (which says what counts as meaning) and on the Python
+that prints it, so that it cannot be outdated.
 """
 
 import ast
@@ -41,7 +41,9 @@ def read_source(path: Path) -> Source:
     content = path.read_bytes()
     key = hashlib.sha256(_salt() + content).hexdigest()
     with contextlib.suppress(KeyError, TypeError):  # not known, or a damaged entry
-        return Source(**_memory()[key])
+        source = Source(**_memory()[key])
+        if isinstance(source.meaning, str) and all(isinstance(name, str) for name in source.imports):
+            return source
     return _parse(key, content)
 
 

@@ -43,8 +43,8 @@ class Stage:
 
     scope     what one job takes
     says      one sentence for the command's help
-    reads     its inputs: ``data`` (trained on), ``judged data``, ``judged sound``, ``weights``, ``start`` (the weights
-              that tuning begins with), ``features``, ``classifiers``; other stages by name, for all of their jobs
+    reads     its inputs: ``data`` (trained on), ``judged data``, ``judged sound``, ``weights`` with the record of their
+              training, ``start`` (the same of the encoder that tuning begins with), ``features``, ``classifiers``
     leaves    its files in ``runs/PRESET/NAME/TRACK/DATASET/METHOD/SEED/``
     rows      whether it writes result rows
     sections  the track's sections that decide what it measures, besides training's; a track without one of them
@@ -118,7 +118,7 @@ _JUDGING_STAGES = (
         "probe",
         Scope.SEEDS,
         "Judge cached features: linear probe, low-label probe and kNN; writes result rows.",
-        ("data", "features"),
+        ("data", "weights", "features"),
         rows=True,
         sections=("probe",),
         code=("features", "probe"),

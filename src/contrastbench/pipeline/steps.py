@@ -124,7 +124,8 @@ def _shaping(stage: Stage) -> Iterable[str]:
 
 def _codes(grid: Grid, stage: str, track: str) -> dict[str, str]:
     """The code of a stage for each method, as a file of fingerprints lists it."""
-    jobs = [Job(track, grid.track(track).datasets[0], label) for label in grid.labels(track)]
+    methods = [job.method for job in grid.jobs(stage, track)] if stage in TRAINING else grid.labels(track)
+    jobs = [Job(track, grid.track(track).datasets[0], method) for method in dict.fromkeys(methods)]
     return {job.method: grid.code(stage, job) for job in jobs}
 
 

@@ -16,13 +16,16 @@ def call(tool: str, *arguments: str, quiet: bool = False) -> subprocess.Complete
     if not program.is_file():
         raise UserError(f"{tool}: not installed in this Python environment; run `make install`")
     pipe = subprocess.PIPE if quiet else None
-    environment = os.environ | {"DVC_NO_ANALYTICS": "1", "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
+    encoding = {"PYTHONIOENCODING": "utf-8"} if quiet else {}  # whatever the user's terminal has
+    environment = (
+        os.environ | encoding | {"DVC_NO_ANALYTICS": "1", "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
+    )
     return subprocess.run(
         [str(program), *arguments],
         stdout=pipe,
         stderr=pipe,
         encoding="utf-8",
-        errors="replace",  # a locale of another encoding
+        errors="replace",
         check=False,
         env=environment,
     )

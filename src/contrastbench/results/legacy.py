@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+from pydantic import ValidationError
+
 from contrastbench.errors import UserError
 from contrastbench.registry import AUDIO_DATASETS, METHODS, RESERVED_IN_NAMES, WITHOUT_ENCODER
 from contrastbench.results.protocols import FORMS, PARTS, Protocol
@@ -56,6 +58,8 @@ def row_from(content: dict[str, Any], stage: str, source: str) -> Row:
         bases = [known for known in (*METHODS, *WITHOUT_ENCODER) if f"{method}-".startswith(f"{known}-")]
     except UserError as error:
         raise UserError(f"{source}: not a result row: {error}") from None
+    except ValidationError as error:
+        raise UserError(f"{source}: not a result row: its protocol: {error.errors()[0]['msg']}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{source}: not a result row: {type(error).__name__}: {error}") from None
     told = set(PARTS[protocol.family]) | {"eps", "norm", "steps", "snr_db", "head", "source"}

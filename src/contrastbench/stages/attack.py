@@ -4,7 +4,6 @@ Leaves the classifiers of all heads, and the verdict on every image (evaluation/
 the checkpoint folder until the stage ends, so that a killed stage continues where it stopped.
 """
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,14 +15,20 @@ from contrastbench.evaluation.classifiers import Classifier, check_logits
 from contrastbench.evaluation.intervals import median_interval
 from contrastbench.evaluation.robustness import Victim, evaluate, failed_checks, minimal_distance, worst_cases
 from contrastbench.evaluation.verdicts import PartialStore, Verdict, write_verdicts
-from contrastbench.files import file_hash
-from contrastbench.jobs.classifiers import FILE, fit_classifier, load_classifier, ready, save_classifiers, state_of
-from contrastbench.jobs.modality import to_tensor_for
+from contrastbench.jobs.classifiers import (
+    FILE,
+    fit_classifier,
+    load_classifier,
+    origin_of_classifiers,
+    ready,
+    save_classifiers,
+    state_of,
+)
 from contrastbench.jobs.rows import RowWriter
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.suite import suite
-from contrastbench.jobs.weights import load_trained
-from contrastbench.params.base import params_hash
+from contrastbench.jobs.weights import load_trained, required_params
+from contrastbench.modalities import modality_of
 from contrastbench.params.robustness import AttackSpec, RobustnessParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
@@ -33,15 +38,14 @@ from contrastbench.results.rows import Row
 
 def attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     """Fit, attack and judge every head of one trained method: a row for each attack."""
+    required_params(grid, job)
     params, data = suite(grid, job)
     rows = RowWriter(grid, "attack", job, data.meta.hash)
-    weights = file_hash(grid.trained(job) / "model.safetensors")
-    facts = [weights, data.meta.hash, params_hash(params), grid.asked_code("attack", job)]
-    identity = hashlib.sha256("/".join(facts).encode()).hexdigest()
+    origin = origin_of_classifiers(grid, job, data)
     stores, classifiers = [], {}
     everything: dict[str, Verdict] = {}
     for head in params.heads_of(grid.track(job.track).base_method(job.method)):
-        store = PartialStore(grid.layout.run("checkpoints", job) / f"attack-{head}", identity)
+        store = PartialStore(grid.layout.run("checkpoints", job) / f"attack-{head}", origin)
         stores.append(store)
         victim, chosen = _victim(grid, job, head, data, params, store, torch.device(runtime.device))
         classifiers[head] = state_of(victim.model)
@@ -58,7 +62,7 @@ def attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
         for eps, robust in worst_cases(attacks, verdicts, params.worst_case_radii(job.dataset)).items():
             about.write_worst_case(eps, robust, attacks)
         everything |= {f"{head}/{name}": verdict for name, verdict in verdicts.items()}
-    save_classifiers(grid.layout.run("attack", job) / FILE, classifiers)
+    save_classifiers(grid.layout.run("attack", job) / FILE, classifiers, origin)
     write_verdicts(grid.layout.run("attack", job) / "verdicts.npz", everything)
     for store in stores:
         store.clear()
@@ -80,8 +84,9 @@ def _victim(
     else:
         classifier, chosen = fit_classifier(grid, job, head, data, method, params, device)
         store.save("chosen", {name: np.asarray(value) for name, value in chosen.items()})
-        save_classifiers(kept, {head: state_of(classifier)})
-    victim = Victim(ready(classifier), data.x("test"), labels, to_tensor_for(data), device, job.seed, params.batch_size)
+        save_classifiers(kept, {head: state_of(classifier)}, store.identity)
+    inputs = modality_of(data).inputs
+    victim = Victim(ready(classifier), data.x("test"), labels, inputs, device, job.seed, params.batch_size)
     check_logits(classifier, victim.images(0, min(64, len(labels)))[0])
     return victim, chosen
 

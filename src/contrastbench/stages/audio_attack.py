@@ -9,18 +9,18 @@ from torch import Tensor, nn
 
 from contrastbench.attacks.audio import WaveformClassifier, attack_waveforms, snr
 from contrastbench.attacks.pgd import pgd
-from contrastbench.augment.log_mel import log_mel, normalise, pad_or_cut
-from contrastbench.datasets.store import FrontEnd, open_prepared
+from contrastbench.datasets.store import open_prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.classifiers import check_logits, standard_linear
 from contrastbench.jobs.classifiers import ready
 from contrastbench.jobs.features_file import labelled
 from contrastbench.jobs.judged import features_on
-from contrastbench.jobs.modality import to_tensor_for
 from contrastbench.jobs.rows import RowWriter
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.segments import Segments, samples_in, segments_of, waveforms
 from contrastbench.jobs.weights import load_trained
+from contrastbench.modalities import modality_of
+from contrastbench.modalities.audio import differentiable
 from contrastbench.params.audio import AudioAttackParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
@@ -52,7 +52,7 @@ def audio_attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     segments = segments_of(sound, "test", front_end)
     index = whole_segments(segments, front_end.frames, params.segments, job.seed, judged)
     labels = torch.from_numpy(labelled(features, data, "test").labels[index])
-    spectrograms = to_tensor_for(data)(torch.from_numpy(np.array(data.x("test")[index])))
+    spectrograms = modality_of(data).inputs(data.x("test")[index], torch.device("cpu"))
     wave = waveforms(sound.x("test"), segments.start[index], segments.stop[index], front_end.frames)
 
     rows = RowWriter(grid, "audio_attack", job, data.meta.hash)
@@ -162,16 +162,6 @@ def whole_segments(segments: Segments, frames: int, count: int, seed: int, name:
         raise UserError(f"{name}: no test clip fills a segment of {frames} frames; lower uamix.front_end.frames")
     order = torch.randperm(len(whole), generator=generator_for(torch.device("cpu"), "audio-attack", "segments", seed))
     return np.sort(whole[order[:count].numpy()])
-
-
-def differentiable(front_end: FrontEnd) -> Callable[[Tensor], Tensor]:
-    """Waveforms (B, samples) in [-1, 1] -> what the encoder sees, (B, 1, frames, mels), with gradients."""
-
-    def through(wave: Tensor) -> Tensor:
-        energies = pad_or_cut(log_mel(wave, front_end.mels), front_end.frames)
-        return normalise(energies, front_end.mean, front_end.std).unsqueeze(1)
-
-    return through
 
 
 def check_ball(clean: Tensor, perturbed: Tensor, eps: float) -> list[str]:

@@ -18,11 +18,11 @@ from contrastbench.datasets.store import Prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.classifiers import Classifier
 from contrastbench.evaluation.verdicts import attack_order
-from contrastbench.jobs.classifiers import FILE, load_classifier
-from contrastbench.jobs.modality import to_tensor_for
+from contrastbench.jobs.classifiers import attacked_classifier
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.weights import load_trained, training_data
 from contrastbench.methods.mae import MAE
+from contrastbench.modalities import modality_of
 from contrastbench.models.masked_autoencoder import reconstruct
 from contrastbench.params.settings_autoencoder import UaMixSettings
 from contrastbench.pipeline.grid import Grid
@@ -106,9 +106,9 @@ def draw_attacked_images(grid: Grid, jobs: list[Job], data: Prepared, path: Path
     assert suite is not None and y is not None
     eps, seed = suite.budget(data.meta.name).main, jobs[0].seed
     chosen = attack_order(len(y), seed)[:CANDIDATES]
-    images = to_tensor_for(data)(torch.from_numpy(data.x("test")[chosen]).to(device)).contiguous()
+    images = modality_of(data).inputs(data.x("test")[chosen], device).contiguous()
     labels = torch.from_numpy(y[chosen]).to(device)
-    models = {job.method: _classifier(grid, job, device) for job in jobs}
+    models = {job.method: attacked_classifier(grid, job, data).to(device) for job in jobs}
     right = torch.stack([_predicted(model, images) == labels for model in models.values()]).all(0)
     # Those that all classify rightly first; the others only where there are not enough of them.
     first = (~right).long().argsort(stable=True)[:IMAGES]
@@ -127,21 +127,13 @@ def _validation_clips(data: Prepared, count: int, generator: Generator) -> tuple
     """Up to ``count`` segments (B, 1, T, F) of the validation split on the generator's device, and their classes."""
     stored, labels = data.x("validation"), data.y("validation")
     chosen = torch.randperm(len(stored), generator=generator, device=generator.device)[:count].cpu().numpy()
-    x = to_tensor_for(data)(torch.from_numpy(stored[chosen]).to(generator.device))
+    x = modality_of(data).inputs(stored[chosen], generator.device)
     names = [f"segment {at}" if labels is None else data.meta.classes[labels[at]] for at in chosen]
     return x, names
 
 
 def _seconds(data: Prepared) -> float:
     return data.x("validation").shape[1] * SHIFT / SAMPLE_RATE
-
-
-def _classifier(grid: Grid, job: Job, device: torch.device) -> Classifier:
-    """The first classifier that the stage ``attack`` left for ``job``: the one that transfer judges."""
-    suite = grid.track(job.track).robustness
-    assert suite is not None
-    head = suite.heads_of(grid.track(job.track).base_method(job.method))[0]
-    return load_classifier(grid.layout.run("attack", job) / FILE, load_trained(grid, job), head).to(device)
 
 
 def _predicted(model: Classifier, images: Tensor) -> Tensor:

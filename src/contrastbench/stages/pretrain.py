@@ -16,14 +16,16 @@ from contrastbench.training.record import TrainingLog
 def pretrain(grid: Grid, job: Job, runtime: Runtime) -> None:
     """Train and leave ``model.safetensors``, ``history.csv`` and ``run.json`` in the job's folder.
 
-    A killed run continues from its checkpoint.
+    A killed run continues from its checkpoint. An imported checkpoint is read here and nowhere else; what is recorded
+    of it is its contents.
     """
     params = required_params(grid, job)
     if not isinstance(params, ScratchParams):
         raise UserError(f"{job.method} starts from trained weights: run `contrastbench tune`")
     meter = Meter()
     data = training_data(grid, job)
-    method = build_method(params, data, job.seed)
+    method = build_method(grid.track(job.track).pretrain(job.method, job.dataset), data, job.seed)
+    method.import_weights()
     log = TrainingLog()
     checkpoint = grid.layout.run("checkpoints", job) / "pretrain.pt"
     if method.trains:
@@ -33,7 +35,7 @@ def pretrain(grid: Grid, job: Job, runtime: Runtime) -> None:
             params.training,
             seed=job.seed,
             checkpoint=checkpoint,
-            identity=f"{params_hash(params)}-{grid.code('pretrain', job)}-{data.meta.hash}",
+            identity=f"{params_hash(params)}-{grid.code('pretrain', job)}-{data.contents}",
             device=runtime.device,
             show_progress=runtime.show_progress,
         )

@@ -9,7 +9,7 @@ import torch
 
 from contrastbench.augment.log_mel import log_mel, normalise, number_of_frames, pad_or_cut
 from contrastbench.datasets.base import Split
-from contrastbench.datasets.store import FrontEnd, Prepared, open_prepared, write_prepared
+from contrastbench.datasets.store import FrontEnd, Prepared, open_prepared, spectrogram_hash, write_prepared
 from contrastbench.errors import UserError
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.segments import Segments, segments_of, waveforms
@@ -26,7 +26,8 @@ def spectrograms(grid: Grid, job: Job, runtime: Runtime) -> None:
 
     ``SPLIT_x`` is float16 (N, frames, mels), one row a segment; every column of the clips is repeated for their
     segments, and ``clip`` says which clip a segment belongs to. Frames that a clip lacks are 0 before the
-    normalisation, as in AudioMAE; they do not count in the statistics.
+    normalisation, as in AudioMAE; they do not count in the statistics. The data set's hash is of the sound and of
+    ``params``, not of the spectrograms, whose last bits differ between machines.
     """
     prepared, folder = grid.layout.prepared(job.dataset), grid.layout.spectrograms(job.track, job.dataset)
     params = grid.sound(job.track).front_end
@@ -38,7 +39,8 @@ def spectrograms(grid: Grid, job: Job, runtime: Runtime) -> None:
         mean, std = statistics(data, params)
     front_end = FrontEnd(frames=params.frames, mels=params.mels, mean=mean, std=std)
     splits = {split: _spectrograms_of(data, split, front_end, params, folder) for split in data.meta.splits}
-    meta = write_prepared(folder, data.meta, splits, data.meta.split_rule, front_end)
+    data_hash = spectrogram_hash(data.meta.hash, params)
+    meta = write_prepared(folder, data.meta, splits, data.meta.split_rule, front_end, data_hash)
     counts = ", ".join(f"{split} {facts.count:,}" for split, facts in meta.splits.items())
     runtime.tell(f"{folder}: segments: {counts}; data hash {meta.hash}")
 

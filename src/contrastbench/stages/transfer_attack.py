@@ -9,12 +9,11 @@ from contrastbench.evaluation.robustness import Victim
 from contrastbench.evaluation.transfer import transfer_matrix
 from contrastbench.evaluation.verdicts import PartialStore
 from contrastbench.files import file_hash
-from contrastbench.jobs.classifiers import FILE, load_classifier
-from contrastbench.jobs.modality import to_tensor_for
+from contrastbench.jobs.classifiers import FILE, attacked_classifier
 from contrastbench.jobs.rows import RowWriter
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.suite import suite
-from contrastbench.jobs.weights import load_trained
+from contrastbench.modalities import modality_of
 from contrastbench.params.base import params_hash
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
@@ -33,12 +32,10 @@ def transfer_attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     assert labels is not None
     victims, weights = {}, []
     for each in jobs:
-        path = grid.layout.run("attack", each) / FILE
-        head = params.heads_of(grid.track(each.track).base_method(each.method))[0]
-        classifier = load_classifier(path, load_trained(grid, each), head).to(device)
-        weights.append(file_hash(path))
+        classifier = attacked_classifier(grid, each, data).to(device)
+        weights.append(file_hash(grid.layout.run("attack", each) / FILE))
         victims[each.method] = Victim(
-            classifier, data.x("test"), labels, to_tensor_for(data), device, job.seed, params.batch_size
+            classifier, data.x("test"), labels, modality_of(data).inputs, device, job.seed, params.batch_size
         )
     eps = params.budget(job.dataset).main
     code = grid.code("transfer_attack", jobs[0])

@@ -34,7 +34,7 @@ def tune(grid: Grid, job: Job, runtime: Runtime) -> None:
     data, start = training_data(grid, job), grid.tuned_from(job)
     method = _method_on(load_trained(grid, start), params, data, job.seed)
     weights = file_hash(grid.trained(start) / "model.safetensors")
-    identity = "-".join([params_hash(params), grid.code("tune", job), data.meta.hash, weights])
+    identity = "-".join([params_hash(params), grid.code("tune", job), data.contents, weights])
     checkpoints = grid.layout.run("checkpoints", job)
 
     whole = TrainingLog()

@@ -8,17 +8,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Generator, Tensor
 
 from contrastbench.errors import UserError
 from contrastbench.methods import Batch, Method, Step
+from contrastbench.modalities import Stored
+from contrastbench.modalities.base import Inputs
 from contrastbench.params.training import TrainingParams
 from contrastbench.training.collapse import collapse_warning, effective_rank
+from contrastbench.training.engine import engine_for
 from contrastbench.training.optimizers import build_optimizer, learning_rate_factor
 from contrastbench.training.order import ExampleOrder
 from contrastbench.training.progress import TrainingProgress
@@ -27,27 +28,19 @@ from contrastbench.training.resumable import ResumableRun
 from contrastbench.training.seeds import generator_for, seed_for
 
 
-class Stored(Protocol):
-    """Stored examples (N, ...): a memory-mapped array, or several that are read as one."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: np.ndarray, /) -> np.ndarray: ...
-
-
 @dataclass(frozen=True)
 class Examples:
     """Training data and how a batch of it becomes tensors.
 
-    x          (N, ...) as stored; a batch is read at sorted positions
-    y          (N,) class numbers, or None for unlabeled data
-    to_tensor  raw batch on the device -> (B, C, H, W) float32
-    augment    (B, C, H, W), generator -> one randomly transformed view
+    x        N stored examples; a batch is read at sorted positions
+    y        (N,) class numbers, or None for unlabeled data
+    inputs   the modality's: stored rows -> (B, C, H, W) float32 on the device
+    augment  (B, C, H, W), generator -> one randomly transformed view
     """
 
     x: Stored
     y: np.ndarray | None
-    to_tensor: Callable[[Tensor], Tensor]
+    inputs: Inputs
     augment: Callable[[Tensor, Generator], Tensor]
 
 
@@ -67,14 +60,13 @@ def train(
     ``identity`` (a hash of parameters and code) ties the checkpoint to this run. Raises UserError when a batch is
     larger than the data or the loss is not a number; the message names the last checkpoint.
     """
-    fabric = Fabric(accelerator=device, devices=1, precision=params.precision)
+    engine = engine_for(device, params.precision)
     order = ExampleOrder(len(examples.x), params, seed)
     _prepare(method)
     optimizer = build_optimizer(method, params)
     base_rates = [group["lr"] for group in optimizer.param_groups]
-    model, optimizer = fabric.setup(method, optimizer)
-    model.mark_forward_method("training_step")
-    run = ResumableRun(method, optimizer, fabric.strategy.precision, checkpoint, identity)
+    training_step, optimizer = engine.setup(method, optimizer)
+    run = ResumableRun(method, optimizer, engine, checkpoint, identity)
     run.resume()
     log = run.log
 
@@ -82,20 +74,20 @@ def train(
     with TrainingProgress(type(method).__name__, order.total, log, params.batch_size, show=show_progress) as progress:
         for number in range(log.steps, order.total):
             torch.manual_seed(seed_for("global", seed, number))  # for libraries that use the global generator
-            step = Step(number, order.total, order.per_epoch, generator_for(fabric.device, "step", seed, number))
+            step = Step(number, order.total, order.per_epoch, generator_for(engine.device, "step", seed, number))
             factor = learning_rate_factor(
                 number, order.total, params.warmup_epochs * order.per_epoch, params.final_learning_rate_fraction
             )
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * factor
 
-            batch, labels = _batch(method, examples, order.batch(number), step, fabric.device)
-            output = model.training_step(batch, step)
+            batch, labels = _batch(method, examples, order.batch(number), step, engine.device)
+            output = training_step(batch, step)
             loss = float(output["loss"].detach())
             if not np.isfinite(loss):
                 raise UserError(_not_a_number("the loss is", output, number, checkpoint))
             optimizer.zero_grad(set_to_none=True)
-            fabric.backward(output["loss"])
+            engine.backward(output["loss"])
             method.after_backward(step)
             optimizer.step()
             method.after_step(step)
@@ -127,8 +119,7 @@ def _prepare(method: Method) -> None:
 def _batch(
     method: Method, examples: Examples, index: np.ndarray, step: Step, device: torch.device
 ) -> tuple[Batch, Tensor | None]:
-    raw = torch.from_numpy(examples.x[index]).to(device, non_blocking=True)
-    clean = examples.to_tensor(raw)
+    clean = examples.inputs(examples.x[index], device)
     views = [examples.augment(clean, step.generator) for _ in range(method.number_of_views)]
     labels = None if examples.y is None else torch.from_numpy(examples.y[index]).to(device)
     if method.uses_labels and labels is None:

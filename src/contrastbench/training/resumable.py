@@ -5,20 +5,21 @@ from typing import Any
 
 from contrastbench.methods import Method
 from contrastbench.training.checkpoint import load_checkpoint, save_checkpoint
+from contrastbench.training.engine import Engine
 from contrastbench.training.record import TrainingLog
 
 REMEMBERED_LOSSES = 50
 
 
 class ResumableRun:
-    """Method, optimiser and precision plugin (which holds the scale of 16-mixed), and the log of their steps.
+    """Method, optimiser and engine (for the scale of 16-mixed) with the log of their steps.
 
     ``identity`` (a hash of parameters and code) ties the file ``checkpoint`` to this run. Examples and random numbers
     need no state: they follow from the number of the step.
     """
 
-    def __init__(self, method: Method, optimizer: Any, precision: Any, checkpoint: Path, identity: str) -> None:
-        self._stateful = {"method": method, "optimizer": optimizer, "precision": precision}
+    def __init__(self, method: Method, optimizer: Any, engine: Engine, checkpoint: Path, identity: str) -> None:
+        self._stateful: dict[str, Any] = {"method": method, "optimizer": optimizer, "engine": engine}
         self._checkpoint, self._identity = checkpoint, identity
         self.log = TrainingLog()
         self.recent_losses: list[float] = []

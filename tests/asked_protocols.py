@@ -1,0 +1,55 @@
+"""What the rows of a job must measure, written out from the parameters, part by part."""
+
+from contrastbench.params.robustness import RobustnessParams
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
+from contrastbench.registry import WITHOUT_ENCODER
+from contrastbench.results.protocols import Protocol
+
+
+def asked_protocols(grid: Grid, stage: str, job: Job) -> set[Protocol]:
+    """The protocols of a job's rows; of ``transfer_attack`` those of the target ``job.method``."""
+    section = grid.track(job.track)
+    if stage in ("probe", "transfer_probe"):
+        low = {Protocol(family="low-label", shots=shots) for shots in section.probe.low_label_shots}
+        return {Protocol(family="linear"), Protocol(family="knn"), *low}
+    if stage == "few_shot":
+        few = section.few_shot
+        assert few is not None
+        return {
+            Protocol(family="few-shot", way=few.way, shots=shots, classifier=classifier)
+            for shots in few.shots
+            for classifier in few.classifiers
+        }
+    if stage == "low_shot":
+        assert section.low_shot is not None
+        return {Protocol(family="low-shot", shots=shots) for shots in section.low_shot.shots}
+    if stage == "audio_attack":
+        sound = section.audio_attack
+        assert sound is not None
+        steps = sound.steps
+        spectrograms = [
+            Protocol(family="audio-pgd-spectrogram", norm="linf", eps=eps, steps=steps) for eps in sound.spectrogram
+        ]
+        waves = [Protocol(family="audio-pgd-waveform", snr_db=snr_db, steps=steps) for snr_db in sound.snr_db]
+        noise = [Protocol(family="audio-noise", snr_db=snr_db) for snr_db in sound.snr_db]
+        return {Protocol(family="audio-clean"), *spectrograms, *waves, *noise}
+    suite = section.robustness
+    assert suite is not None
+    if stage == "transfer_attack":
+        main, sources = suite.budget(job.dataset).main, [m for m in section.methods if m not in WITHOUT_ENCODER]
+        return {Protocol(family="transfer", source=source, norm="linf", eps=main) for source in sources}
+    assert stage == "attack"
+    return attacks(suite, job.dataset, section.base_method(job.method))
+
+
+def attacks(suite: RobustnessParams, dataset: str, method: str) -> set[Protocol]:
+    """Every attack of the suite on every head of a registered method, and the worst cases."""
+    found = set()
+    for head in suite.heads_of(method):
+        for spec in suite.attacks(dataset, head):
+            norm = None if spec.kind == "clean" else spec.norm
+            found.add(Protocol(family=spec.kind, head=head, norm=norm, eps=spec.eps, steps=spec.steps or None))
+        for eps in suite.worst_case_radii(dataset):
+            found.add(Protocol(family="worst-case", head=head, norm="linf", eps=eps))
+    return found

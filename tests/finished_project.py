@@ -1,0 +1,92 @@
+"""A project of the least size in which every stage of the pipeline has run, by its own command."""
+
+from pathlib import Path
+
+import numpy as np
+from audio_sets import about, tones
+from small_project import small_grid
+from typer.testing import CliRunner
+from uamix_cases import SIZES
+
+from contrastbench.cli import app
+from contrastbench.datasets.base import Split
+from contrastbench.datasets.store import write_prepared
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.stages import STAGES, Scope
+from contrastbench.results.load import ALL
+
+NONE = {"foolbox": 0, "minimal": 0, "decision": 0, "autoattack": 0, "autoattack_tuned": 0, "square": 0}
+ON_SOUND = {"instruments": ["instruments", "esc50"]}
+CHANGES = {
+    "unremix": {
+        "methods": ["pixels", "simclr", "unremix-exp"],
+        "seeds": [0, 1],
+        "ablation": [],
+        "transfer": [{"train": "digits", "probe": "mnist5k"}],
+        "training": {"max_steps": 4},
+    },
+    "swaro": {
+        "methods": ["swaro", "supervised"],
+        "ablation": [],
+        "training": {"max_steps": 4},
+        "robustness": {
+            "images": NONE | {"gradient": 7, "transfer": 7},
+            "heads": ["slf", "alf"],
+            "l2_grid": [0.1],
+            "alf": {"epochs": 1, "max_examples": 64},
+        },
+    },
+    "uamix": SIZES
+    | {
+        "ablation": [],
+        "few_shot": {
+            "datasets": ON_SOUND,
+            "way": 3,
+            "shots": [1, 2],
+            "episodes": 20,
+            "class_of": {"instruments": "y"},
+            "classifiers": ["centroid", "linear"],
+        },
+        "low_shot": {"datasets": ON_SOUND, "shots": [1, 2], "draws": 2},
+        "audio_attack": {"datasets": ON_SOUND, "segments": 6, "steps": 2},
+    },
+}
+
+
+def finish(folder: Path) -> Grid:
+    """Run every stage in ``folder``, which must be the working directory."""
+    grid = small_grid(folder, CHANGES)
+    draw = np.random.default_rng(0)
+    pictures = {
+        split: Split(draw.integers(0, 256, (60, 6, 6, 1)).astype(np.uint8), np.arange(60) % 10)
+        for split in ("train", "validation", "test")
+    }
+    facts = about("mnist5k", "image", tuple("0123456789"))
+    write_prepared(grid.layout.prepared("mnist5k"), facts, pictures, "as made")
+    for number, name in enumerate(("instruments", "esc50")):
+        sound = {split: tones(8, 3 * number + at) for at, split in enumerate(("train", "validation", "test"))}
+        facts = about(name, classes=("low", "middle", "high"))
+        write_prepared(grid.layout.prepared(name), facts, sound, "as made")
+        command(f"spectrograms uamix {name} --preset small")
+    command("prepare digits")
+    for stage in STAGES.values():
+        if stage.leaves or stage.rows:
+            for track in grid.params.tracks:
+                for job in grid.jobs(stage.name, track):
+                    command(command_of(stage.name, job))
+    return grid
+
+
+def command_of(stage: str, job: Job) -> str:
+    """What makes the outputs of a job."""
+    words = [word for word in job.folder.parts if word != ALL]
+    assert (job.method == ALL) == (STAGES[stage].scope is Scope.METHODS)
+    return " ".join([STAGES[stage].command, *words, "--preset small"])
+
+
+def command(line: str) -> str:
+    """Run a command of contrastbench; what it prints."""
+    answer = CliRunner().invoke(app, line.split())
+    assert answer.exit_code == 0, (line, answer.output, answer.exception)
+    return answer.output

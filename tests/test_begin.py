@@ -1,0 +1,165 @@
+"""How a run begins: its options, its one set of parameters, its device; and what an edit in between does."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from project_copy import Project
+
+from contrastbench.errors import UserError
+from contrastbench.pipeline import device, resolved
+from contrastbench.pipeline.begin import begin
+from contrastbench.pipeline.device import resolve_device
+from contrastbench.pipeline.grid import Grid
+
+ROWS = "results/rows/default/probe/unremix/digits/pixels/all.jsonl"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the project's parameters, in which this process works; its environment is undone afterwards."""
+    shutil.copy(repository / "params.yaml", tmp_path)
+    shutil.copytree(repository / "presets", tmp_path / "presets")
+    monkeypatch.chdir(tmp_path)
+    for name in (resolved.VARIABLE, device.VARIABLE, "DVC_NO_ANALYTICS", "MALLOC_TOP_PAD_"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+def edited(folder: Path, old: str, new: str) -> None:
+    text = (folder / "params.yaml").read_text(encoding="utf-8")
+    assert old in text
+    (folder / "params.yaml").write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"presett": "smoke"}, "--config presett: unknown; did you mean 'preset'?"),
+        ({"zzz": 1}, "--config zzz: unknown; known: preset, device"),
+        ({"preset": "smokee"}, "unknown preset 'smokee'; did you mean 'smoke'?"),
+        ({"preset": 12}, "unknown preset '12'"),
+        ({"preset": ""}, "--config preset=: must be the name of a file in presets/"),
+        ({"preset": None}, "--config preset=: must be the name of a file in presets/"),
+        ({"preset": True}, "--config preset=True: must be the name of a file in presets/"),
+        ({"preset": 1.5}, "--config preset=1.5: must be the name of a file in presets/"),
+        ({"device": "tpu"}, "--config device=tpu: must be auto, cpu or cuda"),
+        ({"device": 3}, "--config device=3: must be auto, cpu or cuda"),
+    ],
+)
+def test_a_wrong_option_is_one_line(folder: Path, options: dict, line: str) -> None:
+    with pytest.raises(UserError) as refused:
+        begin(options)
+    assert line in str(refused.value) and "\n" not in str(refused.value)
+    assert not (folder / "runs").exists()
+
+
+def test_an_absent_device_is_refused_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UserError, match="this machine has no usable CUDA device"):
+        begin({"device": "cuda"})
+
+
+def test_auto_is_resolved_once_and_jobs_claim_the_gpu_that_is_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert begin({}).gpus == 0 and os.environ[device.VARIABLE] == "cpu", "no driver: torch is not asked"
+    (tmp_path / "driver").touch()
+    monkeypatch.setattr(device, "DRIVER", tmp_path / "driver")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert resolve_device("auto") == "cuda"
+    assert begin({}).gpus == 1 and os.environ[device.VARIABLE] == "cuda"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert begin({}).gpus == 0 and os.environ[device.VARIABLE] == "cpu"
+
+
+def test_jobs_have_the_parameters_that_the_run_was_begun_with(folder: Path) -> None:
+    before = begin({"preset": "smoke"}).grid.params
+    edited(folder, "validation_fraction: 0.1", "validation_fraction: 0.2")
+    assert Grid("smoke").params == before and Grid("smoke").params.data.validation_fraction == 0.1
+    assert Grid("default").params.data.validation_fraction == 0.2, "another preset is not this run's"
+    del os.environ[resolved.VARIABLE]
+    assert Grid("smoke").params.data.validation_fraction == 0.2
+
+
+def test_the_parameters_survive_being_kept(folder: Path) -> None:
+    for preset in ("default", "smoke", "paper", "esc50"):
+        begun = begin({"preset": preset}).grid.params
+        kept = Path(os.environ[resolved.VARIABLE])
+        assert kept.parts[:3] == ("runs", preset, "params")
+        again = resolved.resolved(preset)
+        assert again == begun and again is not begun
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"tracks": ["unremix"]}'])
+def test_damaged_parameters_of_a_run_are_one_line(folder: Path, content: bytes) -> None:
+    begin({})
+    path = Path(os.environ[resolved.VARIABLE])
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"^runs/default/params/"):
+        _ = Grid().params
+    changed = json.loads(Grid(given=None, preset="smoke").params.model_dump_json())
+    path.write_text(json.dumps(changed), encoding="utf-8")
+    with pytest.raises(UserError, match="was changed after the run began; start it again"):
+        _ = Grid().params
+    path.unlink()
+    with pytest.raises(UserError, match="the parameters of this run are gone; start it again"):
+        _ = Grid().params
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project with one reference row, which takes seconds to run."""
+    from test_pipeline import small_parameters
+
+    project, content = Project(tmp_path_factory.mktemp("begin")), small_parameters()
+    content["unremix"] |= {"methods": ["pixels"], "ablation": []}
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    project.run("snakemake", "--cores", "1", "--", ROWS)
+    return project
+
+
+def test_an_edit_of_the_parameters_during_a_run_makes_no_row_of_two_minds(project: Project) -> None:
+    """A job that begins after the edit still has the run's parameters, and the next run sees the new ones."""
+    edit = "sed -i 's/knn_neighbours: [0-9]*/knn_neighbours: 3/' params.yaml"
+    rules = project.folder / "rules" / "judging.smk"
+    text = rules.read_text(encoding="utf-8")
+    rules.write_text(text.replace('"contrastbench {params.command}', f'"{edit}; contrastbench {{params.command}}', 1))
+    (project.folder / ROWS).unlink()
+    project.run("snakemake", "--cores", "1", "--", ROWS)
+    lines = [json.loads(line) for line in (project.folder / ROWS).read_text().splitlines()]
+    (knn,) = [row for row in lines if row["protocol"]["family"] == "knn"]
+    assert knn["detail"]["k"] != 3, "made with the parameters of the run"
+    rules.write_text(text)
+    assert project.stale_jobs("--", ROWS)["judge"] == 1, "and the edit is seen by the next run"
+    project.run("snakemake", "--cores", "1", "--", ROWS)
+    lines = [json.loads(line) for line in (project.folder / ROWS).read_text().splitlines()]
+    assert [row["detail"]["k"] for row in lines if row["protocol"]["family"] == "knn"] == [3]
+
+
+def test_an_edit_of_the_code_during_a_run_stops_the_jobs_that_would_name_it(project: Project) -> None:
+    knn = project.folder / "src/contrastbench/evaluation/knn.py"
+    rules = project.folder / "rules" / "judging.smk"
+    text, code = rules.read_text(encoding="utf-8"), knn.read_text(encoding="utf-8")
+    edit = "echo 'EXTRA = 1' >> src/contrastbench/evaluation/knn.py"
+    rules.write_text(text.replace('"contrastbench {params.command}', f'"{edit}; contrastbench {{params.command}}', 1))
+    (project.folder / ROWS).unlink()
+    answer = project.run("snakemake", "--cores", "1", "--", ROWS, code=1)
+    assert "the code has changed since this run began; start it again" in answer
+    assert not (project.folder / ROWS).exists()
+    rules.write_text(text)
+    knn.write_text(code)
+    project.run("snakemake", "--cores", "1", "--", ROWS)
+
+
+def test_the_device_makes_nothing_stale(project: Project) -> None:
+    for options in (("--config", "device=cpu"), ()):
+        assert not project.stale_jobs(*options, "--", ROWS)
+    answer = project.run("snakemake", "--dry-run", "--config", "device=tpu", code=1)
+    assert answer.strip().splitlines()[-1] == "contrastbench: --config device=tpu: must be auto, cpu or cuda"
+    answer = project.run("snakemake", "--dry-run", "--config", "presett=smoke", code=1)
+    assert answer.strip().splitlines()[-1] == "contrastbench: --config presett: unknown; did you mean 'preset'?"
