@@ -33,7 +33,7 @@ def clips_of(features: Features, data: Prepared, splits: Sequence[str], class_of
     for split in splits:
         rows = labelled(features, data, split)
         labels = rows.labels if class_of == "y" else np.asarray(data.column(split, class_of))
-        parts.append(by_clip(rows.features, np.asarray(data.column(split, "clip")), labels))
+        parts.append(by_clip(rows.features, _clip(data, split), labels))
     return pool(parts)
 
 
@@ -41,5 +41,11 @@ def clip_column(data: Prepared, splits: Sequence[str], name: str) -> np.ndarray 
     """One value per clip (C,) of a column, in the order of :func:`clips_of`; None where there is no such column."""
     if any(name not in data.meta.splits[split].arrays for split in splits):
         return None
-    first = [np.unique(data.column(split, "clip"), return_index=True)[1] for split in splits]
+    first = [np.unique(_clip(data, split), return_index=True)[1] for split in splits]
     return np.concatenate([data.column(split, name)[rows] for split, rows in zip(splits, first, strict=True)])
+
+
+def _clip(data: Prepared, split: str) -> np.ndarray:
+    """The clip of each example (N,); images are not cut into several, and are clips by themselves."""
+    facts = data.meta.splits[split]
+    return np.asarray(data.column(split, "clip")) if "clip" in facts.arrays else np.arange(facts.count)
