@@ -226,6 +226,7 @@ def test_what_is_no_file_is_one_line_and_the_rest_is_shown(tmp_path):
         ({"detail": {"failed_checks": 5}}, "detail.failed_checks: Input should be a valid list"),
         ({"detail": {"failed_checks": [5]}}, "detail.failed_checks.0: Input should be a valid string"),
         ({"detail": {"draws": 7}}, "detail.draws: Input should be a valid list"),
+        ({"detail": {"more": [float("inf")]}}, "not a result row: Out of range float values"),
         ({"detail": {"draws": []}}, "detail.draws: List should have at least 1 item"),
         ({"detail": {"draws": None}}, "detail.draws: Input should be a valid list"),
         ({"detail": {"more": "\ud800"}}, "not a result row: Invalid JSON: "),

@@ -5,30 +5,36 @@ from collections.abc import Sequence
 import numpy as np
 
 from contrastbench.datasets.store import Prepared, open_prepared
+from contrastbench.errors import UserError
 from contrastbench.evaluation.clips import Clips, by_clip, pool
-from contrastbench.jobs.encode import encode, reference_features
+from contrastbench.jobs.encode import Features, encode, reference_features
 from contrastbench.jobs.features_file import labelled, read_features
 from contrastbench.jobs.weights import load_trained, training_data
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.registry import WITHOUT_ENCODER
 
-Features = dict[str, np.ndarray]
-
 
 def features_on(grid: Grid, job: Job, device: str) -> tuple[Features, Prepared]:
     """Features of every labelled split that ``job`` is judged on: cached ones of its own data, else extracted now."""
+    own = training_data(grid, job)
     if job.judged == job.trained.dataset:
-        own = training_data(grid, job)
         return read_features(grid, job, own), own
     data = open_prepared(grid.data_folder(job.track, job.judged))
     if job.method in WITHOUT_ENCODER:
         return reference_features(data), data
-    return encode(load_trained(grid, job), data, device), data
+    method = load_trained(grid, job)
+    try:
+        return encode(method, data, device, own), data
+    except UserError as error:
+        raise UserError(f"{job.dataset}: {error}") from None
 
 
 def clips_of(features: Features, data: Prepared, splits: Sequence[str], class_of: str = "y") -> Clips:
-    """The clips of some splits, one split after another; their classes are the column ``class_of``."""
+    """The clips of some splits, one split after another; their classes are the column ``class_of``.
+
+    Examples that no clip was cut into, such as images, are clips of their own.
+    """
     parts = []
     for split in splits:
         rows = labelled(features, data, split)
@@ -46,6 +52,6 @@ def clip_column(data: Prepared, splits: Sequence[str], name: str) -> np.ndarray 
 
 
 def _clip(data: Prepared, split: str) -> np.ndarray:
-    """The clip of each example (N,); images are not cut into several, and are clips by themselves."""
+    """The clip (N,) of each example."""
     facts = data.meta.splits[split]
     return np.asarray(data.column(split, "clip")) if "clip" in facts.arrays else np.arange(facts.count)

@@ -123,7 +123,8 @@ def validated(content: dict[str, Any], source: str) -> Row:
     try:
         row = Row.model_validate_json(json.dumps(content))  # strict mode reads lists as tuples only from JSON
         _Read.model_validate(content)
-        row.model_dump_json()  # halves of surrogate pairs and deep nesting can be read, but not be written
+        row.model_dump_json()  # halves of surrogate pairs and deep nesting can be read, but not be written,
+        json.dumps(content, allow_nan=False)  # nor can infinite numbers in ``detail``
     except ValidationError as error:
         mistake = error.errors()[0]
         where = ".".join(map(str, mistake["loc"]))

@@ -57,7 +57,7 @@ class _Fabric:
     """An accelerator, or mixed precision."""
 
     def __init__(self, device: str, precision: Any) -> None:
-        from lightning_fabric import Fabric  # more than a second of importing
+        from lightning_fabric import Fabric  # only here: most runs do without
 
         self._fabric = Fabric(accelerator=device, devices=1, precision=precision)
         self.device = self._fabric.device
