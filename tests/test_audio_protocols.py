@@ -154,6 +154,22 @@ def test_low_shot_rotates_official_folds_of_an_unseen_data_set(grid: Grid) -> No
     assert len(list(folds(arrays, data, seen=True))) == 1
 
 
+def test_a_track_of_images_is_judged_by_the_same_protocols(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = {"datasets": {"digits": ["digits"]}}
+    sections = {"few_shot": FEW | own | {"class_of": {}}, "low_shot": LOW | own}
+    grid, job = (
+        small_grid(tmp_path, {"tracks": ["unremix"], "unremix": sections}),
+        Job("unremix", "digits", "pixels", 0),
+    )
+    run(grid, "prepare", Job("", "digits"))
+    run(grid, "features", job)
+    few, low = judged(grid, "few_shot", job), judged(grid, "low_shot", job)
+    assert len(few) == 6 and all(row.detail == {"classes": 10, "clips": 400} for row in few.values())
+    assert few["few-shot-3-way-2-shot-linear"].value > 0.8
+    assert low["low-shot-3"].n == 2 * 400 and low["low-shot-3"].detail["folds"] == 1 and low["low-shot-3"].value > 0.6
+
+
 def test_more_labels_than_clips_is_one_line(grid: Grid) -> None:
     with pytest.raises(UserError, match=r"^low_shot.shots: 9 labels per class asked for, class 0 has 8"):
         run(changed(grid, "low_shot", {"shots": [9]}), "low_shot", JOB)

@@ -19,6 +19,7 @@ from contrastbench.pipeline import grid as grid_module
 from contrastbench.pipeline.asked import rows_that_count
 from contrastbench.pipeline.grid import Grid, joined
 from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.measured import measured_here
 from contrastbench.pipeline.records import asked_record
 from contrastbench.pipeline.stages import STAGES, TRAINING, WITH_ROWS, Scope
 from contrastbench.results.load import rows_in
@@ -331,11 +332,16 @@ def test_a_method_that_is_tuned_brings_its_start_with_it(tmp_path: Path) -> None
 # ---- the command line
 
 
-def test_a_seed_measured_by_hand_leaves_the_other_seeds_rows(grid: Grid) -> None:
+@pytest.mark.parametrize("cloned", [False, True])
+def test_a_seed_measured_by_hand_leaves_the_other_seeds_rows(grid: Grid, cloned: bool) -> None:
     path = grid.layout.rows("probe", replace(SIMCLR, seed=-1))
     before = [row for row in rows_of(grid.root) if row.stage == "probe" and row.method == "simclr"]
+    assert measured_here(grid.layout, path)
+    if cloned:
+        grid.layout.receipt(path).unlink()
     edit_record(grid, SIMCLR, {"warnings": ["stuck"]})
     command("probe unremix digits simclr 0 --preset small")
+    assert measured_here(grid.layout, path) != cloned, "the other seed's rows came with the clone"
     after = [each.row for each in rows_in(grid.root).stored if each.path == str(path)]
     assert [(row.seed, row.protocol) for row in after] == [(row.seed, row.protocol) for row in before]
     assert [row for row in after if row.seed == 1] == [row for row in before if row.seed == 1]
@@ -347,3 +353,12 @@ def test_code_that_changed_since_the_run_began_is_refused(grid: Grid) -> None:
     command(f"probe unremix digits simclr --preset small --state {state}")
     with pytest.raises(AssertionError, match="the code has changed since this run began"):
         command("probe unremix digits simclr --preset small --state 123456789abc")
+
+
+@pytest.mark.parametrize("dataset", ["digits", "digits-to-stl10"])
+def test_a_transfer_is_between_two_data_sets_that_the_parameters_name(grid: Grid, dataset: str) -> None:
+    """On its own data it would be a probe, whose rows it would give twice."""
+    with pytest.raises(
+        UserError, match=f"{dataset}: not among the pairs of unremix.transfer; known: digits-to-mnist5k"
+    ):
+        grid.job("transfer_probe", "unremix", dataset, "simclr")

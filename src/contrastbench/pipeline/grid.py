@@ -118,7 +118,8 @@ class Grid:
             if method in WITHOUT_ENCODER and stage.encoder:
                 raise UserError(f"{method}: a reference row without an encoder; {stage.command} needs one")
         known = stage.data(section)
-        if job.dataset != job.trained.dataset and dataset not in known:
+        is_pair = job.dataset != job.trained.dataset
+        if dataset not in known and (is_pair or stage_name == "transfer_probe"):  # on its own data that is a probe
             where = f"{track}.{'transfer' if stage_name == 'transfer_probe' else ''.join(stage.sections)}"
             raise UserError(f"{dataset}: not among the pairs of {where}; known: {', '.join(known) or 'none'}")
         return job
