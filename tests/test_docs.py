@@ -59,8 +59,15 @@ def broken_links(text: str, folder: Path) -> list[str]:
 
 
 def wrong_commands(text: str) -> list[str]:
-    """Lines that begin with a program of ours and could not be typed: unknown command, option, target or argument."""
-    return [line for line in shell_lines(text) if not _could_be_typed(re.sub(r"[][]", "", line).split())]
+    """Lines that begin with a program of ours and could not be typed: unknown command, option, target or argument.
+
+    A stage that the reader adds by the text is a command then.
+    """
+    added = [Path(name).stem.replace("_", "-") for name in NEW_FILE.findall(text) if Path(name).parent.name == "stages"]
+    lines = [(line, re.sub(r"[][]", "", line).split()) for line in shell_lines(text)]
+    return [
+        line for line, words in lines if not _could_be_typed(words) and words[1:2] not in [[name] for name in added]
+    ]
 
 
 def _could_be_typed(words: list[str]) -> bool:

@@ -1,4 +1,4 @@
-"""One class a modality; see ``contrastbench.registry`` for their names."""
+"""One class per modality; see ``contrastbench.registry`` for their names."""
 
 from functools import cache
 from importlib import import_module

@@ -1,6 +1,6 @@
 """What a source file imports and means, remembered between processes.
 
-Every job of a run asks for the fingerprint of its code; to parse a hundred files takes longer than many a job's work.
+Every job of a run asks for the fingerprint of its code; parsing a hundred files takes longer than many jobs themselves.
 What is remembered depends on a file's content, on this file's (which says what counts as meaning) and on the Python
 that prints it, so that it cannot be outdated.
 """

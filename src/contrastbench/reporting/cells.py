@@ -32,7 +32,7 @@ class Key(NamedTuple):
 
     @property
     def column(self) -> "Column":
-        """The table column that the cell stands in."""
+        """The table column that the cell is in."""
         return Column(self.dataset, self.protocol, self.metric)
 
     @property

@@ -1,4 +1,4 @@
-"""The pipeline's steps as an inline SVG drawing: left to right by what reads what, one band of rows a track."""
+"""The pipeline's steps as an inline SVG drawing: left to right by what reads what, one band of rows per track."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -39,7 +39,7 @@ def _places(steps: Mapping[str, Sequence[str]], column: Mapping[str, int]) -> di
             if _track(name) == track:
                 row = filled[column[name]] = filled.get(column[name], -1) + 1
                 places[name] = (column[name] * (WIDTH + GAP_X) + 2, (first + row) * (HEIGHT + GAP_Y) + 2)
-        # Steps of no track stand in the first track's band: nothing of a track lies in their column.
+        # Steps of no track go into the first track's band: nothing of a track lies in their column.
         first += max(filled.values()) + 1 if track else 0
     return places
 

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from contrastbench.pipeline.runs import features_of_test, labels_of_test
 from contrastbench.reporting.figures import Chart, styled
 
-# Per track: before and after learning (or tuning), first pair at hand.
+# Per track: before and after learning (or tuning), first pair available.
 PAIRS = {
     "unremix": (("random", "unremix"), ("random", "simclr")),
     "swaro": (("swav", "swaro"), ("random", "swaro"), ("random", "swav")),
@@ -21,7 +21,7 @@ POINTS = 800
 
 
 def embedding_maps(root: Path, preset: str, track: str, datasets: list[str], seed: int = 0) -> list[Chart]:
-    """One chart a data set whose features and labels are at hand."""
+    """One chart per data set whose features and labels are available."""
     charts = []
     for dataset in datasets:
         labels = labels_of_test(root, preset, track, dataset)

@@ -29,7 +29,7 @@ PALETTE = (*qualitative.T10, *qualitative.Vivid)
 
 
 def colours(methods: Iterable[str]) -> dict[str, str]:
-    """A colour a method, the same in all figures; readable on light and dark ground."""
+    """One colour per method, the same in all figures; readable on light and dark backgrounds."""
     return {method: PALETTE[place(method)[0] % len(PALETTE)] for method in sorted(set(methods), key=place)}
 
 
@@ -57,7 +57,7 @@ def _is_variant(method: str) -> bool:
 
 
 def training_curves(history: pd.DataFrame) -> list[Chart]:
-    """Loss and effective rank over epochs: one chart for each data set and training stage, a line a seed."""
+    """Loss and effective rank over epochs: one chart for each data set and training stage, one line per seed."""
     if history.empty:
         return []
     charts = []
@@ -67,7 +67,7 @@ def training_curves(history: pd.DataFrame) -> list[Chart]:
         charts.append(
             Chart(
                 f"Training on {dataset} ({stage})",
-                "One line a seed. Losses of different methods have different scales and are not comparable; an "
+                "One line per seed. Losses of different methods have different scales and are not comparable; an "
                 "effective rank that falls towards 1 means that the embeddings collapse.",
                 _curves(group, panels),
             )
@@ -176,7 +176,7 @@ def _is_zero(key: Key, curve: Curve, dataset: str, rest: Protocol) -> bool:
 
 
 def accuracy_lines(lines: dict[str, list[tuple[float, Cell]]], axis: str) -> go.Figure:
-    """Accuracy in per cent over a number: a line a method, bars of one standard deviation."""
+    """Accuracy in per cent over a number: one line per method, bars of one standard deviation."""
     figure = go.Figure()
     colour = colours(lines)
     for method in colour:
@@ -193,7 +193,7 @@ def accuracy_lines(lines: dict[str, list[tuple[float, Cell]]], axis: str) -> go.
 
 
 def simplex(runs: list[Run], cells: dict[Key, Cell], family: str = "linear") -> list[Chart]:
-    """UnReMix's three weights as a triangle, coloured by accuracy: one chart a data set."""
+    """UnReMix's three weights as a triangle, coloured by accuracy: one chart per data set."""
     charts = []
     for dataset in dict.fromkeys(run.dataset for run in runs):
         weights = _weights({run.method: run for run in runs if run.dataset == dataset})

@@ -1,4 +1,4 @@
-"""Tables as CSV (one line a cell), Markdown and LaTeX (booktabs)."""
+"""Tables as CSV (one line per cell), Markdown and LaTeX (booktabs)."""
 
 from collections.abc import Iterable
 
@@ -25,7 +25,7 @@ def legend(tables: Iterable[Table]) -> str:
 
 
 def as_frame(tables: list[Table]) -> pd.DataFrame:
-    """One line a cell, full precision."""
+    """One line per cell, full precision."""
     return pd.DataFrame(
         [
             {

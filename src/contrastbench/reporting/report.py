@@ -10,6 +10,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from contrastbench.errors import UserError
+from contrastbench.files import entries_under
 from contrastbench.pipeline.layout import Layout
 from contrastbench.pipeline.runs import Run, benchmarks, histories, runs_of
 from contrastbench.reporting.cells import cells_of
@@ -130,7 +131,7 @@ def failures(tracks: list[TrackSection]) -> list[tuple[str, str]]:
 def gallery(folder: Path) -> tuple[list[Picture], list[str]]:
     """The images that other stages drew, as data URIs, and the names of those too large for the page."""
     pictures, left_out, used = [], [], 0
-    for path in sorted(folder.glob("**/*.png")):
+    for path in (path for path in entries_under(folder) if path.suffix == ".png"):
         uri = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
         name = path.relative_to(folder).with_suffix("").as_posix()
         if used + len(uri) > IMAGES:

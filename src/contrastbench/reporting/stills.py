@@ -63,7 +63,7 @@ class Attacked:
 
 
 def draw_reconstructions(path: Path, heading: str, clips: Sequence[Reconstructed], seconds: float) -> None:
-    """A row a clip: spectrogram, what the encoder saw of it, and the whole as the decoder fills it in."""
+    """One row per clip: spectrogram, what the encoder saw of it, and the whole as the decoder fills it in."""
     figure = _figure(heading, 1.0 + 1.45 * len(clips))
     axes = figure.subplots(len(clips), 3, squeeze=False, sharex=True, sharey=True)
     scale = _scale([clip.original for clip in clips])
@@ -88,7 +88,7 @@ def draw_reconstructions(path: Path, heading: str, clips: Sequence[Reconstructed
 def draw_mixtures(
     path: Path, heading: str, clips: np.ndarray, names: Sequence[str], mixtures: Sequence[Mixed], seconds: float
 ) -> None:
-    """A row a mixture of ``clips`` (B, T, F): the two clips, the mixture, and the weight of every clip in its label."""
+    """One row per mixture of ``clips`` (B, T, F): the two clips, the mixture, and the weight of every clip in its label."""
     figure = _figure(heading, 1.2 + 1.75 * len(mixtures))
     axes = figure.subplots(len(mixtures), 4, squeeze=False, width_ratios=(1, 1, 1, 0.8))
     scale = _scale(clips)
@@ -124,7 +124,7 @@ def draw_adversarial_examples(
     attacked: Sequence[Attacked],
     eps: float,
 ) -> None:
-    """A row an image (N, H, W, C) in [0, 1]: as it is, then for each method attacked, and what was added to it.
+    """One row per image (N, H, W, C) in [0, 1]: as it is, then for each method attacked, and what was added to it.
 
     A perturbation of ``eps`` is drawn white, one of ``-eps`` black and none mid-grey.
     """

@@ -24,7 +24,7 @@ TRAINED_ON = {"train", "unlabeled"}
 def spectrograms(grid: Grid, job: Job, runtime: Runtime) -> None:
     """Read the prepared sound of the job's data set and leave its spectrograms, in the same store format.
 
-    ``SPLIT_x`` is float16 (N, frames, mels), one row a segment; every column of the clips is repeated for their
+    ``SPLIT_x`` is float16 (N, frames, mels), one row per segment; every column of the clips is repeated for their
     segments, and ``clip`` says which clip a segment belongs to. Frames that a clip lacks are 0 before the
     normalisation, as in AudioMAE; they do not count in the statistics. The data set's hash is of the sound and of
     ``params``, not of the spectrograms, whose last bits differ between machines.
