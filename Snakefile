@@ -16,7 +16,7 @@ GRID, PRESET, GPUS = RUN.grid, RUN.preset, RUN.gpus
 
 wildcard_constraints:
     stage=RUN.judging_stages,
-    track="[a-z]+",
+    track=RUN.tracks,
     dataset="[a-z0-9_-]+",
     method="[a-z0-9_-]+",
     figure="[a-z-]+",
@@ -39,4 +39,8 @@ rule all:
 
 rule ablation:
     input:
-        [path for track in GRID.params.tracks for path in GRID.tables(track, ablation=True)],
+        [
+            path
+            for track in GRID.params.tracks
+            for path in GRID.tables(track, ablation=True)
+        ],

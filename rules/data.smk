@@ -11,7 +11,7 @@ rule prepare:
     params:
         state=lambda wildcards: GRID.prepare_state(wildcards.dataset),
     shell:
-        "contrastbench prepare {wildcards.dataset} > {log} 2>&1"
+        f"contrastbench prepare {{wildcards.dataset}} --preset {PRESET} > {{log}} 2>&1"
 
 
 rule spectrograms:

@@ -1,5 +1,6 @@
 """What the rows of a job must measure, written out from the parameters, part by part."""
 
+from contrastbench.evaluation.suite import attacks_on
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
@@ -47,7 +48,7 @@ def attacks(suite: RobustnessParams, dataset: str, method: str) -> set[Protocol]
     """Every attack of the suite on every head of a registered method, and the worst cases."""
     found = set()
     for head in suite.heads_of(method):
-        for spec in suite.attacks(dataset, head):
+        for spec in attacks_on(suite, dataset, head):
             norm = None if spec.kind == "clean" else spec.norm
             found.add(Protocol(family=spec.kind, head=head, norm=norm, eps=spec.eps, steps=spec.steps or None))
         for eps in suite.worst_case_radii(dataset):

@@ -93,7 +93,7 @@ def write_old(root: Path, rows: list[Row]) -> None:
     for item in rows:
         content = json.loads(rows_text([item]))
         stage, parts = content.pop("stage"), content.pop("protocol")
-        del content["base"]
+        del content["base"], content["trained_data_hash"]
         told = {part: parts[part] for part in ("norm", "eps", "head", "source") if part in parts}
         content |= {"schema": 1, "protocol": item.protocol.name, "detail": content["detail"] | told}
         place = f"{item.preset}/{stage}/{item.track}/{item.dataset}/{item.method}/{item.protocol.name}/{item.seed}.json"
@@ -102,18 +102,19 @@ def write_old(root: Path, rows: list[Row]) -> None:
         path.write_text(json.dumps(content))
 
 
-def asked(rows: list[Row], params: Params | None = None, *, code: bool = True) -> list[Row]:
+def asked(rows: list[Row], params: Params | None = None, *, code: bool = True, old: bool = False) -> list[Row]:
     """The rows as jobs with these parameters (the repository's, if None) would have made them.
 
-    With ``code``, as the present code would.
+    With ``code``, as the present code would; if ``old``, with the hash of parameters that schema 1 had.
     """
     grids = {item.preset: Grid(item.preset, ROOT, given=params or load(item.preset, ROOT)) for item in rows}
     found = []
     for item in rows:
         grid, job = grids[item.preset], Job(item.track, item.dataset, item.method)
-        made = {"params_hash": grid.asked_params(item.stage, job, item.protocol.source)}
+        now, then = grid.asked_params(item.stage, job, item.protocol.source), grid.asked_params_then(item.stage, job)
+        made = {"params_hash": then if old else now}
         made |= {"base": grid.track(item.track).base_method(item.method)}
-        made |= {"code_hash": grid.asked_code(item.stage, job)} if code else {}
+        made |= {"code_hash": grid.asked_code(item.stage, job, None if old else item.protocol.source)} if code else {}
         found.append(item.model_copy(update=made))
     return found
 

@@ -32,6 +32,7 @@ from contrastbench.jobs.meter import Meter
 from contrastbench.jobs.weights import build_method, load_trained, training_data, write_run
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.records import asked_record
 from contrastbench.pipeline.steps import step
 from contrastbench.reporting import stills
 from contrastbench.reporting.stills import Attacked, Mixed, Reconstructed
@@ -140,8 +141,9 @@ def project(grid: Grid) -> Iterator[Path]:
         for job in (MAE, SWAV, SWARO):
             params = grid.pretrain_params(job)
             assert params is not None
-            untrained = build_method(params, training_data(grid, job), 0)
-            write_run(grid, job, untrained, TrainingLog(), "cpu", Meter())
+            data = training_data(grid, job)
+            untrained = build_method(params, data, 0)
+            write_run(grid, job, untrained, TrainingLog(), "cpu", Meter(), asked_record(grid, job, data.meta.hash))
         suite = grid.track("swaro").robustness
         assert suite is not None
         for job in (SWAV, SWARO):

@@ -12,7 +12,7 @@ from conftest import REPOSITORY
 from contrastbench.errors import UserError
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
-from contrastbench.results.legacy import row_from, source_named
+from contrastbench.results.legacy import row_from
 from contrastbench.results.load import Loaded, parse_all
 from contrastbench.results.revisions import files_at
 from contrastbench.results.rows import parse_row, rows_text
@@ -86,12 +86,9 @@ GRIDS = {preset: Grid(preset, REPOSITORY) for preset in ("default", "cifar", "es
 
 
 def test_their_hashes_of_parameters_are_still_those_asked_for(loaded: Loaded) -> None:
-    places = {
-        (row.preset, row.stage, Job(row.track, row.dataset, row.method), source_named(row)): row.params_hash
-        for row in loaded.rows
-    }
-    for (preset, stage, job, source), found in places.items():
-        assert found == GRIDS[preset].asked_params(stage, job, source), (preset, stage, job, source)
+    places = {(row.preset, row.stage, Job(row.track, row.dataset, row.method)): row.params_hash for row in loaded.rows}
+    for (preset, stage, job), found in places.items():
+        assert found == GRIDS[preset].asked_params_then(stage, job), (preset, stage, job)
 
 
 def test_the_method_behind_a_variant_is_told_where_its_label_tells(loaded: Loaded) -> None:

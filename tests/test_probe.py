@@ -312,7 +312,7 @@ def test_features_of_other_data_are_refused(grid, digits):
     grey = Split(digits.x("train") // 2, digits.y("train"))
     write_prepared(grid.layout.prepared("digits"), digits.meta, dict.fromkeys(digits.meta.splits, grey), "as made")
     other = open_prepared(grid.layout.prepared("digits"))
-    with pytest.raises(UserError, match=rf"features.npz: made from other data or weights than .*; {AGAIN}$"):
+    with pytest.raises(UserError, match=rf"features.npz: made from other data, weights or code than .*; {AGAIN}$"):
         read_features(grid, PIXELS, other)
     run(grid, "features", PIXELS)
     assert len(read_features(grid, PIXELS, other)["test"]) == len(grey.x)

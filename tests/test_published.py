@@ -1,7 +1,7 @@
 import pytest
 from reporting_rows import loaded, row
 
-from contrastbench.params.robustness import AttackSpec
+from contrastbench.evaluation.suite import AttackSpec
 from contrastbench.registry import DATASETS, METHODS
 from contrastbench.reporting.published import HEADING, WITHOUT_NUMBERS, published, published_for
 from contrastbench.reporting.render import as_csv, as_markdown

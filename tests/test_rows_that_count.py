@@ -26,10 +26,10 @@ BEFORE = parameters()
 AFTER = parameters(unremix__training__epochs=1, unremix__seeds=[0, 1], unremix__methods=["simclr", "unremix"])
 
 
-def made(rates: dict[str, float], content: dict, seeds: tuple[int, ...], **fields) -> list[Row]:
+def made(rates: dict[str, float], content: dict, seeds: tuple[int, ...], *, old: bool = False, **fields) -> list[Row]:
     """Rows as a run with these parameters and the present code leaves them."""
     rows = [row(name, s, correct=verdicts(rate, seed=s), **fields) for name, rate in rates.items() for s in seeds]
-    return asked(rows, from_content(content, "test"))
+    return asked(rows, from_content(content, "test"), old=old)
 
 
 @pytest.fixture(params=[False, True], ids=["a file of all seeds", "old layout"])
@@ -39,11 +39,11 @@ def project(request, tmp_path, monkeypatch) -> Path:
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(AFTER))
     (tmp_path / "README.md").write_text(README)
     stale = [
-        *made({"hcl": 0.9}, BEFORE, (0, 1, 2)),
-        *made({"simclr": 0.9, "unremix": 0.92}, BEFORE, (2,)),
-        *made({"simclr": 0.9, "unremix": 0.92}, BEFORE, (0, 1), protocol="low-label-20"),
+        *made({"hcl": 0.9}, BEFORE, (0, 1, 2), old=request.param),
+        *made({"simclr": 0.9, "unremix": 0.92}, BEFORE, (2,), old=request.param),
+        *made({"simclr": 0.9, "unremix": 0.92}, BEFORE, (0, 1), old=request.param, protocol="low-label-20"),
     ]
-    new = made({"simclr": 0.72, "unremix": 0.7}, AFTER, (0, 1))
+    new = made({"simclr": 0.72, "unremix": 0.7}, AFTER, (0, 1), old=request.param)
     if request.param:
         write_old(tmp_path, [*new, *stale])
     else:
@@ -111,7 +111,7 @@ def test_rows_judged_on_other_data_than_those_here_are_left_out(tmp_path, monkey
     found = rows_that_count()
     assert {item.seed for item in found.rows} == {0, 1}, "what most rows were judged on, where no data are here"
     (line,) = found.left_out
-    assert "3 rows left out: judged on other data" in line
+    assert "3 rows left out: made on other data" in line
     content = {"name": "mnist5k", "modality": "image", "classes": ["a", "b"], "splits": {}, "hash": "x" * 12}
     folder = tmp_path / "data/prepared/mnist5k"
     folder.mkdir(parents=True)

@@ -439,7 +439,7 @@ def test_nothing_but_the_global_seed_reaches_libraries(tmp_path):
 
 def write_weights(path: Path, module: nn.Module) -> None:
     """Into the folder of a run below the working directory."""
-    write_run(Grid("smoke", ROOT), Job("unremix", "digits", "simclr", 0), module, TrainingLog(), "cpu", Meter())
+    write_run(Grid("smoke", ROOT), Job("unremix", "digits", "simclr", 0), module, TrainingLog(), "cpu", Meter(), {})
 
 
 WRITERS = {

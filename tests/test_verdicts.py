@@ -12,6 +12,7 @@ from contrastbench.attacks import autoattack as aa
 from contrastbench.errors import UserError
 from contrastbench.evaluation import robustness
 from contrastbench.evaluation.robustness import Victim, evaluate, minimal_distance, worst_cases
+from contrastbench.evaluation.suite import AttackSpec, attacks_on
 from contrastbench.evaluation.transfer import transfer_matrix
 from contrastbench.evaluation.verdicts import (
     PartialStore,
@@ -21,7 +22,6 @@ from contrastbench.evaluation.verdicts import (
     worst_case,
     write_verdicts,
 )
-from contrastbench.params.robustness import AttackSpec
 from contrastbench.params.root import load
 
 ATTACKS = [
@@ -169,7 +169,7 @@ def test_carlini_wagner_takes_the_step_of_its_data_set(victim: Victim, tmp_path:
         for size in (0.1, 1e-4)
     )
     assert np.median(far.distance) > 2 * np.median(near.distance) > 0
-    attacks = load("cifar", Path(__file__).resolve().parent.parent).swaro.robustness.attacks("cifar10", "slf")
+    attacks = attacks_on(load("cifar", Path(__file__).resolve().parent.parent).swaro.robustness, "cifar10", "slf")
     assert [attack.step_size for attack in attacks if attack.step_size is not None] == [0.01]
     assert [attack.kind for attack in attacks if attack.step_size is not None] == ["cw"]
 

@@ -14,7 +14,7 @@ from small_project import run, small_grid
 
 from contrastbench.datasets.store import open_prepared
 from contrastbench.errors import UserError
-from contrastbench.params.base import overlay, params_hash
+from contrastbench.params.base import Section, overlay, params_hash
 from contrastbench.pipeline import grid as grid_module
 from contrastbench.pipeline.asked import rows_that_count
 from contrastbench.pipeline.grid import Grid, joined
@@ -132,7 +132,7 @@ def test_features_of_other_weights_are_refused(grid: Grid, stage: str) -> None:
         path,
     )
     told, remedy = refused(grid, stage, job)
-    assert told.startswith(f"{grid.layout.run('features', job)}/features.npz: made from other data or weights")
+    assert told.startswith(f"{grid.layout.run('features', job)}/features.npz: made from other data, weights or code")
     assert remedy == command_of("features", job)
     command(remedy)
     run(grid, stage, job)
@@ -145,7 +145,7 @@ def test_features_of_other_data_are_refused_where_there_are_no_weights(grid: Gri
     held = open_prepared(path.parent).meta.splits["test"].arrays["x"].sha256
     path.write_text(path.read_text().replace(held, "0" * len(held)))  # as if the array had been made again
     told, remedy = refused(grid, stage, job)
-    assert "made from other data or weights" in told and remedy == command_of("features", job)
+    assert "made from other data, weights or code" in told and remedy == command_of("features", job)
     run(grid, "features", job)
     run(grid, stage, job)
 
@@ -202,18 +202,27 @@ def test_rows_name_what_is_asked_of_them(finished: Path) -> None:
     assert {row.stage for row in found} == {stage.name for stage in WITH_ROWS}
     for row in found:
         job = Job(row.track, row.dataset, row.method, row.seed)
-        params = [] if row.method == "pixels" else [grid.track(row.track).pretrain(row.method, job.trained.dataset)]
-        params.append(getattr(grid.track(row.track), sections.get(row.stage, row.stage)))
+        params: list[Section] = [grid.params.data]
+        if row.method != "pixels":
+            params.append(grid.track(row.track).pretrain(row.method, job.trained.dataset))
+        params.append(
+            getattr(grid.track(row.track), sections.get(row.stage, row.stage)).on(job.trained.dataset, job.judged)
+        )
         hashes = [params_hash(section) for section in params]
         if row.protocol.source not in (None, row.method):
             hashes.append(params_hash(grid.track(row.track).pretrain(row.protocol.source, row.dataset)))
         assert row.params_hash == joined(hashes) == grid.asked_params(row.stage, job, row.protocol.source)
-        assert row.data_hash == open_prepared(finished / grid.data_folder(row.track, job.judged)).meta.hash
+        judged, trained = (finished / grid.data_folder(row.track, name) for name in (job.judged, job.trained.dataset))
+        assert row.data_hash == open_prepared(judged).meta.hash
+        assert row.trained_data_hash == (None if row.method == "pixels" else open_prepared(trained).meta.hash)
         code = grid.training_code(job)
         led_to_it = {"pixels": [], "uamix-mae": ["pretrain", "tune"]}.get(row.method, ["pretrain"])
         assert len(code) == len(led_to_it) + (row.track == "uamix"), "of sound also that of its spectrograms"
         code += [grid.code(name, job) for name in STAGES[row.stage].code]
-        assert row.code_hash == joined(code) == grid.asked_code(row.stage, job)
+        if row.protocol.source not in (None, row.method):
+            source = replace(job, method=row.protocol.source)
+            code += [*grid.training_code(source), *(grid.code(name, source) for name in STAGES[row.stage].code)]
+        assert row.code_hash == joined(code) == grid.asked_code(row.stage, job, row.protocol.source)
         assert row.base == {"unremix-exp": "unremix"}.get(row.method, row.method)
         assert row.preset == "small" and row.device == "cpu"
 
@@ -307,14 +316,14 @@ def test_a_job_is_stale_when_what_its_outputs_name_has_changed(
     """Else Snakemake would keep a run.json that every stage refuses, or rows that older code made."""
     monkeypatch.chdir(finished)
     before, jobs = Grid("small"), [(name, job) for name in TRAINING for job in (SIMCLR, MAE, TUNED)]
-    records = {(name, job): asked_record(before, job) for name, job in jobs if before.training_stage(job) == name}
+    records = {(name, job): asked_record(before, job, "d") for name, job in jobs if before.training_stage(job) == name}
     states = {place: before.state(*place) for place in records}
     code = {(row.stage, row.method): row.code_hash for row in rows_of(finished)}
     row_states = {(name, job): before.state(name, job) for name, job in ON.items() if name != "features"}
     with_other_code(monkeypatch, changed)
     after = Grid("small")
     for (name, job), record in records.items():
-        assert (after.state(name, job) != states[name, job]) == (asked_record(after, job) != record), (name, job)
+        assert (after.state(name, job) != states[name, job]) == (asked_record(after, job, "d") != record), (name, job)
     for (name, job), state in row_states.items():
         method = trained_by(job).method
         other_rows = after.asked_code(name, trained_by(job)) != code[name, method]

@@ -10,6 +10,7 @@ import typer
 from contrastbench.cli.options import Preset
 from contrastbench.errors import UserError
 from contrastbench.files import behind_link, write_text
+from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Layout
 
 if TYPE_CHECKING:  # pandas and scipy are loaded by the commands that need them: every pipeline step starts this program
@@ -68,12 +69,14 @@ def tables_command(
     ablation: Annotated[bool, typer.Option("--ablation", help="With --track: its ablation's tables instead.")] = False,
 ) -> None:
     """Render results/tables, results/metrics and the marked tables of README and docs from the rows."""
+    from contrastbench.pipeline.asked import require_asked
     from contrastbench.reporting.rendered import rendered_files
     from contrastbench.stages.tables import tables
 
     # Documents hold tables of every preset.
     loaded = load_rows() if track is None else load_rows(preset or "default")
     if track is not None:
+        require_asked(loaded, Grid(preset or "default").rows(track, ablation=ablation))
         files = tables(loaded, preset or "default", track, ablation=ablation)
     else:
         files = rendered_files(loaded, presets_of(loaded, preset))

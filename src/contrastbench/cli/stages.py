@@ -44,10 +44,10 @@ def register(app: typer.Typer) -> None:
     app.command("figures")(figures_command)
 
 
-def prepare_command(dataset: Dataset, mirror: Mirror = None) -> None:
+def prepare_command(dataset: Dataset, mirror: Mirror = None, preset: Preset = "default") -> None:
     """Fetch a data set if need be and write its memory-mapped arrays into data/prepared."""
     dataset_module(dataset)
-    _call("prepare", Grid(), Job("", dataset), Runtime(tell=typer.echo, show_progress=True, mirror=mirror))
+    _call("prepare", Grid(preset), Job("", dataset), Runtime(tell=typer.echo, show_progress=True, mirror=mirror))
 
 
 def spectrograms_command(track: Track, dataset: Dataset, preset: Preset = "default") -> None:

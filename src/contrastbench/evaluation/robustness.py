@@ -14,6 +14,7 @@ from contrastbench.attacks.geometry import ImagePasses, Norm, random_perturbatio
 from contrastbench.attacks.pgd import pgd
 from contrastbench.attacks.recount import Recount, recount
 from contrastbench.evaluation import sanity
+from contrastbench.evaluation.suite import MINIMAL, WITH_EVERY_ATTACK, AttackSpec
 from contrastbench.evaluation.verdicts import (
     PartialStore,
     Verdict,
@@ -23,7 +24,7 @@ from contrastbench.evaluation.verdicts import (
     worst_case,
 )
 from contrastbench.modalities.base import Inputs
-from contrastbench.params.robustness import MINIMAL, WITH_EVERY_ATTACK, AttackSpec, RobustnessParams
+from contrastbench.params.robustness import RobustnessParams
 from contrastbench.training.seeds import generator_for, seed_for
 
 FOOLBOX = ("fgsm", *MINIMAL, "hopskipjump")

@@ -17,13 +17,14 @@ ORIGIN = "made_from"  # beside the arrays of the splits
 
 
 def origin_of(grid: Grid, job: Job, data: Prepared) -> str:
-    """What a job's features are made from: data and weights, by their hashes."""
+    """What a job's features are made from: data, weights and code, by their hashes."""
+    made = f"{data.contents} {grid.code('features', job.trained)}"
     if job.method in WITHOUT_ENCODER:
-        return data.contents
+        return made
     weights = grid.trained(job) / "model.safetensors"
     if not weights.is_file():
         raise UserError(f"{weights}: no such file; run the stage {grid.training_stage(job)} first")
-    return f"{data.contents} {file_hash(weights)}"
+    return f"{made} {file_hash(weights)}"
 
 
 def write_features(grid: Grid, job: Job, data: Prepared, arrays: dict[str, np.ndarray]) -> None:
@@ -39,7 +40,7 @@ def write_features(grid: Grid, job: Job, data: Prepared, arrays: dict[str, np.nd
 def read_features(grid: Grid, job: Job, data: Prepared) -> dict[str, np.ndarray]:
     """What :func:`write_features` left for ``job``: an array (N, D) for every labelled split of ``data``.
 
-    Features of other data or weights than those that are there now are a UserError.
+    Features of other data, weights or code than those that are there now are a UserError.
     """
     path = grid.layout.run("features", job.trained) / "features.npz"
     again = f"contrastbench features {job.trained.name} --preset {grid.preset}"
@@ -53,7 +54,7 @@ def read_features(grid: Grid, job: Job, data: Prepared) -> dict[str, np.ndarray]
         if lacking:
             raise ValueError(f"without the split {', '.join(lacking)}")
     if origin != origin_of(grid, job, data):
-        raise UserError(f"{path}: made from other data or weights than those that are here; run `{again}`")
+        raise UserError(f"{path}: made from other data, weights or code than those that are here; run `{again}`")
     return features
 
 

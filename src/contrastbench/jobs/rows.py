@@ -26,8 +26,8 @@ class RowWriter:
         record = {} if job.method in WITHOUT_ENCODER else trained_record(grid, job)
         self.device: str = record.get("device", "cpu")
         self.warnings: list[str] = record.get("warnings", [])
+        self.trained_data_hash: str | None = record.get("data_hash")
         self.rows: list[Row] = []
-        self._code = grid.asked_code(stage, job)
         self._meter = Meter()
 
     def accuracy(
@@ -70,7 +70,8 @@ class RowWriter:
             n=n,
             params_hash=self.grid.asked_params(self.stage, job, protocol.source),
             data_hash=self.data_hash,
-            code_hash=self._code,
+            trained_data_hash=self.trained_data_hash,
+            code_hash=self.grid.asked_code(self.stage, job, protocol.source),
             device=self.device,
             wall_s=self._meter.wall_s,
             peak_mb=self._meter.peak_mb,

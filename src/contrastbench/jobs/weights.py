@@ -16,7 +16,7 @@ from contrastbench.params.evaluation import PretrainParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.imported import import_record
 from contrastbench.pipeline.layout import Job
-from contrastbench.pipeline.records import asked_record, trained_record
+from contrastbench.pipeline.records import trained_record
 from contrastbench.training.record import TrainingLog
 from contrastbench.training.seeds import seed_for
 
@@ -61,8 +61,13 @@ def load_method(folder: Path, params: PretrainParams, data: Prepared, seed: int)
     return method.eval()
 
 
-def write_run(grid: Grid, job: Job, method: Method, log: TrainingLog, device: str, meter: Meter) -> None:
-    """Write weights, history and the record of one training run, each whole or not at all."""
+def write_run(
+    grid: Grid, job: Job, method: Method, log: TrainingLog, device: str, meter: Meter, made_from: dict[str, str]
+) -> None:
+    """Write weights, history and the record of one training run, each whole or not at all.
+
+    ``made_from`` is :func:`asked_record` as it was when training began.
+    """
     folder = grid.trained(job)
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in method.state_dict().items()}
     write_bytes(folder / "model.safetensors", save(state))  # save_file would hide a full disk in an error of its own
@@ -71,7 +76,7 @@ def write_run(grid: Grid, job: Job, method: Method, log: TrainingLog, device: st
     write_text(folder / "history.csv", pd.DataFrame(log.history).to_csv(index=False))
     record = {
         "params": required_params(grid, job).model_dump(mode="json"),
-        **asked_record(grid, job),
+        **made_from,
         **import_record(grid.track(job.track).pretrain(job.method, job.dataset), folder),
         "device": device_name(device),
         "torch": torch.__version__,

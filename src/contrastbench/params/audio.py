@@ -96,22 +96,6 @@ class AudioAttackParams(Section):
     def _no_repeats(cls, values: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
         return told_apart(values, ".4g" if info.field_name == "spectrogram" else "g")  # as the protocols write them
 
-    def protocols(self) -> list[str]:
-        """Names of the rows' protocols."""
-        return [
-            "audio-clean",
-            *map(self.on_spectrogram, self.spectrogram),
-            *(protocol for snr in self.snr_db for protocol in (self.noise(snr), self.on_waveform(snr))),
-        ]
-
-    def on_spectrogram(self, eps: float) -> str:
-        """Name of the protocol of PGD within ``eps`` on the spectrogram."""
-        return f"audio-pgd-{self.steps}-spectrogram@{eps:.4g}"
-
-    def on_waveform(self, snr_db: float) -> str:
-        """Name of the protocol of PGD on the waveform."""
-        return f"audio-pgd-{self.steps}-waveform@{snr_db:g}dB"
-
-    def noise(self, snr_db: float) -> str:
-        """Name of the protocol of random noise on the waveform."""
-        return f"audio-noise-waveform@{snr_db:g}dB"
+    def on(self, trained: str, judged: str) -> Section:
+        """Without other data sets."""
+        return self.model_copy(update={"datasets": {trained: (judged,)}})

@@ -25,6 +25,10 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    def on(self, trained: str, judged: str) -> "Section":
+        """What of it counts for an encoder ``trained`` on one data set and ``judged`` on another: all, by default."""
+        return self
+
 
 @dataclass(frozen=True)
 class SectionFrom:

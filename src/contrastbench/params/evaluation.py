@@ -60,13 +60,10 @@ class FewShotParams(Section):
     ]
     l2: Positive
 
-    def protocols(self) -> list[str]:
-        """Names of the rows' protocols."""
-        return [self.protocol(shots, name) for shots in self.shots for name in self.classifiers]
-
-    def protocol(self, shots: int, classifier: str) -> str:
-        """Name of one row's protocol."""
-        return f"few-shot-{self.way}-way-{shots}-shot-{classifier}"
+    def on(self, trained: str, judged: str) -> Section:
+        """Without other data sets."""
+        class_of = {name: column for name, column in self.class_of.items() if name == judged}
+        return self.model_copy(update={"datasets": {trained: (judged,)}, "class_of": class_of})
 
 
 class LowShotParams(Section):
@@ -82,13 +79,9 @@ class LowShotParams(Section):
     draws: Draws
     strength: Positive
 
-    def protocols(self) -> list[str]:
-        """Names of the rows' protocols."""
-        return [self.protocol(shots) for shots in self.shots]
-
-    def protocol(self, shots: int) -> str:
-        """Name of one row's protocol."""
-        return f"low-shot-{shots}"
+    def on(self, trained: str, judged: str) -> Section:
+        """Without other data sets."""
+        return self.model_copy(update={"datasets": {trained: (judged,)}})
 
 
 class PretrainParams(Section):

@@ -1,7 +1,5 @@
 """Parameters of the robustness suite: budgets, attacks, how many images each attacks, heads."""
 
-import sys
-from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -26,14 +24,6 @@ from contrastbench.params.values import (
 from contrastbench.registry import has_own_classifier
 
 HeadName = Literal["slf", "alf", "aff"]
-
-# Heads that get every attack; the others get clean images, PGD at every l_inf radius and AutoAttack.
-WITH_EVERY_ATTACK = ("slf", "own")
-
-# Attacks with gradients that search for the smallest l2 perturbation.
-MINIMAL = ("deepfool", "cw", "ddn")
-
-ALL = sys.maxsize  # images: the whole test split
 
 ENOUGH_FOR_A_CHECK = 7
 
@@ -141,32 +131,6 @@ class FineTuningParams(RobustTuningParams):
     beta: Positive
 
 
-@dataclass(frozen=True)
-class AttackSpec:
-    """One attack on one head, which one row of the robustness suite is about.
-
-    kind   clean, noise, fgsm, pgd, foolbox-pgd, deepfool, cw, ddn, hopskipjump, autoattack, apgd or square
-    eps    None for clean images and for attacks that search for the smallest perturbation
-    step_size  of C&W
-    """
-
-    kind: str
-    norm: str
-    eps: float | None
-    images: int
-    steps: int = 0
-    step_size: float | None = None
-
-    @property
-    def name(self) -> str:
-        """The row's protocol, for example ``pgd-20-linf@0.1``."""
-        if self.kind == "clean":
-            return "clean"
-        middle = f"-{self.steps}" if self.kind in ("pgd", "foolbox-pgd", "apgd") else ""
-        norm = "" if self.kind in ("noise", "fgsm", "square") else f"-{self.norm}"
-        return f"{self.kind}{middle}{norm}" + ("" if self.eps is None else f"@{self.eps:.4g}")
-
-
 class RobustnessParams(Section):
     """The suite. ``heads`` are fitted on every encoder; a supervised method is judged by its own classifier.
 
@@ -188,40 +152,15 @@ class RobustnessParams(Section):
             raise ValueError("slf is missing; it is the head that gets every attack")
         return self
 
+    def on(self, trained: str, judged: str) -> Section:
+        """Without the radii of other data sets."""
+        return self.model_copy(update={"budgets": {judged: self.budget(judged)}})
+
     def budget(self, dataset: str) -> Budget:
         """The radii of a data set; one without radii is a UserError."""
         if dataset not in self.budgets:
             raise UserError(f"robustness.budgets: no radii for {dataset!r}; there are {', '.join(self.budgets)}")
         return self.budgets[dataset]
-
-    def attacks(self, dataset: str, head: str) -> list[AttackSpec]:
-        """What ``head`` is attacked with, in the order of the run: cheap attacks first."""
-        budget, images, steps = self.budget(dataset), self.images, self.steps
-        main = budget.main
-        few = [AttackSpec("pgd", "linf", eps, images.gradient, steps.pgd) for eps in budget.linf]
-        if head not in WITH_EVERY_ATTACK:
-            strong = AttackSpec("autoattack", "linf", main, images.autoattack_tuned)
-            return _wanted([AttackSpec("clean", "linf", None, ALL), *few, strong])
-        return _wanted(
-            [
-                AttackSpec("clean", "linf", None, ALL),
-                AttackSpec("noise", "linf", main, images.gradient),
-                *(AttackSpec("fgsm", "linf", eps, images.gradient) for eps in budget.linf),
-                *few,
-                AttackSpec("pgd", "linf", main, images.gradient, steps.pgd_long),
-                AttackSpec("pgd", "linf", budget.large, images.gradient, steps.pgd),
-                *(AttackSpec("pgd", "l2", eps, images.gradient, steps.pgd) for eps in budget.l2),
-                AttackSpec("foolbox-pgd", "linf", main, images.foolbox, steps.pgd),
-                *(AttackSpec("foolbox-pgd", "l1", eps, images.foolbox, steps.pgd) for eps in budget.l1),
-                AttackSpec("deepfool", "l2", None, images.minimal, steps.deepfool),
-                AttackSpec("cw", "l2", None, images.minimal, steps.cw, budget.carlini_wagner_step),
-                AttackSpec("ddn", "l2", None, images.minimal, steps.ddn),
-                AttackSpec("hopskipjump", "l2", None, images.decision, steps.hopskipjump),
-                *(AttackSpec("apgd", "l1", eps, images.autoattack, steps.apgd_l1) for eps in budget.l1),
-                AttackSpec("square", "linf", main, images.square, steps.square_queries),
-                AttackSpec("autoattack", "linf", main, images.autoattack),
-            ]
-        )
 
     def worst_case_radii(self, dataset: str) -> tuple[float, ...]:
         """The l_inf radii that get a row ``worst-case@EPS``."""
@@ -230,21 +169,3 @@ class RobustnessParams(Section):
     def heads_of(self, method: str) -> tuple[str, ...]:
         """The heads of a registered method."""
         return ("own",) if has_own_classifier(method) else self.heads
-
-    def protocols(self, dataset: str, method: str) -> list[str]:
-        """Every protocol of the stage ``attack`` for a registered method on ``dataset``."""
-        names = []
-        for head in self.heads_of(method):
-            own = [attack.name for attack in self.attacks(dataset, head)]
-            own += [f"worst-case@{eps:.4g}" for eps in self.worst_case_radii(dataset)]
-            names += [protocol_of(head, name) for name in own]
-        return names
-
-
-def protocol_of(head: str, name: str) -> str:
-    """The protocol in a row: ``pgd-20-linf@0.1`` for the linear head, ``aff-pgd-20-linf@0.1`` for another."""
-    return name if head in WITH_EVERY_ATTACK else f"{head}-{name}"
-
-
-def _wanted(attacks: list[AttackSpec]) -> list[AttackSpec]:
-    return [attack for attack in attacks if attack.images]

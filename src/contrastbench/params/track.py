@@ -77,6 +77,8 @@ class TrackParams(Section):
         for position, pair in enumerate(self.transfer):
             require_dataset_at(pair.train, self.modality, "transfer", position, "train")
             require_dataset_at(pair.probe, self.modality, "transfer", position, "probe")
+            if pair.train == pair.probe:
+                raise refusal("must be another data set than `train`", "transfer", position, "probe", value=pair.probe)
         for section in _JUDGING:
             params: FewShotParams | LowShotParams | AudioAttackParams | None = getattr(self, section)
             for trained, judged in params.datasets.items() if params else ():

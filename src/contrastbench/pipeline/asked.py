@@ -1,24 +1,27 @@
 """Which rows count: those that the current parameters ask for, of their data, and which of them older code made."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from contrastbench.datasets.store import data_hash, spectrogram_hash
 from contrastbench.errors import UserError
-from contrastbench.params.base import overlay, parse_yaml
+from contrastbench.params.base import overlay, params_hash, parse_yaml
 from contrastbench.params.root import DEFAULT, Params, from_content
 from contrastbench.params.root import presets as known_presets
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.runs import Run, runs_of
 from contrastbench.pipeline.stages import STAGES, Scope
-from contrastbench.results.legacy import hashes_spectrograms, source_named
+from contrastbench.results.legacy import SCHEMA_THEN, hashes_spectrograms
 from contrastbench.results.load import ROWS, Loaded, rows_at, rows_in
 from contrastbench.results.revisions import WORKTREE, files_at
 from contrastbench.results.rows import Row
 
 OTHER_PARAMETERS = "made with other parameters than those asked for; run Snakemake again"
-OTHER_DATA = "judged on other data than those asked for; run Snakemake again"
+OTHER_DATA = "made on other data than those asked for; run Snakemake again"
+NO_PRESET = "no such preset (any more): delete it, or bring its file in presets/ back"
 NOT_ASKED = "not asked for by the parameters (any more): delete it, or name its method, data set and seed there"
 
 
@@ -38,16 +41,21 @@ class Asked:
         """Why ``row`` does not count; None if it does, as far as the row alone tells."""
         if not self._is_named(row):
             return NOT_ASKED
-        job, source = Job(row.track, row.dataset, row.method), source_named(row)
-        place = (row.stage, row.track, row.dataset, row.method, source)
+        job = Job(row.track, row.dataset, row.method)
+        place = (row.schema_version, row.stage, job, row.protocol.source)
         if place not in self._params:
-            self._params[place] = self.grid.asked_params(row.stage, job, source)
+            is_old = row.schema_version == SCHEMA_THEN
+            self._params[place] = (
+                self.grid.asked_params_then(row.stage, job)
+                if is_old
+                else self.grid.asked_params(row.stage, job, row.protocol.source)
+            )
         if row.params_hash != self._params[place]:
             return OTHER_PARAMETERS
         if not self.data or hashes_spectrograms(row):
             return None
-        expected = self.data_here(row.track, job.judged)
-        return OTHER_DATA if expected not in (None, row.data_hash) else None
+        there = [(self.data_here(row.track, name), digits) for name, digits in data_named(row)]
+        return OTHER_DATA if any(found not in (None, digits) for found, digits in there) else None
 
     def _is_named(self, row: Row) -> bool:
         if row.stage not in STAGES or row.track not in self.grid.params.tracks:
@@ -73,10 +81,18 @@ class Asked:
 
     def is_older(self, row: Row) -> bool:
         """Whether other code than today's made the row."""
-        place = (row.stage, row.track, row.dataset, row.method)
+        source = row.protocol.source if row.schema_version != SCHEMA_THEN else None
+        place = (row.stage, row.track, row.dataset, row.method, source)
         if place not in self._code:
-            self._code[place] = self.grid.asked_code(row.stage, Job(row.track, row.dataset, row.method))
+            self._code[place] = self.grid.asked_code(row.stage, Job(row.track, row.dataset, row.method), source)
         return row.code_hash != self._code[place]
+
+
+def data_named(row: Row) -> list[tuple[str, str]]:
+    """Name and hash of each data set that a row says it was made on."""
+    job = Job(row.track, row.dataset, row.method)
+    trained = [(job.trained.dataset, row.trained_data_hash)] if row.trained_data_hash is not None else []
+    return [(job.judged, row.data_hash), *trained]
 
 
 def checked(loaded: Loaded, grid: Grid, *, code: bool = True, data: bool = True) -> Loaded:
@@ -87,13 +103,15 @@ def checked(loaded: Loaded, grid: Grid, *, code: bool = True, data: bool = True)
     """
     asked = Asked(grid, data)
     loaded = loaded.checked(grid.preset, asked.why_not, asked.is_older if code else lambda _: False)
-    counts: dict[tuple[str, str], Counter[str]] = {}
+    counts: dict[tuple, Counter[str]] = {}
     for row in loaded.only(grid.preset).rows:
-        counts.setdefault((row.track, row.dataset), Counter())[row.data_hash] += 1
+        for name, digits in data_named(row):
+            counts.setdefault((row.track, name, hashes_spectrograms(row)), Counter())[digits] += 1
     usual = {place: max(sorted(found), key=found.__getitem__) for place, found in counts.items()}
 
     def differs(row: Row) -> str | None:
-        return OTHER_DATA if row.data_hash != usual[row.track, row.dataset] else None
+        named = data_named(row)
+        return OTHER_DATA if any(usual[row.track, name, hashes_spectrograms(row)] != d for name, d in named) else None
 
     return loaded.checked(grid.preset, differs, lambda _: False)
 
@@ -102,14 +120,43 @@ def rows_that_count(root: Path = Path(), preset: str | None = None) -> Loaded:
     """The rows of the working tree that count: of ``preset``, or of all presets.
 
     Only the parameters of ``preset`` are read (of all presets that have rows, if None), so that a mistake in another
-    one stops nobody. Where there are no parameters, or a preset is no more, all rows stay.
+    one stops nobody. Where there are no parameters at all, all rows stay.
     """
     loaded = rows_in(root, ROWS if preset is None else f"{ROWS}/{preset}")
-    known = known_presets(root) if (root / "params.yaml").is_file() else []
+    if not (root / "params.yaml").is_file():
+        return loaded
+    known = known_presets(root)
     for name in loaded.presets():
         if name in known:
             loaded = checked(loaded, Grid(name, root))
+        else:
+            loaded = loaded.checked(name, lambda _: NO_PRESET, lambda _: False)
     return loaded
+
+
+def require_asked(loaded: Loaded, files: Iterable[Path]) -> None:
+    """Refuse to show a job's rows as if they were all there, where other parameters or data made some of them."""
+    for path in files:
+        reason = loaded.why_not.get(path.as_posix(), NOT_ASKED)
+        if reason != NOT_ASKED:
+            raise UserError(f"{path}: rows {reason.partition(';')[0]}; delete it and run Snakemake again")
+
+
+def runs_that_count(root: Path, preset: str) -> list[Run]:
+    """The training runs that the parameters ask for; all, where there are no parameters."""
+    found = runs_of(root, preset)
+    if not (root / "params.yaml").is_file():
+        return found
+    grid = Grid(preset, root)
+    return [run for run in found if run.record.get("params_hash") == _asked_of(grid, run)]
+
+
+def _asked_of(grid: Grid, run: Run) -> str | None:
+    try:
+        params = grid.pretrain_params(Job(run.track, run.dataset, run.method, run.seed))
+    except UserError:  # no such track or method (any more)
+        return None
+    return None if params is None else params_hash(params)
 
 
 def rows_that_counted(revision: str, preset: str, root: Path = Path()) -> Loaded:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contrastbench.errors import UserError
-from contrastbench.params.root import DEFAULT
+from contrastbench.params.root import DEFAULT, TRACKS
 from contrastbench.pipeline.data_check import check_data
 from contrastbench.pipeline.dates import bring_back_future_dates
 from contrastbench.pipeline.device import VARIABLE, resolve_device
@@ -29,12 +29,14 @@ class Begun:
 
     gpus            how many each job on the device needs
     judging_stages  pattern of the stages that the rule ``judge`` covers
+    tracks          pattern of the tracks' names
     """
 
     grid: Grid
     preset: str
     gpus: int
     judging_stages: str
+    tracks: str
 
 
 def begin(options: Mapping[str, Any], *, is_main_process: bool = True) -> Begun:
@@ -61,4 +63,4 @@ def begin(options: Mapping[str, Any], *, is_main_process: bool = True) -> Begun:
     for name, value in MEMORY.items():
         os.environ.setdefault(name, str(value))
     judging = "|".join(stage.name for stage in WITH_ROWS if stage.scope is Scope.SEEDS)
-    return Begun(grid, grid.preset, int(on == "cuda"), judging)
+    return Begun(grid, grid.preset, int(on == "cuda"), judging, "|".join(TRACKS))

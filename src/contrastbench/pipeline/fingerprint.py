@@ -1,9 +1,10 @@
 """What code a pipeline step is made of, hashed by meaning: comments, docstrings and layout do not count.
 
 A step's code is the set of contrastbench modules that ``contrastbench.stages.STAGE`` imports, directly or
-indirectly, plus the modules it looks up by name (a method's, a data set's). Parameter classes do not count:
-their values are tracked as parameters. Read by syntax tree, nothing is imported. A file of the package that is no
-Python (a template, a table of numbers) counts, with every byte, where a module beside or above it names it.
+indirectly, plus the modules it looks up by name (a method's, a data set's). Parameter classes do not count: their
+values are tracked as parameters. Nor do the modules that write rows, except where rows are shown. Read by syntax
+tree, nothing is imported. A file of the package that is no Python (a template, a table of numbers) counts, with every
+byte, where a module beside or above it names it.
 """
 
 import hashlib
@@ -14,16 +15,21 @@ import contrastbench
 from contrastbench.pipeline.sources import read_source
 
 ROOT = Path(contrastbench.__file__).parent
-# What these modules decide is visible in a step's resolved parameters, in its files' names, or nowhere.
-NOT_COUNTED = tuple(f"contrastbench.{name}" for name in ("params", "errors", "cli", "registry", "pipeline"))
+# What these modules decide is visible in a step's resolved parameters, in its files' names, in its rows, or nowhere.
+NOT_COUNTED = ("params", "errors", "cli", "registry", "pipeline", "results")
+# The stages that show rows also depend on which rows count, in what order they stand and what they are called.
+SHOWING = {"tables": "contrastbench.pipeline.asked", "report": "contrastbench.pipeline.asked"}
+NOT_COUNTED_WHERE_SHOWN = ("params", "errors", "cli")
 
 
 @cache
 def fingerprint(stage: str, *looked_up: str) -> str:
     """Twelve hexadecimal digits over the code of ``stage`` and of the ``looked_up`` modules."""
-    modules = set(closure(f"contrastbench.stages.{stage}"))
-    for name in looked_up:
-        modules |= closure(name)
+    left_out = NOT_COUNTED_WHERE_SHOWN if stage in SHOWING else NOT_COUNTED
+    also = [SHOWING[stage]] if stage in SHOWING else []
+    modules = {
+        name for start in (f"contrastbench.stages.{stage}", *also, *looked_up) for name in closure(start, left_out)
+    }
     digest = hashlib.sha256()
     for name in sorted(modules):
         digest.update(f"{name}\n{read_source(_file(name)).meaning}\n".encode())
@@ -33,13 +39,14 @@ def fingerprint(stage: str, *looked_up: str) -> str:
 
 
 @cache
-def closure(module: str) -> frozenset[str]:
-    """``module`` and every contrastbench module that it imports, directly or indirectly."""
+def closure(module: str, left_out: tuple[str, ...] = NOT_COUNTED) -> frozenset[str]:
+    """``module`` and every contrastbench module that it imports, directly or indirectly, without parts left out."""
+    without = {f"contrastbench.{name}" for name in left_out}
     found: set[str] = set()
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name in found or name.startswith(NOT_COUNTED):
+        if name in found or ".".join(name.split(".")[:2]) in without:
             continue
         found.add(name)
         waiting += _modules(read_source(_file(name)).imports)

@@ -93,9 +93,9 @@ class Grid:
             return not stage.encoder
         return stage.name not in TRAINING or self.training_stage(Job(track, "", label)) == stage.name
 
-    def members(self, stage: Stage, job: Job) -> list[Job]:
+    def members(self, stage_name: str, job: Job) -> list[Job]:
         """The single (method, seed) jobs that one job of a stage takes."""
-        section = self.track(job.track)
+        stage, section = STAGES[stage_name], self.track(job.track)
         if stage.scope is Scope.SEEDS:
             return [replace(job, seed=seed) for seed in section.seeds] if job.seed == ALL_SEEDS else [job]
         if stage.scope is Scope.METHODS:
@@ -145,7 +145,9 @@ class Grid:
     def inputs(self, stage_name: str, job: Job) -> list[Path]:
         """The files that a job reads."""
         stage = STAGES[stage_name]
-        found = [path for each in self.members(stage, job) for kind in stage.reads for path in self._files(kind, each)]
+        found = [
+            path for each in self.members(stage_name, job) for kind in stage.reads for path in self._files(kind, each)
+        ]
         return list(dict.fromkeys(found))
 
     def _files(self, kind: str, job: Job) -> list[Path]:
@@ -221,10 +223,11 @@ class Grid:
         return [*made, self.code("pretrain", self.tuned_from(job)), self.code("tune", job)]
 
     def sections(self, stage_name: str, job: Job) -> list[Section]:
-        """The parameters that a row of ``stage`` depends on: of training, and the stage's own."""
+        """The parameters that a row of ``stage`` depends on: of the data, of training, and the stage's own."""
         pretrain = self.pretrain_params(job)
         own = [getattr(self.track(job.track), name) for name in STAGES[stage_name].sections]
-        return [*([pretrain] if pretrain else []), *own]
+        narrowed = [section.on(job.trained.dataset, job.judged) for section in own]
+        return [self.params.data, *([pretrain] if pretrain else []), *narrowed]
 
     def asked_params(self, stage_name: str, job: Job, source: str | None = None) -> str:
         """The hash of parameters that a row must name to count; ``source`` is a transferred attack's."""
@@ -234,9 +237,19 @@ class Grid:
             hashes += [params_hash(made_against)] if made_against else []
         return joined(hashes)
 
-    def asked_code(self, stage_name: str, job: Job) -> str:
-        """The hash of code that a row names when it is made now."""
-        return joined([*self.training_code(job), *(self.code(name, job) for name in STAGES[stage_name].code)])
+    def asked_params_then(self, stage_name: str, job: Job) -> str:
+        """The same for a row of schema 1, which named fewer parameters, and a stage's whole sections."""
+        pretrain = self.pretrain_params(job)
+        own = [getattr(self.track(job.track), name) for name in STAGES[stage_name].sections]
+        return joined(params_hash(section) for section in [*([pretrain] if pretrain else []), *own])
+
+    def asked_code(self, stage_name: str, job: Job, source: str | None = None) -> str:
+        """The hash of code that a row names when it is made now; ``source`` is a transferred attack's."""
+        codes = [*self.training_code(job), *(self.code(name, job) for name in STAGES[stage_name].code)]
+        if source is not None and source != job.method:
+            other = replace(job, method=source)
+            codes += [*self.training_code(other), *(self.code(name, other) for name in STAGES[stage_name].code)]
+        return joined(codes)
 
     def state(self, stage_name: str, job: Job) -> str:
         """What makes a job's outputs stale besides its inputs: its code, and the parameters that it reads.
@@ -249,7 +262,7 @@ class Grid:
         return self._states[stage_name, job]
 
     def _state(self, stage: Stage, job: Job) -> str:
-        members = [replace(each, seed=ALL_SEEDS) for each in self.members(stage, job)]
+        members = [replace(each, seed=ALL_SEEDS) for each in self.members(stage.name, job)]
         parts = [f"seeds {self.track(job.track).seeds}"] if stage.scope is Scope.SEEDS else []
         for each in dict.fromkeys(members):
             if stage.rows:

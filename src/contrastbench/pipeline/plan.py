@@ -87,7 +87,7 @@ def tasks(grid: Grid, root: Path) -> Iterator[Task]:
             seen = None if count is None else epochs * (count if limit is None else min(count, limit))
             yield Task(stage.name, name, job.track, job.dataset, job.method, encoder, seen, epochs)
             continue
-        seeds = len(grid.members(stage, job)) if stage.scope is Scope.SEEDS else 1
+        seeds = len(grid.members(stage.name, job)) if stage.scope is Scope.SEEDS else 1
         suite = [_hash(getattr(grid.track(job.track), section)) for section in stage.sections]
         setting = "-".join([encoder, *(suite if "robustness" in stage.sections else [])])
         work = None if count is None else count * seeds

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from contrastbench.errors import UserError
 from contrastbench.files import sweep_below, write_text
-from contrastbench.params.base import read_yaml
+from contrastbench.params.base import params_hash, read_yaml
+from contrastbench.params.root import load
 from contrastbench.pipeline.data_check import data_folders, verify_data
 from contrastbench.pipeline.dvc_file import require_fitting_dvc_file
 from contrastbench.pipeline.grid import Grid
@@ -23,13 +24,16 @@ UNSAVED = "Can't remove the following unsaved files"  # how `dvc checkout` begin
 def run_step(grid: Grid, name: str) -> int:
     """Let Snakemake make what DVC's stage ``name`` owns, with that stage's rules alone; its exit code.
 
-    Damaged data are refused, on which DVC would otherwise go on, or which it would record as the stage's output.
+    Damaged data are refused, on which DVC would otherwise go on, or which it would record as the stage's output; so
+    are parameters that changed meanwhile, which it would record as those of the output.
     """
     require_fitting_dvc_file(grid)
     wanted = step(grid, name)
     files = map(str, wanted.files)
     code = call("snakemake", "--cores", "all", "--allowed-rules", *wanted.rules, "--", *files).returncode
     if code == 0:
+        if params_hash(load(grid.preset, grid.root)) != params_hash(grid.params):
+            raise UserError("params.yaml has changed since this step began; run `dvc repro` again")
         verify_data([folder for folder in data_folders(grid) if folder in (*wanted.inputs, *wanted.folders)])
     return code
 

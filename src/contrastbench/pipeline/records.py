@@ -23,14 +23,14 @@ def run_record(folder: Path) -> dict:
     return record
 
 
-def asked_record(grid: Grid, job: Job) -> dict[str, str | None]:
-    """The hashes that the record of a job's training must name: of the parameters, the code and the training data."""
+def asked_record(grid: Grid, job: Job, data_hash: str) -> dict[str, str]:
+    """The hashes that the record of a job's training on some data must name: of parameters, code and data."""
     params = grid.pretrain_params(job)
     assert params is not None
     return {
         "params_hash": params_hash(params),
         "code_hash": joined(grid.training_code(job)),
-        "data_hash": data_hash(grid.root / grid.data_folder(job.track, job.trained.dataset)),
+        "data_hash": data_hash,
     }
 
 
@@ -38,7 +38,8 @@ def trained_record(grid: Grid, job: Job) -> dict:
     """The record of a job's training; of one with other parameters, code or data than asked for, a UserError."""
     folder = grid.trained(job)
     record = run_record(grid.root / folder)
-    for name, asked in asked_record(grid, job).items():
+    data_there = data_hash(grid.root / grid.data_folder(job.track, job.trained.dataset))
+    for name, asked in asked_record(grid, job, data_there or "").items():
         if record.get(name) != asked:
             stage = grid.training_stage(job)
             raise UserError(

@@ -35,6 +35,7 @@ def resolved(preset: str, root: Path = Path()) -> Params:
 def hold(preset: str, params: Params) -> None:
     """Keep ``params`` as those of the run that begins now, for the processes that it starts."""
     path = Path("runs") / preset / "params" / f"{params_hash(params)}.json"
-    if not path.is_file():
-        write_text(path, params.model_dump_json(indent=1) + "\n")
+    text = params.model_dump_json(indent=1) + "\n"
+    if not path.is_file() or path.read_bytes() != text.encode():
+        write_text(path, text)
     os.environ[VARIABLE] = str(path)

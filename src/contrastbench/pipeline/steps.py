@@ -101,16 +101,19 @@ def _stage(grid: Grid, track: str, stage: Stage) -> Step:
     inputs = [kept(path) for job in jobs for path in grid.inputs(stage.name, job)]
     rows = [path for path in files if path.suffix == ".jsonl"]
     if stage.rows:
-        keys = [*training_keys(grid, track), *(f"{track}.{name}" for name in _shaping(stage))]
+        keys = ["data", *training_keys(grid, track), *(f"{track}.{name}" for name in _shaping(stage))]
         codes = [*(name for name in TRAINING if grid.jobs(name, track)), *stage.code]
     else:
         keys = training_keys(grid, track) if stage.name in TRAINING else [f"{track}.{key}" for key in GRID_KEYS]
         codes = [stage.name]
+    code = {grid.layout.fingerprint(f"{name}-{track}"): _codes(grid, name, track) for name in codes}
+    if grid.is_sound(track) and (stage.rows or stage.name in TRAINING):  # their rows and records name it
+        code |= _spectrograms(grid, track).code
     return Step(
         f"{stage.name}-{track}",
         rules=(stage.rule,),
         files=tuple(rows or files),
-        code={grid.layout.fingerprint(f"{name}-{track}"): _codes(grid, name, track) for name in codes},
+        code=code,
         inputs=tuple(dict.fromkeys(inputs)),
         keys=tuple(dict.fromkeys(keys)),
         folders=tuple(dict.fromkeys(kept(path) for path in files if path not in rows)),
@@ -137,8 +140,9 @@ def kept(path: Path) -> Path:
 
 def _figures(grid: Grid, track: str) -> Step:
     section = grid.track(track)
-    named = [(dataset, name) for dataset in section.datasets for name in grid.figure_jobs(track, dataset, 0)]
-    inputs = [p for dataset, name in named for p in grid.figure_inputs(track, dataset, name, section.seeds[0])]
+    seed = section.seeds[0]
+    named = [(dataset, name) for dataset in section.datasets for name in grid.figure_jobs(track, dataset, seed)]
+    inputs = [path for dataset, name in named for path in grid.figure_inputs(track, dataset, name, seed)]
     files = grid.figures(track)
     return Step(
         f"figures-{track}",
@@ -161,7 +165,7 @@ def _tables(grid: Grid, track: str, judging: list[Step]) -> Step:
         files=tuple(files),
         code=code | {path: lines for step in judging for path, lines in step.code.items()},
         inputs=tuple(folder for step in judging for folder in step.tracked),
-        keys=(track,),
+        keys=("data", track),
         tracked=tuple(files),
         metrics=(grid.layout.metrics(track),),
         plots=tuple(path for path in files if path.suffix == ".csv"),

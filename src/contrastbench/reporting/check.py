@@ -4,13 +4,14 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from contrastbench.pipeline.asked import rows_that_count
 from contrastbench.pipeline.layout import Layout
 from contrastbench.pipeline.measured import measured_here
 from contrastbench.reporting.cells import Cell, Key, cells_of
 from contrastbench.reporting.rendered import rendered_files
 from contrastbench.reporting.significance import ALPHA, compare_rows, holm
 from contrastbench.results.legacy import same_data, same_parameters
-from contrastbench.results.load import ROWS, Loaded, rows_at, rows_in
+from contrastbench.results.load import ROWS, Loaded, rows_at
 from contrastbench.results.revisions import ignored
 from contrastbench.results.rows import Row
 
@@ -103,10 +104,10 @@ class Reproduction:
 def reproduction(root: Path = Path(), preset: str | None = None) -> tuple[Reproduction, list[str]]:
     """Compare what was measured in this checkout, of ``preset`` or of all, with the rows committed at HEAD.
 
-    Also a line for every row that cannot be read.
+    Rows here that do not count were not measured with what is asked for. Also a line for every row that cannot be read.
     """
     folder = ROWS if preset is None else f"{ROWS}/{preset}"
-    committed, here = rows_at("HEAD", folder, root), rows_in(root, folder)
+    committed, here = rows_at("HEAD", folder, root), rows_that_count(root, preset)
     presets = {each.path: each.row.preset for each in here.stored}
     own = {path for path, name in presets.items() if measured_here(Layout(name), Path(path), root)}
     measured = replace(here, stored=[each for each in here.stored if each.path in own])

@@ -8,7 +8,7 @@ import pandas as pd
 
 from contrastbench.errors import UserError
 from contrastbench.params.base import params_hash
-from contrastbench.params.root import load
+from contrastbench.pipeline.resolved import resolved
 from contrastbench.pipeline.runs import Run
 from contrastbench.results.revisions import head_state
 from contrastbench.results.rows import Row
@@ -37,7 +37,7 @@ def facts(rows: list[Row], runs: list[Run], preset: str, root: Path) -> list[tup
 
 def _parameters(preset: str, root: Path) -> str:
     try:
-        return params_hash(load(preset, root))
+        return params_hash(resolved(preset, root))
     except UserError as problem:
         return f"not readable: {problem}"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from contrastbench.errors import UserError
 from contrastbench.files import reading
-from contrastbench.params.root import load
 from contrastbench.pipeline.layout import Layout
+from contrastbench.pipeline.resolved import resolved
 from contrastbench.reporting.cells import cells_of
 from contrastbench.reporting.render import as_csv, as_latex, as_markdown, legend, markdown_grid
 from contrastbench.reporting.tables import Table, ablation_tables, tables_of
@@ -46,7 +46,7 @@ def ablation_files(loaded: Loaded, preset: str, track: str, root: Path = Path())
 def ablation_methods(preset: str, track: str, root: Path = Path()) -> tuple[str, ...]:
     """What the parameters name for a track's ablation besides its variants; nothing for a preset that is no more."""
     try:
-        return load(preset, root).track(track).ablation
+        return resolved(preset, root).track(track).ablation
     except UserError:
         return ()
 

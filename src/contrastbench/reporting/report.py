@@ -11,8 +11,9 @@ from plotly.offline import get_plotlyjs
 
 from contrastbench.errors import UserError
 from contrastbench.files import entries_under
+from contrastbench.pipeline.asked import runs_that_count
 from contrastbench.pipeline.layout import Layout
-from contrastbench.pipeline.runs import Run, benchmarks, histories, runs_of
+from contrastbench.pipeline.runs import Run, benchmarks, histories
 from contrastbench.reporting.cells import cells_of
 from contrastbench.reporting.dag import dag_svg
 from contrastbench.reporting.embedding import embedding_maps
@@ -69,7 +70,7 @@ def build_report(
     chosen = loaded.only(preset)
     if not chosen.rows:
         raise UserError(f"no result rows of preset {preset!r} to report; there are rows of: {loaded.presets()}")
-    runs = runs_of(root, preset)
+    runs = runs_that_count(root, preset)
     by_name = by_track(loaded, preset)
     names = sorted(by_name, key=lambda name: (name not in TITLES, list(TITLES).index(name) if name in TITLES else name))
     tracks = [track_section(name, by_name[name], runs, preset, root) for name in names]

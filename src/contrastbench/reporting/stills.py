@@ -88,7 +88,7 @@ def draw_reconstructions(path: Path, heading: str, clips: Sequence[Reconstructed
 def draw_mixtures(
     path: Path, heading: str, clips: np.ndarray, names: Sequence[str], mixtures: Sequence[Mixed], seconds: float
 ) -> None:
-    """One row per mixture of ``clips`` (B, T, F): both clips, the mixture, and the weight of every clip in its label."""
+    """One row per mixture of ``clips`` (B, T, F): both clips, the mixture, every clip's weight in its label."""
     figure = _figure(heading, 1.2 + 1.75 * len(mixtures))
     axes = figure.subplots(len(mixtures), 4, squeeze=False, width_ratios=(1, 1, 1, 0.8))
     scale = _scale(clips)

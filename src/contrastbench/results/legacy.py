@@ -74,16 +74,11 @@ def hashes_spectrograms(row: Row) -> bool:
     return row.schema_version == SCHEMA_THEN and row.dataset.rpartition(RESERVED_IN_NAMES)[2] in AUDIO_DATASETS
 
 
-def source_named(row: Row) -> str | None:
-    """The method that a transferred attack was made against, where ``params_hash`` covers how that one was trained."""
-    return None if row.schema_version == SCHEMA_THEN else row.protocol.source
-
-
 def same_data(first: Row, second: Row) -> bool:
     """Whether two rows were judged on the same data, as far as they tell: hashes of two kinds contradict nothing."""
     return first.data_hash == second.data_hash or hashes_spectrograms(first) != hashes_spectrograms(second)
 
 
 def same_parameters(first: Row, second: Row) -> bool:
-    """Whether two rows name the same parameters, as far as their hashes cover the same."""
-    return first.params_hash == second.params_hash or source_named(first) != source_named(second)
+    """Whether two rows name the same parameters, as far as they tell: hashes of two schemas contradict nothing."""
+    return first.params_hash == second.params_hash or first.schema_version != second.schema_version

@@ -24,10 +24,11 @@ class Row(BaseModel):
     """One measured value with everything needed to judge whether another row may be compared with it.
 
     ``schema_version`` is the form that it was read in; it is always written in today's. ``base`` is the registered
-    method behind ``method``, which may be the label of a variant. ``value`` and
-    ``interval`` are fractions in [0, 1] for accuracies. ``correct`` holds one bit per test example (packed, base64)
-    where the protocol judges examples, so that two rows can be compared pairwise. ``detail`` is free: chosen
-    regularisation, draws, failed sanity checks under the key ``failed_checks``.
+    method behind ``method``, which may be the label of a variant. ``value`` and ``interval`` are fractions in [0, 1]
+    for accuracies. ``data_hash`` is of the data that were judged, ``trained_data_hash`` of those that the encoder was
+    trained on (None: there is no encoder, or schema 1, which did not say). ``correct`` holds one bit per test example
+    (packed, base64) where the protocol judges examples, so that two rows can be compared pairwise. ``detail`` is free:
+    chosen regularisation, draws, failed sanity checks under the key ``failed_checks``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -47,6 +48,7 @@ class Row(BaseModel):
     n: int = Field(ge=1, le=MOST)  # test examples (or episodes) behind the value
     params_hash: str
     data_hash: str
+    trained_data_hash: str | None = None
     code_hash: str
     device: str
     wall_s: Amount

@@ -14,6 +14,7 @@ from contrastbench.datasets.store import Prepared
 from contrastbench.evaluation.classifiers import Classifier, check_logits
 from contrastbench.evaluation.intervals import median_interval
 from contrastbench.evaluation.robustness import Victim, evaluate, failed_checks, minimal_distance, worst_cases
+from contrastbench.evaluation.suite import AttackSpec, attacks_on
 from contrastbench.evaluation.verdicts import PartialStore, Verdict, write_verdicts
 from contrastbench.jobs.classifiers import (
     FILE,
@@ -29,7 +30,7 @@ from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.suite import suite
 from contrastbench.jobs.weights import load_trained, required_params
 from contrastbench.modalities import modality_of
-from contrastbench.params.robustness import AttackSpec, RobustnessParams
+from contrastbench.params.robustness import RobustnessParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.results.protocols import Protocol
@@ -49,7 +50,7 @@ def attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
         stores.append(store)
         victim, chosen = _victim(grid, job, head, data, params, store, torch.device(runtime.device))
         classifiers[head] = state_of(victim.model)
-        attacks = params.attacks(job.dataset, head)
+        attacks = attacks_on(params, job.dataset, head)
 
         def tell(line: str, head: str = head) -> None:
             runtime.tell(f"{head} {line}")

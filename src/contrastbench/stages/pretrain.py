@@ -9,6 +9,7 @@ from contrastbench.params.base import params_hash
 from contrastbench.params.evaluation import ScratchParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.records import asked_record
 from contrastbench.training.loop import train
 from contrastbench.training.record import TrainingLog
 
@@ -24,6 +25,7 @@ def pretrain(grid: Grid, job: Job, runtime: Runtime) -> None:
         raise UserError(f"{job.method} starts from trained weights: run `contrastbench tune`")
     meter = Meter()
     data = training_data(grid, job)
+    made_from = asked_record(grid, job, data.meta.hash)
     method = build_method(grid.track(job.track).pretrain(job.method, job.dataset), data, job.seed)
     method.import_weights()
     log = TrainingLog()
@@ -39,5 +41,5 @@ def pretrain(grid: Grid, job: Job, runtime: Runtime) -> None:
             device=runtime.device,
             show_progress=runtime.show_progress,
         )
-    write_run(grid, job, method, log, runtime.device, meter)
+    write_run(grid, job, method, log, runtime.device, meter, made_from)
     checkpoint.unlink(missing_ok=True)

@@ -17,14 +17,13 @@ from contrastbench.modalities import modality_of
 from contrastbench.params.base import params_hash
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
-from contrastbench.pipeline.stages import STAGES
 from contrastbench.results.protocols import Protocol
 from contrastbench.results.rows import Row
 
 
 def transfer_attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     """One row per (source, target) of the job's methods: method = target, protocol = ``transfer-from-SOURCE@EPS``."""
-    jobs = grid.members(STAGES["transfer_attack"], job)
+    jobs = grid.members("transfer_attack", job)
     if not jobs:
         raise UserError(f"{job.name}: no method to attack")
     params, data = suite(grid, jobs[0])

@@ -14,6 +14,7 @@ from contrastbench.params.base import params_hash
 from contrastbench.params.tuning import EncoderStepParams, HeadStepParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.records import asked_record
 from contrastbench.training.checkpoint import load_checkpoint, save_checkpoint
 from contrastbench.training.loop import train
 from contrastbench.training.record import TrainingLog
@@ -32,6 +33,7 @@ def tune(grid: Grid, job: Job, runtime: Runtime) -> None:
         raise UserError(f"{job.method} is trained from scratch: run `contrastbench pretrain`")
     meter = Meter()
     data, start = training_data(grid, job), grid.tuned_from(job)
+    made_from = asked_record(grid, job, data.meta.hash)
     method = _method_on(load_trained(grid, start), params, data, job.seed)
     weights = file_hash(grid.trained(start) / "model.safetensors")
     identity = "-".join([params_hash(params), grid.code("tune", job), data.contents, weights])
@@ -58,7 +60,7 @@ def tune(grid: Grid, job: Job, runtime: Runtime) -> None:
             save_checkpoint(finished, state)
         method.load_state_dict(state["method"])
         _append(whole, TrainingLog(**state["log"]), number)
-    write_run(grid, job, method, whole, runtime.device, meter)
+    write_run(grid, job, method, whole, runtime.device, meter, made_from)
     for path in checkpoints.glob("tune-*.pt"):
         path.unlink()
 
