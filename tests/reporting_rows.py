@@ -12,7 +12,7 @@ from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job, Layout
 from contrastbench.registry import METHODS, WITHOUT_ENCODER
 from contrastbench.results.legacy import protocol_from
-from contrastbench.results.load import ROWS, Loaded, Stored
+from contrastbench.results.load import ROWS, Loaded, StoredRow
 from contrastbench.results.protocols import Protocol
 from contrastbench.results.rows import Row, pack_correct, rows_text, write_rows
 
@@ -74,7 +74,7 @@ def row(
 
 def loaded(rows: list[Row]) -> Loaded:
     """Rows as if read from their files."""
-    return Loaded([Stored(item, path_of(item).as_posix()) for item in rows])
+    return Loaded([StoredRow(item, path_of(item).as_posix()) for item in rows])
 
 
 def path_of(item: Row) -> Path:

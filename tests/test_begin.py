@@ -24,7 +24,7 @@ def folder(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) ->
     shutil.copy(repository / "params.yaml", tmp_path)
     shutil.copytree(repository / "presets", tmp_path / "presets")
     monkeypatch.chdir(tmp_path)
-    for name in (resolved.VARIABLE, device.VARIABLE, "DVC_NO_ANALYTICS", "MALLOC_TOP_PAD_"):
+    for name in (resolved.PARAMS_VARIABLE, device.DEVICE_VARIABLE, "DVC_NO_ANALYTICS", "MALLOC_TOP_PAD_"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     return tmp_path
@@ -67,14 +67,14 @@ def test_an_absent_device_is_refused_at_once(folder: Path, monkeypatch: pytest.M
 def test_auto_is_resolved_once_and_jobs_claim_the_gpu_that_is_there(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert begin({}).gpus == 0 and os.environ[device.VARIABLE] == "cpu", "no driver: torch is not asked"
+    assert begin({}).gpus == 0 and os.environ[device.DEVICE_VARIABLE] == "cpu", "no driver: torch is not asked"
     (tmp_path / "driver").touch()
     monkeypatch.setattr(device, "DRIVER", tmp_path / "driver")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert resolve_device("auto") == "cuda"
-    assert begin({}).gpus == 1 and os.environ[device.VARIABLE] == "cuda"
+    assert begin({}).gpus == 1 and os.environ[device.DEVICE_VARIABLE] == "cuda"
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert begin({}).gpus == 0 and os.environ[device.VARIABLE] == "cpu"
+    assert begin({}).gpus == 0 and os.environ[device.DEVICE_VARIABLE] == "cpu"
 
 
 def test_jobs_have_the_parameters_that_the_run_was_begun_with(folder: Path) -> None:
@@ -82,14 +82,14 @@ def test_jobs_have_the_parameters_that_the_run_was_begun_with(folder: Path) -> N
     edited(folder, "validation_fraction: 0.1", "validation_fraction: 0.2")
     assert Grid("smoke").params == before and Grid("smoke").params.data.validation_fraction == 0.1
     assert Grid("default").params.data.validation_fraction == 0.2, "another preset is not this run's"
-    del os.environ[resolved.VARIABLE]
+    del os.environ[resolved.PARAMS_VARIABLE]
     assert Grid("smoke").params.data.validation_fraction == 0.2
 
 
 def test_the_parameters_survive_being_kept(folder: Path) -> None:
     for preset in ("default", "smoke", "paper", "esc50"):
         begun = begin({"preset": preset}).grid.params
-        kept = Path(os.environ[resolved.VARIABLE])
+        kept = Path(os.environ[resolved.PARAMS_VARIABLE])
         assert kept.parts[:3] == ("runs", preset, "params")
         again = resolved.resolved(preset)
         assert again == begun and again is not begun
@@ -98,7 +98,7 @@ def test_the_parameters_survive_being_kept(folder: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"tracks": ["unremix"]}'])
 def test_damaged_parameters_of_a_run_are_one_line(folder: Path, content: bytes) -> None:
     begin({})
-    path = Path(os.environ[resolved.VARIABLE])
+    path = Path(os.environ[resolved.PARAMS_VARIABLE])
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"^runs/default/params/"):
         _ = Grid().params

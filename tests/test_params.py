@@ -427,7 +427,7 @@ def test_every_track_can_hold_every_section_of_its_modality(project):
     params = load(root=project)
     assert params.track("unremix").robustness == params.track("swaro").robustness
     assert params.track("unremix").few_shot.datasets == {"mnist5k": ("mnist5k", "digits")}
-    assert params.track("uamix").transfer[0].label == "instruments-to-fsdd"
+    assert params.track("uamix").transfer[0].probe == "fsdd"
     assert params.track("unremix").modality == "image" and params.track("uamix").modality == "audio"
 
 

@@ -112,7 +112,7 @@ def dataset_module(name: str) -> str:
     return DATASETS[name]
 
 
-def modality_of(dataset: str) -> str:
+def modality_name(dataset: str) -> str:
     """The modality of a data set; an unknown data set is a UserError."""
     dataset_module(dataset)
     return next(modality for modality, names in DATASETS_OF.items() if dataset in names)

@@ -1,7 +1,12 @@
 """Commands ``fetch`` and ``list``."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import typer
 
+from contrastbench.cli.console import for_console
 from contrastbench.cli.options import Dataset, Mirror
 from contrastbench.datasets import adapter
 from contrastbench.params.root import load
@@ -10,6 +15,9 @@ from contrastbench.pipeline.layout import Layout
 from contrastbench.pipeline.stages import WITH_ROWS
 from contrastbench.registry import DATASETS, METHODS, WITHOUT_ENCODER, dataset_module
 from contrastbench.results.protocols import FORMS
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 def register(app: typer.Typer) -> None:
@@ -29,25 +37,25 @@ def fetch_command(dataset: Dataset, mirror: Mirror = None) -> None:
 
 def list_command() -> None:
     """Show data sets, methods and protocols."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    shown: list[RenderableType] = []
     table = Table("data set", "modality", "classes", "source", "licence", title="Data sets")
     for name in DATASETS:
         source = adapter(name)
         table.add_row(name, source.modality, str(len(source.classes)), source.source, source.licence)
-    console.print(table)
-    console.print(f"[bold]Methods[/bold]: {', '.join([*WITHOUT_ENCODER, *METHODS])}")
+    shown.append(table)
+    shown.append(f"[bold]Methods[/bold]: {', '.join([*WITHOUT_ENCODER, *METHODS])}")
     params = load()
     for track in params.tracks:
         variants = ", ".join(params.track(track).variants)
-        console.print(f"[bold]Variants of {track}[/bold]: {variants or 'none'}")
+        shown.append(f"[bold]Variants of {track}[/bold]: {variants or 'none'}")
     grid = Grid()
     table = Table("stage", "tracks", "protocols", title="What encoders are judged by")
     for stage in WITH_ROWS:
         tracks = [track for track in params.tracks if grid.has(stage, track)]
         families = dict.fromkeys(family for group in stage.groups for family in group.families)
         table.add_row(stage.command, ", ".join(tracks) or "none", ", ".join(FORMS[family] for family in families))
-    console.print(table)
-    console.print("How to read them: docs/protocols/", highlight=False)
+    shown.append(table)
+    shown.append("How to read them: docs/protocols/")
+    typer.echo(for_console(*shown), nl=False)

@@ -4,6 +4,7 @@ import os
 
 import typer
 
+from contrastbench.cli.console import for_console
 from contrastbench.cli.options import Preset
 
 
@@ -18,7 +19,6 @@ def plan_command(preset: Preset = "default") -> None:
     Estimates come from jobs that this machine has measured before, scaled by the work. The plan is kept, so that
     the report can hold it against what came.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from contrastbench.pipeline.plan import keep_plan, make_plan
@@ -30,13 +30,10 @@ def plan_command(preset: Preset = "default") -> None:
         jobs, waiting = [job for job in plan.jobs if job.stage == stage], plan.pending(stage)
         done = len(jobs) - len(waiting)
         table.add_row(stage, str(len(jobs)), str(done), str(len(waiting)), *_cost(waiting))
-    console = Console()
-    if not console.is_terminal:
-        console.width = 120
-    console.print(table)
+    typer.echo(for_console(table), nl=False)
 
     def tell(name: str, text: str) -> None:
-        console.print(f"[bold]{name}[/bold]: {text}", highlight=False)
+        typer.echo(for_console(f"[bold]{name}[/bold]: {text}"), nl=False)
 
     pending = plan.pending()
     costs = [job.cost for job in pending if job.cost is not None]

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from contrastbench.cli.console import for_console
 from contrastbench.cli.options import Preset
 from contrastbench.errors import UserError
 from contrastbench.files import behind_link, write_text
+from contrastbench.params.root import DEFAULT
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Layout
 
 if TYPE_CHECKING:  # pandas and scipy are loaded by the commands that need them: every pipeline step starts this program
-    from rich.console import RenderableType
-
     from contrastbench.results.load import Loaded
 
-WITHOUT_END = 1_000_000  # characters of a line: more than any table has
 OnePreset = Annotated[str | None, typer.Option("--preset", help="Only this preset; all that have rows if not given.")]
 
 
@@ -43,8 +42,16 @@ def load_rows(preset: str | None = None) -> Loaded:
     older = loaded.older_line()
     tell([*loaded.problems, *loaded.left_out, *([older] if older else [])])
     if not loaded.rows:
-        raise UserError(f"{ROWS}: no result rows that count; `snakemake --cores all` makes them")
+        raise UserError(f"{ROWS}: no result rows that count; {making(preset)} makes them")
     return loaded
+
+
+def making(preset: str | None) -> str:
+    """The command that makes the rows of a preset; an unknown preset is a UserError."""
+    if preset in (None, DEFAULT):
+        return "`snakemake --cores all`"
+    Grid(preset or DEFAULT).params  # noqa: B018 (read, so that a mistake in it is told instead)
+    return f"`snakemake --cores all --config preset={preset}`"
 
 
 def presets_of(loaded: Loaded, preset: str | None) -> list[str]:
@@ -73,6 +80,8 @@ def tables_command(
     from contrastbench.reporting.rendered import rendered_files
     from contrastbench.stages.tables import tables
 
+    if ablation and track is None:
+        raise UserError("--ablation: goes with --track")
     # Documents hold tables of every preset.
     loaded = load_rows() if track is None else load_rows(preset or "default")
     if track is not None:
@@ -128,21 +137,9 @@ def compare_command(
     elif html:
         typer.echo(compare_render.as_html(comparison, everything), nl=False)
     else:
-        typer.echo(_for_console(compare_render.as_terminal(comparison, everything)), nl=False)
+        typer.echo(for_console(compare_render.as_terminal(comparison, everything)), nl=False)
     if not comparison.of_methods and comparison.count(WORSE):
         raise typer.Exit(1)
-
-
-def _for_console(shown: RenderableType) -> str:
-    """As a terminal shows it, as wide as that is; in a file or a pipe nothing is wrapped."""
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        console.width = WITHOUT_END
-    with console.capture() as text:  # rich itself would end with code 1 where a pipe closes
-        console.print(shown)
-    return text.get()
 
 
 def export_command(
@@ -211,7 +208,7 @@ def _check_reproduction(preset: str | None) -> None:
     if not found.measured and not (found.new and not found.total):
         raise UserError(
             f"none of the {found.total} cells{of} that are committed was measured in this checkout; "
-            "`snakemake --cores all` measures them"
+            f"{making(preset)} measures them"
         )
     if not found.total and preset is not None:
         raise UserError(f"no rows{of} are committed at HEAD, so there is nothing to compare with")

@@ -68,9 +68,11 @@ def figures_command(
 
 
 def _of_one_method(stage: Stage) -> Callable[..., None]:
+    kind: Any = Pair if stage.takes_pairs else Dataset
+
     def command(
         track: Track,
-        dataset: Pair,
+        dataset: kind,
         method: MethodName,
         seeds: OptionalSeeds = None,
         preset: Preset = "default",

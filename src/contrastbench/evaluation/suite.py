@@ -11,7 +11,7 @@ WITH_EVERY_ATTACK = ("slf", "own")
 # Attacks with gradients that search for the smallest l2 perturbation.
 MINIMAL = ("deepfool", "cw", "ddn")
 
-ALL = sys.maxsize  # images: the whole test split
+WHOLE_SPLIT = sys.maxsize  # images: the whole test split
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ def attacks_on(params: RobustnessParams, dataset: str, head: str) -> list[Attack
     few = [AttackSpec("pgd", "linf", eps, images.gradient, steps.pgd) for eps in budget.linf]
     if head not in WITH_EVERY_ATTACK:
         strong = AttackSpec("autoattack", "linf", main, images.autoattack_tuned)
-        return _wanted([AttackSpec("clean", "linf", None, ALL), *few, strong])
+        return _wanted([AttackSpec("clean", "linf", None, WHOLE_SPLIT), *few, strong])
     return _wanted(
         [
-            AttackSpec("clean", "linf", None, ALL),
+            AttackSpec("clean", "linf", None, WHOLE_SPLIT),
             AttackSpec("noise", "linf", main, images.gradient),
             *(AttackSpec("fgsm", "linf", eps, images.gradient) for eps in budget.linf),
             *few,

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from contrastbench.params.base import refusal
-from contrastbench.registry import DATASETS, DATASETS_OF, RESERVED_IN_NAMES, hint, modality_of
+from contrastbench.registry import DATASETS, DATASETS_OF, RESERVED_IN_NAMES, hint, modality_name
 
 
 def require_dataset(name: str, modality: str) -> str:
@@ -13,8 +13,8 @@ def require_dataset(name: str, modality: str) -> str:
     known = DATASETS_OF[modality]
     if name not in DATASETS:
         raise ValueError(f"unknown data set {name!r}; {hint(name, known)}")
-    if modality_of(name) != modality:
-        raise ValueError(f"{name!r} holds {modality_of(name)} data, not {modality} data; known: {', '.join(known)}")
+    if modality_name(name) != modality:
+        raise ValueError(f"{name!r} holds {modality_name(name)} data, not {modality} data; known: {', '.join(known)}")
     if RESERVED_IN_NAMES in name:
         raise ValueError(f"{RESERVED_IN_NAMES!r} stands for a transfer in results; rename the data set {name!r}")
     return name

@@ -26,15 +26,10 @@ class ProbeParams(Section):
 
 
 class Transfer(Section):
-    """Train on one data set, probe on another; ``label`` names the pair in rows and paths."""
+    """Train on one data set, probe on another."""
 
     train: str
     probe: str
-
-    @property
-    def label(self) -> str:
-        """The data set's name in rows."""
-        return f"{self.train}-to-{self.probe}"
 
 
 class FewShotParams(Section):

@@ -1,5 +1,6 @@
 """The parameters of a run: ``params.yaml``, with a preset's overlay merged over it."""
 
+import re
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from contrastbench.params.values import without_repeats
 from contrastbench.registry import hint
 
 DEFAULT = "default"
+PRESET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 # Every track has a section of its name in params.yaml.
 TRACKS: dict[str, type[TrackParams]] = {"unremix": ImageTrack, "swaro": ImageTrack, "uamix": AudioTrack}
 
@@ -66,13 +68,15 @@ def load(preset: str = DEFAULT, root: Path = Path()) -> Params:
     preset_file = root / "presets" / f"{preset}.yaml"
     if preset not in presets(root):  # before it is opened: not every name can be a file's
         raise UserError(f"unknown preset {preset!r}; {hint(preset, presets(root))}")
+    if not PRESET_NAME.fullmatch(preset):  # it becomes part of paths and of shell commands
+        raise UserError(f"{preset_file}: a preset's name is a letter, then letters, digits, - and _; rename the file")
     changes = read_yaml(preset_file)
     if "data" in changes:
         raise UserError(f"{preset_file}: data: presets share the prepared data and may not change this section")
     return validate(
         _AllParams,
         overlay(content, changes),
-        lambda path: str(preset_file if _is_set(changes, path) else base_file),
+        lambda path: str(preset_file if _is_set(changes, path) or not _is_set(content, path[:-1]) else base_file),
     )
 
 

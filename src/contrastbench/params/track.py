@@ -102,7 +102,7 @@ class TrackParams(Section):
     def _labels_are_known(self) -> Self:
         for label, variant in self.variants.items():
             twins = [name for name in (*METHODS, *self.variants) if settings_key(name) == settings_key(label)]
-            if len(twins) > 1:  # one name of a Snakemake rule
+            if len(twins) > 1:  # one key of `settings`
                 message = f"{twins[0]!r} and {twins[1]!r} differ in - and _ only; choose another name"
                 raise refusal(message, "variants", label)
             self._check(variant.method, "variants", label, "method")

@@ -9,7 +9,7 @@ from contrastbench.errors import UserError
 from contrastbench.params.root import DEFAULT, TRACKS
 from contrastbench.pipeline.data_check import check_data
 from contrastbench.pipeline.dates import bring_back_future_dates
-from contrastbench.pipeline.device import VARIABLE, resolve_device
+from contrastbench.pipeline.device import DEVICE_VARIABLE, resolve_device
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.lock import hold_folder
 from contrastbench.pipeline.resolved import hold
@@ -48,17 +48,18 @@ def begin(options: Mapping[str, Any], *, is_main_process: bool = True) -> Begun:
         if key not in OPTIONS:
             raise UserError(f"--config {key}: unknown; {hint(key, OPTIONS)}")
     preset, device = (options.get(key, default) for key, default in (("preset", DEFAULT), ("device", "auto")))
-    if isinstance(preset, bool) or not isinstance(preset, str | int) or preset == "":
-        raise UserError(f"--config preset={'' if preset is None else preset}: must be the name of a file in presets/")
-    grid = Grid(str(preset))
+    if not isinstance(preset, str) or preset == "":  # Snakemake reads 010 as a number
+        shown = "" if preset is None else preset
+        raise UserError(f"--config preset={shown}: must be the name of a preset, which begins with a letter")
+    grid = Grid(preset)
     params = grid.params
-    on = resolve_device(str(device), "--config device=")
+    on = resolve_device("" if device is None else str(device), "--config device=")
     check_data(grid)
     if is_main_process:
         hold_folder()
         bring_back_future_dates()
     hold(grid.preset, params)
-    os.environ[VARIABLE] = on
+    os.environ[DEVICE_VARIABLE] = on
     os.environ["DVC_NO_ANALYTICS"] = "1"
     for name, value in MEMORY.items():
         os.environ.setdefault(name, str(value))

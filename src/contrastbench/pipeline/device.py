@@ -5,7 +5,7 @@ from pathlib import Path
 
 from contrastbench.errors import UserError
 
-VARIABLE = "CONTRASTBENCH_DEVICE"  # tells the jobs of a run
+DEVICE_VARIABLE = "CONTRASTBENCH_DEVICE"  # tells the jobs of a run
 KNOWN = ("auto", "cpu", "cuda")
 DRIVER = Path("/dev/nvidiactl")  # there where NVIDIA's driver runs
 

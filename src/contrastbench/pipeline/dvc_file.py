@@ -8,7 +8,7 @@ import yaml
 from contrastbench.errors import UserError
 from contrastbench.files import write_text
 from contrastbench.pipeline.grid import Grid
-from contrastbench.pipeline.steps import Step, steps
+from contrastbench.pipeline.steps import PipelineStep, steps
 
 DVC_FILE = Path("dvc.yaml")
 HEADER = """\
@@ -29,7 +29,7 @@ def render(grid: Grid) -> str:
     return HEADER + yaml.safe_dump({"stages": stages}, sort_keys=False, width=120)
 
 
-def _stage(step: Step) -> dict[str, Any]:
+def _stage(step: PipelineStep) -> dict[str, Any]:
     stage: dict[str, Any] = {
         "cmd": f"contrastbench run {step.name}",
         "deps": [str(path) for path in (*step.code, *step.inputs)],

@@ -112,13 +112,15 @@ class Grid:
             dataset_module(name)
         for name in stage.sections:
             if getattr(section, name, None) is None:
-                raise UserError(f"track {track!r} has no section `{name}`, by which {stage.command} goes")
+                raise UserError(f"track {track!r} has no section `{name}`, which {stage.command} needs")
         if method != ALL:
             self.pretrain_params(job)
             if method in WITHOUT_ENCODER and stage.encoder:
                 raise UserError(f"{method}: a reference row without an encoder; {stage.command} needs one")
         known = stage.data(section)
         is_pair = job.dataset != job.trained.dataset
+        if is_pair and not stage.takes_pairs:
+            raise UserError(f"{dataset}: {stage.command} takes one data set")
         if dataset not in known and (is_pair or stage_name == "transfer_probe"):  # on its own data that is a probe
             where = f"{track}.{'transfer' if stage_name == 'transfer_probe' else ''.join(stage.sections)}"
             raise UserError(f"{dataset}: not among the pairs of {where}; known: {', '.join(known) or 'none'}")

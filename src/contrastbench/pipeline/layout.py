@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from contrastbench.registry import RESERVED_IN_NAMES
 from contrastbench.results.load import ALL, ROWS
 
 ALL_SEEDS = -1
-TO = "-to-"  # TRAINED-to-JUDGED names a pair of data sets; no data set's own name holds it
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Job:
     @property
     def trained(self) -> "Job":
         """The same job on the data set that its encoder is trained on."""
-        return replace(self, dataset=self.dataset.partition(TO)[0])
+        return replace(self, dataset=self.dataset.partition(RESERVED_IN_NAMES)[0])
 
     @property
     def judged(self) -> str:
         """The data set that it is judged on."""
-        return self.dataset.partition(TO)[2] or self.dataset
+        return self.dataset.partition(RESERVED_IN_NAMES)[2] or self.dataset
 
     @property
     def folder(self) -> Path:
@@ -46,7 +46,7 @@ class Job:
 
 def pair(trained: str, judged: str) -> str:
     """How rows and paths name an encoder's data set and the one that it is judged on."""
-    return trained if judged == trained else f"{trained}{TO}{judged}"
+    return trained if judged == trained else f"{trained}{RESERVED_IN_NAMES}{judged}"
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def _examples(grid: Grid, job: Job, root: Path) -> float | None:
         folder = root / grid.data_folder(job.track, job.trained.dataset)
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         return float(meta["splits"]["train"]["count"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

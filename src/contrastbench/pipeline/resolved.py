@@ -13,12 +13,12 @@ from contrastbench.files import reading, write_text
 from contrastbench.params.base import params_hash
 from contrastbench.params.root import Params, from_content, load
 
-VARIABLE = "CONTRASTBENCH_PARAMS"
+PARAMS_VARIABLE = "CONTRASTBENCH_PARAMS"
 
 
 def resolved(preset: str, root: Path = Path()) -> Params:
     """The parameters that the run of ``preset`` around this process was begun with, else those of the project."""
-    told = os.environ.get(VARIABLE)
+    told = os.environ.get(PARAMS_VARIABLE)
     if not told or Path(told).parts[1:2] != (preset,):
         return load(preset, root)
     path = root / told
@@ -38,4 +38,4 @@ def hold(preset: str, params: Params) -> None:
     text = params.model_dump_json(indent=1) + "\n"
     if not path.is_file() or path.read_bytes() != text.encode():
         write_text(path, text)
-    os.environ[VARIABLE] = str(path)
+    os.environ[PARAMS_VARIABLE] = str(path)

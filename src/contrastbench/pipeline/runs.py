@@ -51,6 +51,8 @@ def histories(runs: list[Run]) -> pd.DataFrame:
             frame = pd.read_csv(run.folder / "history.csv")
         except (OSError, ValueError):
             continue  # a method that does not train has an empty history
+        if "epoch" not in frame or frame.select_dtypes("number").shape[1] < frame.shape[1]:
+            continue  # damaged
         facts = {"stage": run.stage, "track": run.track, "dataset": run.dataset, "method": run.method, "seed": run.seed}
         frames.append(frame.assign(**facts))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()

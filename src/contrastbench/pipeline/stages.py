@@ -74,6 +74,11 @@ class Stage:
         return self.datasets(track, *self.sections)
 
     @property
+    def takes_pairs(self) -> bool:
+        """Whether it judges on other data sets than were trained on."""
+        return self.datasets is not _own
+
+    @property
     def rule(self) -> str:
         """Snakemake's rule for it: stages that judge an encoder with all seeds are one rule."""
         return "judge" if self.scope is Scope.SEEDS else self.name

@@ -22,7 +22,7 @@ GRID_KEYS = ("datasets", "methods", "seeds")
 
 
 @dataclass(frozen=True)
-class Step:
+class PipelineStep:
     """One stage of ``dvc.yaml``.
 
     rules    Snakemake's rules that make the outputs
@@ -46,7 +46,7 @@ class Step:
     plots: tuple[Path, ...] = ()
 
 
-def steps(grid: Grid) -> list[Step]:
+def steps(grid: Grid) -> list[PipelineStep]:
     """All steps of a preset, in an order in which each follows what it reads."""
     found = [_prepare(grid)]
     for track in grid.params.tracks:
@@ -57,7 +57,7 @@ def steps(grid: Grid) -> list[Step]:
     return [*found, _report(grid, found)]
 
 
-def step(grid: Grid, name: str) -> Step:
+def step(grid: Grid, name: str) -> PipelineStep:
     """The step called ``name``; an unknown one is a UserError."""
     known = {step.name: step for step in steps(grid)}
     if name not in known:
@@ -65,10 +65,10 @@ def step(grid: Grid, name: str) -> Step:
     return known[name]
 
 
-def _prepare(grid: Grid) -> Step:
+def _prepare(grid: Grid) -> PipelineStep:
     folders = tuple(grid.layout.prepared(name) for name in grid.datasets())
     code = {name: fingerprint("prepare", dataset_module(name)) for name in grid.datasets()}
-    return Step(
+    return PipelineStep(
         "prepare",
         rules=("prepare",),
         files=tuple(folder / "meta.json" for folder in folders),
@@ -79,11 +79,11 @@ def _prepare(grid: Grid) -> Step:
     )
 
 
-def _spectrograms(grid: Grid, track: str) -> Step:
+def _spectrograms(grid: Grid, track: str) -> PipelineStep:
     names = grid.spectrogram_datasets(track)
     folders = tuple(grid.layout.spectrograms(track, name) for name in names)
     path = grid.layout.fingerprint(f"spectrograms-{track}")
-    return Step(
+    return PipelineStep(
         f"spectrograms-{track}",
         rules=("spectrograms",),
         files=tuple(folder / "meta.json" for folder in folders),
@@ -94,7 +94,7 @@ def _spectrograms(grid: Grid, track: str) -> Step:
     )
 
 
-def _stage(grid: Grid, track: str, stage: Stage) -> Step:
+def _stage(grid: Grid, track: str, stage: Stage) -> PipelineStep:
     """The step of a stage whose jobs are those of methods."""
     jobs = grid.jobs(stage.name, track)
     files = [path for job in jobs for path in grid.outputs(stage.name, job)]
@@ -109,7 +109,7 @@ def _stage(grid: Grid, track: str, stage: Stage) -> Step:
     code = {grid.layout.fingerprint(f"{name}-{track}"): _codes(grid, name, track) for name in codes}
     if grid.is_sound(track) and (stage.rows or stage.name in TRAINING):  # their rows and records name it
         code |= _spectrograms(grid, track).code
-    return Step(
+    return PipelineStep(
         f"{stage.name}-{track}",
         rules=(stage.rule,),
         files=tuple(rows or files),
@@ -138,13 +138,13 @@ def kept(path: Path) -> Path:
     return path.parents[1] if is_of_seed else path.parent
 
 
-def _figures(grid: Grid, track: str) -> Step:
+def _figures(grid: Grid, track: str) -> PipelineStep:
     section = grid.track(track)
     seed = section.seeds[0]
     named = [(dataset, name) for dataset in section.datasets for name in grid.figure_jobs(track, dataset, seed)]
     inputs = [path for dataset, name in named for path in grid.figure_inputs(track, dataset, name, seed)]
     files = grid.figures(track)
-    return Step(
+    return PipelineStep(
         f"figures-{track}",
         rules=("figures",),
         files=tuple(files),
@@ -155,11 +155,11 @@ def _figures(grid: Grid, track: str) -> Step:
     )
 
 
-def _tables(grid: Grid, track: str, judging: list[Step]) -> Step:
+def _tables(grid: Grid, track: str, judging: list[PipelineStep]) -> PipelineStep:
     """Which rows count depends on all that shapes a row."""
     files = grid.tables(track)
     code = {grid.layout.fingerprint("tables"): {"tables": fingerprint("tables")}}
-    return Step(
+    return PipelineStep(
         f"tables-{track}",
         rules=("tables",),
         files=tuple(files),
@@ -172,9 +172,9 @@ def _tables(grid: Grid, track: str, judging: list[Step]) -> Step:
     )
 
 
-def _report(grid: Grid, before: list[Step]) -> Step:
+def _report(grid: Grid, before: list[PipelineStep]) -> PipelineStep:
     shown = [step for step in before if not step.name.startswith(("prepare", "spectrograms-", "features-"))]
-    return Step(
+    return PipelineStep(
         "report",
         rules=("report",),
         files=(grid.layout.report,),

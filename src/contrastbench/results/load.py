@@ -8,18 +8,19 @@ from pathlib import Path, PurePosixPath
 
 from contrastbench.errors import UserError
 from contrastbench.files import entries_under
+from contrastbench.registry import RESERVED_NAME
 from contrastbench.results.legacy import SCHEMA_THEN, row_from
 from contrastbench.results.metrics import METRICS
 from contrastbench.results.revisions import WORKTREE, files_at
 from contrastbench.results.rows import Row, parse_json, parse_row, unpack_correct
 
 ROWS = "results/rows"
-ALL = "all"  # in a path: the job takes all methods, or all seeds
+ALL = RESERVED_NAME  # in a path: the job takes all methods, or all seeds
 ROUNDING = 1e-9  # how far numbers may lie apart that are equal before they are rounded
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredRow:
     """A row and the file that it lies in."""
 
     row: Row
@@ -36,7 +37,7 @@ class Loaded:
     older     the rows that older code made, by identity; they count, and are marked
     """
 
-    stored: list[Stored] = field(default_factory=list)
+    stored: list[StoredRow] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     why_not: dict[str, str] = field(default_factory=dict)
@@ -57,7 +58,7 @@ class Loaded:
 
     def checked(self, preset: str, why_not: Callable[[Row], str | None], is_older: Callable[[Row], bool]) -> "Loaded":
         """Without the rows of ``preset`` for which ``why_not`` gives a reason; one line per reason tells of them."""
-        reasons: dict[str, list[Stored]] = {}
+        reasons: dict[str, list[StoredRow]] = {}
         kept, older = [], set(self.older)
         for each in self.stored:
             reason = why_not(each.row) if each.row.preset == preset else None
@@ -79,7 +80,7 @@ class Loaded:
         )
 
 
-def _left_out(preset: str, reason: str, rows: list[Stored]) -> str:
+def _left_out(preset: str, reason: str, rows: list[StoredRow]) -> str:
     files = list(dict.fromkeys(each.path for each in rows))
     more = f" and {len(files) - 1} more files" if len(files) > 1 else ""
     return f"{files[0]}{more}: {len(rows)} rows left out: {reason} (preset {preset})"
@@ -117,7 +118,7 @@ def parse_all(files: Mapping[str, bytes]) -> Loaded:
                 first = owner.setdefault(row.identity, source)
                 if first != source:
                     raise UserError(f"{source}: measures the same as {first}; left out")
-                loaded.stored.append(Stored(row, path))
+                loaded.stored.append(StoredRow(row, path))
             except UserError as problem:
                 loaded.problems.append(" ".join(str(problem).split()))
     return loaded
