@@ -18,7 +18,7 @@ from contrastbench.registry import (
     has_own_classifier,
     method_module,
     methods_of,
-    modality_of,
+    modality_name,
     settings_class,
     settings_key,
     starts_from,
@@ -48,12 +48,12 @@ def test_what_entries_say():
     assert starts_from("pixels") is None and not has_own_classifier("pixels")
     assert methods_of("audio") == ["random", "mae", "mae-joint", "mae-ct", "uamix-mae"]
     assert settings_class("random") is NoSettings and settings_key("pgd-at") == "pgd_at"
-    assert modality_of("digits") == "image" and modality_of("fsdd") == "audio"
+    assert modality_name("digits") == "image" and modality_name("fsdd") == "audio"
     for ask in (method_module, settings_class, starts_from, has_own_classifier):
         with pytest.raises(UserError, match="unknown method 'simcrl'; did you mean 'simclr'\\?"):
             ask("simcrl")
     with pytest.raises(UserError, match="unknown data set 'digit'; did you mean 'digits'\\?"):
-        modality_of("digit")
+        modality_name("digit")
 
 
 def test_the_settings_of_a_modality_are_those_of_its_methods():
