@@ -42,11 +42,11 @@ def edited(folder: Path, old: str, new: str) -> None:
         ({"presett": "smoke"}, "--config presett: unknown; did you mean 'preset'?"),
         ({"zzz": 1}, "--config zzz: unknown; known: preset, device"),
         ({"preset": "smokee"}, "unknown preset 'smokee'; did you mean 'smoke'?"),
-        ({"preset": 12}, "unknown preset '12'"),
-        ({"preset": ""}, "--config preset=: must be the name of a file in presets/"),
-        ({"preset": None}, "--config preset=: must be the name of a file in presets/"),
-        ({"preset": True}, "--config preset=True: must be the name of a file in presets/"),
-        ({"preset": 1.5}, "--config preset=1.5: must be the name of a file in presets/"),
+        ({"preset": 12}, "--config preset=12: must be the name of a preset, which begins with a letter"),
+        ({"preset": ""}, "--config preset=: must be the name of a preset, which begins with a letter"),
+        ({"preset": None}, "--config preset=: must be the name of a preset, which begins with a letter"),
+        ({"preset": True}, "--config preset=True: must be the name of a preset, which begins with a letter"),
+        ({"preset": 1.5}, "--config preset=1.5: must be the name of a preset, which begins with a letter"),
         ({"device": "tpu"}, "--config device=tpu: must be auto, cpu or cuda"),
         ({"device": 3}, "--config device=3: must be auto, cpu or cuda"),
     ],
@@ -93,6 +93,15 @@ def test_the_parameters_survive_being_kept(folder: Path) -> None:
         assert kept.parts[:3] == ("runs", preset, "params")
         again = resolved.resolved(preset)
         assert again == begun and again is not begun
+
+
+def test_a_new_run_mends_the_damaged_parameters_of_an_old_one(folder: Path) -> None:
+    before = begin({}).grid.params
+    path = Path(os.environ[resolved.PARAMS_VARIABLE])
+    path.write_bytes(b"{}")
+    del os.environ[resolved.PARAMS_VARIABLE]
+    begin({})
+    assert Path(os.environ[resolved.PARAMS_VARIABLE]) == path and Grid().params == before
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"tracks": ["unremix"]}'])

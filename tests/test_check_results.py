@@ -287,6 +287,16 @@ def test_another_machines_noise_is_within_tolerance(project):
     assert "2 of 3 committed cells were measured here: 0 identical, 2 within tolerance, 0 outside" in result.output
 
 
+def test_what_was_measured_with_other_parameters_reproduces_nothing(project):
+    (project / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    found = asked(rows())
+    stale = [item.model_copy(update={"params_hash": "q" * 12}) for item in found if item.method == "simclr"]
+    measure([*stale, *(item for item in found if item.method == "unremix")])
+    result = run("check-results", "--reproduced")
+    assert "1 of 3 committed cells were measured here: 1 identical" in result.output
+    assert "4 rows left out: made with other parameters" in result.stderr
+
+
 def test_a_real_difference_or_other_data_is_not_reproduced(project):
     measure([row("simclr", seed, correct=verdicts(0.6, seed=seed), params_hash="q" * 12) for seed in range(3)])
     measure([row("unremix", seed, correct=verdicts(0.8, seed=seed), data_hash="x") for seed in range(3)])

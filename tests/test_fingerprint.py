@@ -141,3 +141,17 @@ def test_every_file_of_the_package_that_is_no_python_is_named_by_a_module():
     ]
     named = {path for name in modules if not name.endswith("__init__") for path in module.data_files(name)}
     assert {path.name for path in set(module._package_data()) - named} == {"py.typed"}
+
+
+@pytest.mark.parametrize("file", ["results/rows.py", "results/load.py", "pipeline/groups.py", "pipeline/asked.py"])
+def test_how_rows_are_kept_and_which_count_matters_where_they_are_shown(copy, file):
+    stages = ("pretrain", "probe", "attack", "transfer_attack", "tables", "report")
+    before = {stage: copy.of(stage) for stage in stages}
+    copy.append(file, "\nX = 1\n")
+    assert [stage for stage in stages if copy.of(stage) != before[stage]] == ["tables", "report"]
+
+
+def test_which_attacks_a_head_gets_is_code_of_the_attacks(copy):
+    before = copy.of("attack")
+    copy.edit("evaluation/suite.py", 'AttackSpec("noise", "linf", main', 'AttackSpec("noise", "linf", budget.large')
+    assert copy.of("attack") != before

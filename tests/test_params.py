@@ -125,6 +125,11 @@ FEW_SHOT, LOW_SHOT, AUDIO_ATTACK = (DEFAULTS["uamix"][name] for name in ("few_sh
         ),
         ("unremix.transfer", [{"train": "mnist5k", "probe": "digits"}] * 2, "is listed twice"),
         (
+            "unremix.transfer",
+            [{"train": "mnist5k", "probe": "mnist5k"}],
+            'unremix.transfer.0.probe = "mnist5k": must be another data set than `train`',
+        ),
+        (
             "unremix.variants.My_V",
             {"method": "unremix", "settings": {}},
             'unremix.variants.My_V = "My_V": a variant\'s label',
@@ -312,6 +317,23 @@ def test_a_date_is_refused_and_not_a_traceback(project):
 @pytest.mark.parametrize("name", ["x" * 300, "nul\0", "../params", ""])
 def test_a_preset_whose_name_is_no_file_name_is_unknown(project, name):
     assert message_of(project, name).startswith(f"unknown preset {name!r}; ")
+
+
+@pytest.mark.parametrize("name", ["my preset", "a{b}", "a;b", "010", "1.5"])
+def test_a_preset_whose_name_no_shell_command_takes_is_refused(project, name):
+    (project / f"presets/{name}.yaml").write_text("{}\n")
+    refused = "a preset's name is a letter, then letters, digits, - and _; rename the file"
+    assert message_of(project, name).endswith(f"/presets/{name}.yaml: {refused}")
+
+
+def test_a_key_that_lacks_in_a_section_of_the_preset_is_the_presets(project):
+    (project / "presets/mine.yaml").write_text("unremix:\n  robustness: {}\n")
+    assert "/presets/mine.yaml: unremix.robustness.budgets: this key" in message_of(project, "mine")
+    content = yaml.safe_load((project / "params.yaml").read_text())
+    del content["unremix"]["training"]["epochs"]
+    (project / "params.yaml").write_text(yaml.safe_dump(content))
+    (project / "presets/mine.yaml").write_text("unremix:\n  training: {batch_size: 64}\n")
+    assert "/params.yaml: unremix.training.epochs: this key" in message_of(project, "mine")
 
 
 def test_the_message_names_the_file_that_sets_the_value(project):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,8 +12,11 @@ from reporting_rows import asked, loaded, parameters, path_of, row, verdicts, wr
 from typer.testing import CliRunner
 
 from contrastbench.cli import app
+from contrastbench.params.base import params_hash
 from contrastbench.params.root import from_content
-from contrastbench.pipeline.asked import rows_that_count
+from contrastbench.pipeline.asked import rows_that_count, runs_that_count
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
 from contrastbench.reporting.cells import cells_of
 from contrastbench.reporting.render import as_csv, as_latex, as_markdown
 from contrastbench.reporting.report import build_report
@@ -166,3 +170,94 @@ def test_without_a_mark_nothing_is_said_of_it(tmp_path):
 def test_where_there_are_no_parameters_all_rows_count(tmp_path):
     write(tmp_path, [row("simclr"), row("no-more", 7)])
     assert len(rows_that_count(tmp_path).rows) == 2 and (tmp_path / ROWS).is_dir()
+
+
+def pair_rows() -> list[Row]:
+    """Rows of an encoder that is judged on another data set than it was trained on."""
+    place = {"track": "uamix", "dataset": "instruments-to-fsdd", "stage": "transfer_probe"}
+    rows = asked([row("mae", seed, **place) for seed in range(3)], from_content(WITH_PAIR, "test"))
+    return [item.model_copy(update={"trained_data_hash": "i" * 12}) for item in rows]
+
+
+WITH_PAIR = parameters(uamix__transfer=[{"train": "instruments", "probe": "fsdd"}])
+
+
+def test_rows_of_an_encoder_that_was_trained_on_other_data_are_left_out(tmp_path):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(WITH_PAIR))
+    found = pair_rows()
+    write(tmp_path, [*found[:2], found[2].model_copy(update={"trained_data_hash": "x" * 12})])
+    loaded = rows_that_count(tmp_path)
+    assert {item.seed for item in loaded.rows} == {0, 1}
+    assert len(loaded.left_out) == 1 and "1 rows left out: made on other data" in loaded.left_out[0]
+
+
+def test_the_split_of_the_data_shapes_every_row_and_what_is_judged_elsewhere_none():
+    attack = ("attack", Job("swaro", "mnist5k", "swaro"))
+    few_shot, probe = ("few_shot", Job("uamix", "instruments", "mae")), ("probe", Job("unremix", "mnist5k", "simclr"))
+    places = (attack, few_shot, probe)
+
+    def hashes(content: dict) -> list[str]:
+        grid = Grid(given=from_content(content, "test"))
+        return [grid.asked_params(*place) for place in places]
+
+    before = hashes(BEFORE)
+    split = hashes(parameters(data__validation_fraction=0.2))
+    assert all(now != then for now, then in zip(split, before, strict=True))
+    elsewhere = parameters(uamix__few_shot__datasets={"instruments": ["instruments"], "esc50": ["esc50"]})
+    budgets = elsewhere["swaro"]["robustness"]["budgets"]
+    budgets["digits"] = budgets["mnist5k"] | {"main": 0.2}
+    assert hashes(elsewhere) == before
+    budgets["mnist5k"] = budgets["mnist5k"] | {"main": 0.2}
+    assert [now == then for now, then in zip(hashes(elsewhere), before, strict=True)] == [False, True, True]
+
+
+def test_a_transferred_attack_is_older_where_the_code_of_its_source_changed():
+    grid, job = Grid(given=from_content(BEFORE, "test")), Job("swaro", "mnist5k", "supervised")
+    own, carried = (grid.asked_code("transfer_attack", job, source) for source in ("supervised", "swaro"))
+    assert own == grid.asked_code("transfer_attack", job) != carried
+
+
+def test_snakemakes_tables_refuse_a_file_that_other_parameters_made(tmp_path, monkeypatch):
+    """The whole table would lack its rows, and Snakemake would think that all is done."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(BEFORE))
+    write(tmp_path, made({"simclr": 0.7}, BEFORE, (0, 1, 2)))
+    path = Path(f"{ROWS}/default/probe/unremix/mnist5k/hcl/all.jsonl")
+    write_rows(path, made({"hcl": 0.7}, AFTER, (0, 1, 2)))
+    assert run("tables").exit_code == 0, "by hand: what counts is shown, the rest is told"
+    refused = "rows made with other parameters than those asked for; delete it and run Snakemake again"
+    assert str(run("tables", "--track", "unremix").exception) == f"{path}: {refused}"
+    write_rows(path, [*made({"hcl": 0.7}, BEFORE, (0, 1, 2)), *made({"hcl": 0.7}, BEFORE, (7,))])
+    assert run("tables", "--track", "unremix").exit_code == 0, "a seed that is asked for no more is no reason"
+
+
+def test_remedies_name_the_preset(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(BEFORE))
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets/mine.yaml").write_text("{}\n")
+    for command in ("report", "tables", "export"):
+        form = ("--format", "csv") if command == "export" else ()
+        told = str(run(command, "--preset", "mine", *form, *(["--track", "swaro"] * (command == "tables"))).exception)
+        assert "`snakemake --cores all --config preset=mine` makes them" in told
+        if command == "report":
+            assert str(run(command, "--preset", "min").exception).startswith("unknown preset 'min'; did you mean")
+    assert str(run("tables", "--ablation").exception) == "--ablation: goes with --track"
+
+
+def test_rows_of_a_preset_that_is_no_more_are_left_out(tmp_path):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(BEFORE))
+    write(tmp_path, [*made({"simclr": 0.7}, BEFORE, (0,)), row("simclr", preset="gone")])
+    loaded = rows_that_count(tmp_path)
+    assert loaded.presets() == ["default"] and "no such preset (any more)" in loaded.left_out[0]
+
+
+def test_training_runs_of_other_parameters_are_not_shown(tmp_path):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(BEFORE))
+    grid = Grid(given=from_content(BEFORE, "test"))
+    job = Job("unremix", "mnist5k", "simclr", 0)
+    for seed, digits in ((0, params_hash(grid.pretrain_params(job))), (1, "0" * 12)):
+        folder = tmp_path / grid.layout.run("pretrain", replace(job, seed=seed))
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(json.dumps({"params_hash": digits}))
+    assert [found.seed for found in runs_that_count(tmp_path, "default")] == [0]

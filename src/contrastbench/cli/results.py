@@ -11,7 +11,7 @@ from contrastbench.cli.console import for_console
 from contrastbench.cli.options import Preset
 from contrastbench.errors import UserError
 from contrastbench.files import behind_link, write_text
-from contrastbench.params.root import DEFAULT
+from contrastbench.params.root import DEFAULT, load
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Layout
 
@@ -50,7 +50,8 @@ def making(preset: str | None) -> str:
     """The command that makes the rows of a preset; an unknown preset is a UserError."""
     if preset in (None, DEFAULT):
         return "`snakemake --cores all`"
-    Grid(preset or DEFAULT).params  # noqa: B018 (read, so that a mistake in it is told instead)
+    if Path("params.yaml").is_file():
+        load(preset or DEFAULT)
     return f"`snakemake --cores all --config preset={preset}`"
 
 
@@ -201,8 +202,8 @@ def _refuse_unreadable(problems: list[str]) -> None:
 def _check_reproduction(preset: str | None) -> None:
     from contrastbench.reporting.check import TOLERANCE, reproduction
 
-    found, problems = reproduction(preset=preset)
-    tell(problems)
+    found, problems, left_out = reproduction(preset=preset)
+    tell([*problems, *left_out])
     _refuse_unreadable(problems)
     of = "" if preset is None else f" of preset {preset!r}"
     if not found.measured and not (found.new and not found.total):

@@ -64,6 +64,7 @@ def figures_command(
     """Draw a still image of the report's gallery: reconstructions, mixtures or adversarial examples."""
     grid = Grid(preset)
     grid.track(track)
+    verify_data([path.parent for path in grid.figure_inputs(track, dataset, figure, seed) if path.name == "meta.json"])
     _call("figures", grid, Job(track, dataset, figure, seed), Runtime(resolve_device(device), typer.echo))
 
 

@@ -13,7 +13,7 @@ from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.stages import STAGES, TRAINING, WITH_ROWS, Stage
-from contrastbench.registry import WITHOUT_ENCODER, dataset_module
+from contrastbench.registry import dataset_module
 
 EVALUATION_KEYS = tuple(dict.fromkeys(["transfer", "ablation", *(name for s in WITH_ROWS for name in s.sections)]))
 # Sections from which only what the grid's methods use counts: one entry per method or variant.
@@ -189,7 +189,7 @@ def training_keys(grid: Grid, track: str) -> list[str]:
     """Keys of params.yaml that training a track's methods reads."""
     section = grid.track(track)
     whole = [key for key in type(section).model_fields if key not in (*EVALUATION_KEYS, *PER_METHOD_KEYS)]
-    encoders = [label for label in section.methods if label not in WITHOUT_ENCODER]
+    encoders = dict.fromkeys(job.method for name in TRAINING for job in grid.jobs(name, track))
     settings = dict.fromkeys(section.base_method(label).replace("-", "_") for label in encoders)
     keys = [*whole, *(f"settings.{name}" for name in settings if name in section.settings.model_fields_set)]
     keys += [f"variants.{label}" for label in encoders if label in section.variants]

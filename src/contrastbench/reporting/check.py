@@ -101,17 +101,19 @@ class Reproduction:
         return lines
 
 
-def reproduction(root: Path = Path(), preset: str | None = None) -> tuple[Reproduction, list[str]]:
+def reproduction(root: Path = Path(), preset: str | None = None) -> tuple[Reproduction, list[str], list[str]]:
     """Compare what was measured in this checkout, of ``preset`` or of all, with the rows committed at HEAD.
 
-    Rows here that do not count were not measured with what is asked for. Also a line for every row that cannot be read.
+    Rows here that do not count were not measured with what is asked for. Also a line for every row that cannot be read,
+    and one for each reason why rows do not count.
     """
     folder = ROWS if preset is None else f"{ROWS}/{preset}"
     committed, here = rows_at("HEAD", folder, root), rows_that_count(root, preset)
     presets = {each.path: each.row.preset for each in here.stored}
     own = {path for path, name in presets.items() if measured_here(Layout(name), Path(path), root)}
     measured = replace(here, stored=[each for each in here.stored if each.path in own])
-    return reproduction_of(committed, measured), [f"HEAD: {line}" for line in committed.problems] + here.problems
+    problems = [*(f"HEAD: {line}" for line in committed.problems), *here.problems]
+    return reproduction_of(committed, measured), problems, here.left_out
 
 
 def reproduction_of(committed: Loaded, measured: Loaded) -> Reproduction:
