@@ -4,13 +4,14 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from project_copy import Project
 
 from contrastbench.errors import UserError
-from contrastbench.pipeline import device, resolved
+from contrastbench.pipeline import device, record, resolved
 from contrastbench.pipeline.begin import begin
 from contrastbench.pipeline.device import resolve_device
 from contrastbench.pipeline.grid import Grid
@@ -172,3 +173,18 @@ def test_the_device_makes_nothing_stale(project: Project) -> None:
     assert answer.strip().splitlines()[-1] == "contrastbench: --config device=tpu: must be auto, cpu or cuda"
     answer = project.run("snakemake", "--dry-run", "--config", "presett=smoke", code=1)
     assert answer.strip().splitlines()[-1] == "contrastbench: --config presett: unknown; did you mean 'preset'?"
+
+
+def test_a_step_of_dvcs_whose_parameters_changed_meanwhile_is_not_recorded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC reads params.yaml when the step has ended."""
+
+    def call(*command: str) -> SimpleNamespace:
+        edited(folder, "validation_fraction: 0.1", "validation_fraction: 0.2")
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(record, "require_fitting_dvc_file", lambda grid: None)
+    monkeypatch.setattr(record, "call", call)
+    with pytest.raises(UserError, match=r"^params.yaml has changed since this step began; run `dvc repro` again$"):
+        record.run_step(Grid(), "prepare")
