@@ -138,6 +138,14 @@ def test_features_of_other_weights_are_refused(grid: Grid, stage: str) -> None:
     run(grid, stage, job)
 
 
+@pytest.mark.parametrize("stage", WITH_FEATURES)
+def test_features_of_other_code_are_refused(grid: Grid, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else rows would name the code of today and be made by that of yesterday."""
+    with_other_code(monkeypatch, "features")
+    told, remedy = refused(Grid("small"), stage, ON[stage])
+    assert "made from other data, weights or code" in told and remedy == command_of("features", ON[stage])
+
+
 @pytest.mark.parametrize("stage", ["probe", "few_shot", "low_shot"])
 def test_features_of_other_data_are_refused_where_there_are_no_weights(grid: Grid, stage: str) -> None:
     job = replace(ON[stage], method="pixels")
