@@ -27,7 +27,6 @@ from contrastbench.params.base import overlay, validate
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
-from contrastbench.pipeline.stages import STAGES
 from contrastbench.results.rows import Row, unpack_correct
 from contrastbench.stages import attack as stage
 from contrastbench.stages.attack import attack
@@ -144,7 +143,7 @@ def test_the_rows_are_exactly_what_the_suite_asks_for(project: Grid) -> None:
     assert {each.protocol.head for each in ROWS["simclr"].values()} == {"slf", "alf", "aff", None}
     assert {each.protocol.head for each in ROWS["supervised"].values()} == {"own", None}
     assert sum(map(len, ROWS.values())) > 50
-    assert project.members(STAGES["transfer_attack"], ALL_METHODS) == [SIMCLR, SUPERVISED]
+    assert project.members("transfer_attack", ALL_METHODS) == [SIMCLR, SUPERVISED]
     for job in (SIMCLR, SUPERVISED):
         assert all(path.is_file() for path in project.outputs("attack", job))
     assert not list(Path("runs").rglob("checkpoints/**/*.npz")), "what was kept for a kill goes when the stage ends"

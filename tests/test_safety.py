@@ -20,7 +20,7 @@ from project_copy import Project
 from test_pipeline import SIMCLR_JOB, small_parameters
 
 TRAINED = "runs/default/pretrain/unremix/digits/simclr/0"
-ROW = "results/rows/default/probe/unremix/digits/pixels/knn/0.json"
+ROW = "results/rows/default/probe/unremix/digits/pixels/all.jsonl"
 
 
 @pytest.fixture(scope="module")
