@@ -18,8 +18,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from contrastbench.pipeline.grid import Grid
-
 NOTHING = "Nothing to be done"
 SNAKEMAKE = str(Path(sys.executable).parent / "snakemake")
 BARE = """\
@@ -49,13 +47,14 @@ def seconds(folder: Path, *options: str) -> float:
     return time.perf_counter() - begun
 
 
-def number_of_jobs(folder: Path, *options: str) -> int:
-    """The number of jobs in the whole graph."""
+def size_of_graph(folder: Path, *options: str) -> tuple[int, int]:
+    """The number of jobs in the whole graph, and of the files that they leave."""
     command = [SNAKEMAKE, "--cores", "1", "--dry-run", "--forceall", *options]
     answer = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
     found = re.search(r"^total\s+(\d+)$", answer, re.MULTILINE)
     assert found, answer
-    return int(found[1]) - 1  # without `all`
+    files = re.findall(r"^    output: (.*)$", answer, re.MULTILINE)
+    return int(found[1]) - 1, sum(len(line.split(", ")) for line in files)  # without `all`
 
 
 def main() -> None:
@@ -65,8 +64,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     options = ("--config", f"preset={arguments.preset}")
-    count = number_of_jobs(Path(), *options)
-    files = len(Grid(arguments.preset).targets())
+    count, files = size_of_graph(Path(), *options)
     per_job = round(files / count)
     bare = {
         "as many jobs": BARE.format(count=count, files=1, params=""),
