@@ -50,7 +50,9 @@ def attacks(suite: RobustnessParams, dataset: str, method: str) -> set[Protocol]
     for head in suite.heads_of(method):
         for spec in attacks_on(suite, dataset, head):
             norm = None if spec.kind == "clean" else spec.norm
-            found.add(Protocol(family=spec.kind, head=head, norm=norm, eps=spec.eps, steps=spec.steps or None))
+            protocol = Protocol(family=spec.kind, head=head, norm=norm, eps=spec.eps, steps=spec.steps or None)
+            assert protocol.name.removeprefix(f"{head}-") == spec.name, "one name in rows, verdicts and checkpoints"
+            found.add(protocol)
         for eps in suite.worst_case_radii(dataset):
             found.add(Protocol(family="worst-case", head=head, norm="linf", eps=eps))
     return found
