@@ -224,7 +224,7 @@ def test_make_works_in_a_folder_with_spaces_and_a_quote_in_its_name(tmp_path: Pa
         shutil.copy(REPOSITORY / name, folder)
     (tmp_path / "python").write_text(PYTHON)
     (tmp_path / "python").chmod(0o755)
-    command = ["make", "smoke", f"PYTHON={tmp_path / 'python'}"]
+    command = ["make", "--no-print-directory", "smoke", f"PYTHON={tmp_path / 'python'}"]
     done = subprocess.run(command, cwd=folder, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     ran = done.stdout.splitlines()
