@@ -1,6 +1,7 @@
 """What depends on the modality: images and sound against their definitions, and a third modality as files alone."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -161,6 +162,33 @@ class SumOfMembers(Encoder):
     def forward(self, sets: Tensor) -> Tensor:
         which = sets[:, 1].round().long()
         return torch.zeros(int(which.max()) + 1, 4).index_add(0, which, self.layer(sets[:, :1]).relu())
+
+
+@pytest.mark.parametrize("uses_labels", [False, True])
+def test_the_training_split_alone_is_trained_on_with_unlabelled_examples_where_labels_are_not_needed(
+    tmp_path, repository, uses_labels
+):
+    """Every split holds other pixels and other labels, so that examples tell where they come from."""
+    places = {"train": 10, "validation": 20, "test": 30, "unlabeled": 40}
+    splits = {
+        name: Split(
+            np.full((4, 8, 8, 3), value, np.uint8), None if name == "unlabeled" else np.full(4, value // 10, np.int64)
+        )
+        for name, value in places.items()
+    }
+    augment = load(root=repository).unremix.augment
+    for given in (("train", "validation", "test"), tuple(places)):
+        write_prepared(
+            tmp_path / given[-1],
+            about(classes=list("abcd"), modality="image"),
+            {name: splits[name] for name in given},
+            "as made",
+        )
+        method = SimpleNamespace(uses_labels=uses_labels)
+        examples = examples_for(method, open_prepared(tmp_path / given[-1]), augment)
+        unlabelled = "unlabeled" in given and not uses_labels
+        assert np.unique(examples.x[np.arange(len(examples.x))]).tolist() == [10, *([40] * unlabelled)]
+        assert examples.y is None if unlabelled else np.unique(examples.y).tolist() == [1]
 
 
 class SetPretrainParams(ImagePretrainParams):

@@ -227,6 +227,8 @@ def test_snakemakes_tables_refuse_a_file_that_other_parameters_made(tmp_path, mo
     assert run("tables").exit_code == 0, "by hand: what counts is shown, the rest is told"
     refused = "rows made with other parameters than those asked for; delete it and run Snakemake again"
     assert str(run("tables", "--track", "unremix").exception) == f"{path}: {refused}"
+    write_rows(path, [*made({"hcl": 0.7}, AFTER, (0, 1, 2)), *made({"hcl": 0.7}, BEFORE, (7,))])
+    assert str(run("tables", "--track", "unremix").exception) == f"{path}: {refused}", "whatever else lies there"
     write_rows(path, [*made({"hcl": 0.7}, BEFORE, (0, 1, 2)), *made({"hcl": 0.7}, BEFORE, (7,))])
     assert run("tables", "--track", "unremix").exit_code == 0, "a seed that is asked for no more is no reason"
 

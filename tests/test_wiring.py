@@ -278,6 +278,20 @@ def test_a_transferred_attack_depends_on_the_parameters_of_its_source(finished: 
     assert changed.asked_params("attack", target) == grid.asked_params("attack", target)
 
 
+def test_radii_for_a_new_data_set_leave_classifiers_and_states_of_the_others(grid: Grid) -> None:
+    """What is not stale must also be taken: the transfer attack reads the classifiers that `attack` left."""
+    job, suite = ON["transfer_attack"], grid.track("swaro").robustness
+    assert suite is not None
+    budgets = suite.budgets | {"mnist5k": suite.budgets["digits"]}
+    section = grid.track("swaro").model_copy(update={"robustness": suite.model_copy(update={"budgets": budgets})})
+    changed = Grid("small", given=grid.params.model_copy(update={"swaro": section}))
+    for stage in ("attack", "transfer_attack"):
+        assert changed.state(stage, ON[stage]) == grid.state(stage, ON[stage])
+    picture = ("swaro", "digits", "adversarial-examples", 0)
+    assert changed.figure_state(*picture) == grid.figure_state(*picture)
+    assert run(changed, "transfer_attack", job)
+
+
 def test_rows_made_just_now_all_count_and_none_is_of_older_code(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

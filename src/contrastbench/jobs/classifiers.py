@@ -66,7 +66,7 @@ def origin_of_classifiers(grid: Grid, job: Job, data: Prepared) -> str:
     params = grid.track(job.track).robustness
     assert params is not None
     weights = file_hash(grid.trained(job) / "model.safetensors")
-    facts = [weights, data.meta.hash, params_hash(params), grid.asked_code("attack", job)]
+    facts = [weights, data.meta.hash, params_hash(params.on(job.dataset, job.dataset)), grid.asked_code("attack", job)]
     return hashlib.sha256("/".join(facts).encode()).hexdigest()
 
 

@@ -152,7 +152,7 @@ class RobustnessParams(Section):
             raise ValueError("slf is missing; it is the head that gets every attack")
         return self
 
-    def on(self, trained: str, judged: str) -> Section:
+    def on(self, trained: str, judged: str) -> "RobustnessParams":
         """Without the radii of other data sets."""
         return self.model_copy(update={"budgets": {judged: self.budget(judged)}})
 

@@ -137,9 +137,9 @@ def rows_that_count(root: Path = Path(), preset: str | None = None) -> Loaded:
 def require_asked(loaded: Loaded, files: Iterable[Path]) -> None:
     """Refuse to show a job's rows as if they were all there, where other parameters or data made some of them."""
     for path in files:
-        reason = loaded.why_not.get(path.as_posix(), NOT_ASKED)
-        if reason != NOT_ASKED:
-            raise UserError(f"{path}: rows {reason.partition(';')[0]}; delete it and run Snakemake again")
+        for reason in (OTHER_PARAMETERS, OTHER_DATA):
+            if (path.as_posix(), reason) in loaded.why_not:
+                raise UserError(f"{path}: rows {reason.partition(';')[0]}; delete it and run Snakemake again")
 
 
 def runs_that_count(root: Path, preset: str) -> list[Run]:

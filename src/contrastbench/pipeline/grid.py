@@ -347,7 +347,7 @@ class Grid:
         section, jobs = self.track(track), self.figure_jobs(track, dataset, seed).get(name, [])
         read: list[Section] = [section.settings_of(job.method) for job in jobs]
         if name == "adversarial-examples" and section.robustness:
-            read = [section.robustness]
+            read = [section.robustness.on(dataset, dataset)]
         return joined([*(self.code("figures", job) for job in jobs), *map(params_hash, read)])
 
     def rows(self, track: str, *, ablation: bool = False) -> list[Path]:

@@ -33,14 +33,14 @@ class Loaded:
 
     problems  one line for each row that could not be read
     left_out  one line for each reason why readable rows do not count
-    why_not   for each file with such rows, a reason
+    why_not   each file with such rows and each reason there
     older     the rows that older code made, by identity; they count, and are marked
     """
 
     stored: list[StoredRow] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
-    why_not: dict[str, str] = field(default_factory=dict)
+    why_not: frozenset[tuple[str, str]] = frozenset()
     older: set[tuple] = field(default_factory=set)
 
     @property
@@ -69,7 +69,7 @@ class Loaded:
             if each.row.preset == preset and is_older(each.row):
                 older.add(each.row.identity)
         lines = [_left_out(preset, reason, rows) for reason, rows in reasons.items()]
-        files = {each.path: reason for reason, rows in reasons.items() for each in rows}
+        files = {(each.path, reason) for reason, rows in reasons.items() for each in rows}
         return replace(self, stored=kept, left_out=[*self.left_out, *lines], why_not=self.why_not | files, older=older)
 
     def older_line(self) -> str | None:
