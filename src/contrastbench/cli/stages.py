@@ -1,5 +1,6 @@
 """One command per stage, from the table of stages: ``contrastbench STAGE TRACK DATASET METHOD SEED``."""
 
+import gc
 from collections.abc import Callable
 from importlib import import_module
 from typing import Annotated, Any
@@ -130,7 +131,10 @@ def _run(grid: Grid, stage: Stage, job: Job, device: str) -> Any:
 
 
 def _call(name: str, grid: Grid, job: Job, runtime: Runtime) -> Any:
-    return getattr(import_module(f"contrastbench.stages.{name}"), name)(grid, job, runtime)
+    stage = getattr(import_module(f"contrastbench.stages.{name}"), name)
+    gc.freeze()  # what was imported is not looked at again
+    gc.enable()
+    return stage(grid, job, runtime)
 
 
 def _judge(grid: Grid, stage: Stage, whole: Job, chosen: list[Job], device: str) -> None:
