@@ -38,5 +38,5 @@ def python(code: str) -> None:
 
 def test_a_training_step_loads_no_compiler_and_every_use_of_it_does():
     branches = "\n".join(f"if os.fork() == 0:\n    {use}\n    exec(LOADED)\n    os._exit(0)" for use in USED.values())
-    reap = "assert [os.wait()[1] for _ in range(%d)] == %r" % (len(USED), [0] * len(USED))
+    reap = f"assert [os.wait()[1] for _ in range({len(USED)})] == [0] * {len(USED)}"
     python(f"import os\nLOADED = {LOADED!r}\n{JOB}\n{branches}\n{reap}")

@@ -1,9 +1,9 @@
 """Leave torch's compiler unloaded until something is compiled.
 
-Importing ``torch._dynamo`` takes as long as importing torch itself, and two things do it in every process: torchvision,
-for one function of ``torchvision.ops``, and the first step of any optimiser, which asks the compiler not to look. As long
-as nothing is being compiled, both asks do nothing. :func:`defer` answers them with a stand-in, which gives way to the
-compiler itself as soon as anything else of it is used. Results do not depend on it (tests/test_deferred_compiler.py).
+Importing ``torch._dynamo`` takes longer than importing torch itself, and two things do it in every process:
+torchvision, for one function of ``torchvision.ops``, and the first step of any optimiser, which asks the compiler not
+to look. As long as nothing is being compiled, neither has anything to do. :func:`defer` answers them with a stand-in,
+which gives way to the compiler itself as soon as anything else of it is used (tests/test_deferred_compiler.py).
 """
 
 import sys
