@@ -2,9 +2,9 @@
 
     python benchmarks/growth.py [--methods 10] [--seeds 10] [--tiny]
 
-Makes a project in a temporary folder: two tracks of images, ``--methods`` methods each, on three data sets, ``--seeds``
-seeds. Its rows are copies of this checkout's committed ones, renamed and with hashes of the new parameters, so that they
-all count. Then `snakemake -n` plans every job anew, and tables, report and compare (against a commit that holds
+Makes a project in a temporary folder: two tracks of images, ``--methods`` methods each, on three data sets, with
+``--seeds`` seeds. Its rows are copies of those committed here, renamed and with hashes of the new parameters, so that
+they all count. Then `snakemake -n` plans every job anew, and tables, report and compare (against a commit that holds
 the same rows) read every row; the time, the processor time and the peak memory of each are printed.
 """
 
