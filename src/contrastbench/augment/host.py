@@ -18,7 +18,8 @@ def is_queued(device: torch.device) -> bool:
 def on_host(generator: Generator) -> Generator:
     """A generator for what the host must know, such as the order of operations: ``generator`` itself on the CPU.
 
-    An accelerator's is read without waiting for it: its seed, and how far it has been drawn from, are the host's.
+    An accelerator's state is known without waiting for it: its seed, and how far it has been drawn from. Two calls
+    without a draw in between therefore give equal streams.
     """
     if not is_queued(generator.device):
         return generator
