@@ -1,6 +1,7 @@
 # The whole benchmark as one graph: `snakemake --cores all`.
 # Another preset:   snakemake --cores all --config preset=smoke
 # On a GPU machine: snakemake --cores all --config device=cuda --resources gpu=1
+# Several devices:  snakemake --cores all --config device=cuda devices=4 --resources gpu=4
 import sys
 
 from contrastbench.errors import UserError
@@ -11,7 +12,7 @@ try:
     RUN = begin(config, is_main_process=workflow.is_main_process)
 except UserError as error:
     sys.exit(f"contrastbench: {error}")
-GRID, PRESET, GPUS = RUN.grid, RUN.preset, RUN.gpus
+GRID, PRESET, GPUS, DEVICES = RUN.grid, RUN.preset, RUN.gpus, RUN.devices
 
 # To find data frames among `params`, Snakemake would import pandas, for a quarter of a second; ours are texts.
 sys.modules.setdefault("pandas", None)

@@ -12,9 +12,10 @@ rule pretrain:
         log_of("pretrain"),
     benchmark:
         benchmark_of("pretrain")
+    threads: 1 if GPUS else DEVICES
     resources:
         mem_mb=2500,
-        gpu=GPUS,
+        gpu=GPUS * DEVICES,
     params:
         state=state("pretrain"),
     shell:
@@ -33,9 +34,10 @@ rule tune:
         log_of("tune"),
     benchmark:
         benchmark_of("tune")
+    threads: 1 if GPUS else DEVICES
     resources:
         mem_mb=2500,
-        gpu=GPUS,
+        gpu=GPUS * DEVICES,
     params:
         state=state("tune"),
     shell:

@@ -9,14 +9,20 @@ from contrastbench.errors import UserError
 from contrastbench.params.root import DEFAULT, TRACKS
 from contrastbench.pipeline.data_check import check_data
 from contrastbench.pipeline.dates import bring_back_future_dates
-from contrastbench.pipeline.device import DEVICE_VARIABLE, resolve_device
+from contrastbench.pipeline.device import (
+    DEVICE_VARIABLE,
+    DEVICES_VARIABLE,
+    check_batches,
+    check_devices,
+    resolve_device,
+)
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.lock import hold_folder
 from contrastbench.pipeline.resolved import hold
-from contrastbench.pipeline.stages import WITH_ROWS, Scope
+from contrastbench.pipeline.stages import TRAINING, WITH_ROWS, Scope
 from contrastbench.registry import hint
 
-OPTIONS = ("preset", "device")
+OPTIONS = ("preset", "device", "devices")
 
 # glibc returns every large tensor to the kernel and faults it in again a step later; keeping the memory costs
 # a quarter of a GiB per job and saves up to a seventh of the time of training on a CPU. Results do not change.
@@ -27,7 +33,8 @@ MEMORY = {"MALLOC_TOP_PAD_": 2**28, "MALLOC_TRIM_THRESHOLD_": 2**31, "MALLOC_MMA
 class Begun:
     """A run.
 
-    gpus            how many each job on the device needs
+    gpus            how many GPUs each job on the device needs
+    devices         how many devices train one encoder together
     judging_stages  pattern of the stages that the rule ``judge`` covers
     tracks          pattern of the tracks' names
     """
@@ -35,6 +42,7 @@ class Begun:
     grid: Grid
     preset: str
     gpus: int
+    devices: int
     judging_stages: str
     tracks: str
 
@@ -54,14 +62,19 @@ def begin(options: Mapping[str, Any], *, is_main_process: bool = True) -> Begun:
     grid = Grid(preset)
     params = grid.params
     on = resolve_device("" if device is None else str(device), "--config device=")
+    devices = options.get("devices", 1)
+    check_devices(devices, on, "--config devices=")
+    for track in params.tracks:
+        check_batches(grid, [job for stage in TRAINING for job in grid.jobs(stage, track)], devices)
     check_data(grid)
     if is_main_process:
         hold_folder()
         bring_back_future_dates()
     hold(grid.preset, params)
     os.environ[DEVICE_VARIABLE] = on
+    os.environ[DEVICES_VARIABLE] = str(devices)
     os.environ["DVC_NO_ANALYTICS"] = "1"
     for name, value in MEMORY.items():
         os.environ.setdefault(name, str(value))
     judging = "|".join(stage.name for stage in WITH_ROWS if stage.scope is Scope.SEEDS)
-    return Begun(grid, grid.preset, int(on == "cuda"), judging, "|".join(TRACKS))
+    return Begun(grid, grid.preset, int(on == "cuda"), devices, judging, "|".join(TRACKS))
