@@ -25,7 +25,13 @@ def folder(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) ->
     shutil.copy(repository / "params.yaml", tmp_path)
     shutil.copytree(repository / "presets", tmp_path / "presets")
     monkeypatch.chdir(tmp_path)
-    for name in (resolved.PARAMS_VARIABLE, device.DEVICE_VARIABLE, "DVC_NO_ANALYTICS", "MALLOC_TOP_PAD_"):
+    for name in (
+        resolved.PARAMS_VARIABLE,
+        device.DEVICE_VARIABLE,
+        device.DEVICES_VARIABLE,
+        "DVC_NO_ANALYTICS",
+        "MALLOC_TOP_PAD_",
+    ):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     return tmp_path
@@ -50,9 +56,19 @@ def edited(folder: Path, old: str, new: str) -> None:
         ({"preset": 1.5}, "--config preset=1.5: must be the name of a preset, which begins with a letter"),
         ({"device": "tpu"}, "--config device=tpu: must be auto, cpu or cuda"),
         ({"device": 3}, "--config device=3: must be auto, cpu or cuda"),
+        ({"device": "cuda:1"}, "must be auto, cpu or cuda; CUDA_VISIBLE_DEVICES says which"),
+        ({"device": "cpu", "devices": 0}, "--config devices=0: must be a number from 1 to 4, of cores here"),
+        ({"device": "cpu", "devices": 5}, "--config devices=5: must be a number from 1 to 4, of cores here"),
+        ({"device": "cpu", "devices": "all"}, "--config devices=all: must be a number from 1 to 4, of cores here"),
+        ({"device": "cpu", "devices": True}, "--config devices=True: must be a number from 1 to 4, of cores here"),
+        (
+            {"device": "cpu", "devices": 3},
+            "unremix, random: training.batch_size = 256: 3 devices cannot share it equally; 255 or 258 would do",
+        ),
     ],
 )
-def test_a_wrong_option_is_one_line(folder: Path, options: dict, line: str) -> None:
+def test_a_wrong_option_is_one_line(folder: Path, options: dict, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
     with pytest.raises(UserError) as refused:
         begin(options)
     assert line in str(refused.value) and "\n" not in str(refused.value)
@@ -63,6 +79,27 @@ def test_an_absent_device_is_refused_at_once(folder: Path, monkeypatch: pytest.M
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(UserError, match="this machine has no usable CUDA device"):
         begin({"device": "cuda"})
+
+
+@pytest.mark.parametrize(("visible", "there", "absent"), [("7", 0, "7"), ("0,5", 1, "5"), ("0,5,1", 1, "5")])
+def test_a_device_index_that_does_not_exist_is_one_line(folder, monkeypatch, visible, there, absent) -> None:
+    """CUDA itself stops at the first index that it does not know, and says nothing."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: there)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: there > 0)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(UserError, match=rf"^CUDA_VISIBLE_DEVICES={visible}: there is no device {absent}$"):
+        begin({"device": "cuda"})
+
+
+@pytest.mark.parametrize(("visible", "there"), [("", 2), ("1", 1), ("3,1", 2), ("GPU-1a,GPU-2b", 2)])
+def test_devices_that_exist_are_taken(folder, monkeypatch, visible, there) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: there)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    begun = begin({"device": "cuda", "devices": there})
+    assert (begun.gpus, begun.devices) == (1, there) and os.environ[device.DEVICES_VARIABLE] == str(there)
+    with pytest.raises(UserError, match=f"devices={there + 1}: must be a number from 1 to {there}, of CUDA devices"):
+        begin({"device": "cuda", "devices": there + 1})
 
 
 def test_auto_is_resolved_once_and_jobs_claim_the_gpu_that_is_there(
@@ -166,8 +203,8 @@ def test_an_edit_of_the_code_during_a_run_stops_the_jobs_that_would_name_it(proj
     project.run("snakemake", "--cores", "1", "--", ROWS)
 
 
-def test_the_device_makes_nothing_stale(project: Project) -> None:
-    for options in (("--config", "device=cpu"), ()):
+def test_neither_device_nor_how_many_makes_anything_stale(project: Project) -> None:
+    for options in (("--config", "device=cpu", f"devices={min(2, os.cpu_count() or 1)}"), ()):
         assert not project.stale_jobs(*options, "--", ROWS)
     answer = project.run("snakemake", "--dry-run", "--config", "device=tpu", code=1)
     assert answer.strip().splitlines()[-1] == "contrastbench: --config device=tpu: must be auto, cpu or cuda"

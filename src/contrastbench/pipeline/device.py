@@ -44,7 +44,7 @@ def check_devices(devices: Any, device: str, asked: str = "--devices ") -> None:
         there, what = importlib.import_module("torch").cuda.device_count(), "CUDA devices"
     else:
         there, what = os.cpu_count() or 1, "cores"
-    if type(devices) is not int or not 1 <= devices <= there:
+    if type(devices) is not int or not 1 <= devices <= max(1, there):
         raise UserError(f"{asked}{devices}: must be a number from 1 to {there}, of {what} here")
 
 
