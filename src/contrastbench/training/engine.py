@@ -93,12 +93,12 @@ class _Several:
     """This process's share of a training that several do together; ``engine`` is what it would train with alone."""
 
     def __init__(self, engine: Engine, sync_batchnorm: bool) -> None:
-        self._engine, self._sync_batchnorm = engine, sync_batchnorm
+        self.engine, self._sync_batchnorm = engine, sync_batchnorm
         self.device, self.backward = engine.device, engine.backward
         self.state_dict, self.load_state_dict = engine.state_dict, engine.load_state_dict
 
     def setup(self, method: Method, optimizer: Optimizer) -> tuple[TrainingStep, Any]:
-        training_step, prepared = self._engine.setup(method, optimizer)
+        training_step, prepared = self.engine.setup(method, optimizer)
         networks = method.networks()
         if self._sync_batchnorm:
             for network in networks:
