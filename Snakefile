@@ -1,6 +1,7 @@
 # The whole benchmark as one graph: `snakemake --cores all`.
 # Another preset:   snakemake --cores all --config preset=smoke
-# On a GPU machine: snakemake --cores all --config device=cuda --resources gpu=1
+# On a GPU machine: snakemake --cores all --config device=cuda (a job on each GPU; fewer: --resources gpu=1)
+# On a cluster:     docs/cluster.md
 import sys
 
 from contrastbench.errors import UserError
@@ -8,10 +9,17 @@ from contrastbench.pipeline.begin import begin
 
 # A mistake of the user's is one line; left alone, Snakemake would show where in our code it was raised.
 try:
-    RUN = begin(config, is_main_process=workflow.is_main_process)
+    RUN = begin(
+        config,
+        is_main_process=workflow.is_main_process,
+        elsewhere=workflow.resource_settings.nodes is not None,  # --jobs: on a cluster
+        gpu_limit=workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources else None,
+    )
 except UserError as error:
     sys.exit(f"contrastbench: {error}")
 GRID, PRESET, GPUS = RUN.grid, RUN.preset, RUN.gpus
+if RUN.gpu_limit:
+    workflow.register_resource("gpu", RUN.gpu_limit)
 
 # To find data frames among `params`, Snakemake would import pandas, for a quarter of a second; ours are texts.
 sys.modules.setdefault("pandas", None)
