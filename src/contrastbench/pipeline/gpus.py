@@ -77,11 +77,11 @@ def _lock(gpu: str) -> int | None:
     """
     path = Path(tempfile.gettempdir()) / f"contrastbench-{re.sub('[^0-9A-Za-z-]', '_', gpu)}.lock"
     try:
-        path.touch(0o644)
-    except OSError:  # another user's
-        pass
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL)
+            os.fchmod(descriptor, 0o644)  # whatever the umask
+        except FileExistsError:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError as error:
         raise UserError(f"{path}: cannot be opened to claim a GPU: {error.strerror}") from None
     try:
