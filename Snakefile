@@ -13,7 +13,11 @@ try:
         config,
         is_main_process=workflow.is_main_process,
         elsewhere=workflow.resource_settings.nodes is not None,  # --jobs: on a cluster
-        gpu_limit=workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources else None,
+        gpu_limit=(
+            workflow.global_resources["gpu"].value
+            if "gpu" in workflow.global_resources
+            else None
+        ),
     )
 except UserError as error:
     sys.exit(f"contrastbench: {error}")
