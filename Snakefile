@@ -29,6 +29,16 @@ if RUN.gpu_limit:
 sys.modules.setdefault("pandas", None)
 
 
+# On a cluster these run where Snakemake does: they take seconds, or fetch archives, for which nodes have no network.
+localrules:
+    all,
+    ablation,
+    prepare,
+    tables,
+    ablation_tables,
+    report,
+
+
 wildcard_constraints:
     stage=RUN.judging_stages,
     track=RUN.tracks,

@@ -13,8 +13,7 @@ rule pretrain:
     benchmark:
         benchmark_of("pretrain")
     resources:
-        mem_mb=2500,
-        gpu=GPUS,
+        **resources_of("pretrain"),
     params:
         state=state("pretrain"),
     shell:
@@ -34,8 +33,7 @@ rule tune:
     benchmark:
         benchmark_of("tune")
     resources:
-        mem_mb=2500,
-        gpu=GPUS,
+        **resources_of("tune"),
     params:
         state=state("tune"),
     shell:
@@ -53,8 +51,7 @@ rule features:
     benchmark:
         benchmark_of("features")
     resources:
-        mem_mb=2500,
-        gpu=GPUS,
+        **resources_of("features"),
     params:
         state=state("features"),
     shell:
