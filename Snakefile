@@ -25,6 +25,13 @@ GRID, PRESET, GPUS = RUN.grid, RUN.preset, RUN.gpus
 if RUN.gpu_limit:
     workflow.register_resource("gpu", RUN.gpu_limit)
 
+
+# What `begin` has fixed, for jobs on other machines.
+envvars:
+    "CONTRASTBENCH_PARAMS",
+    "CONTRASTBENCH_DEVICE",
+
+
 # To find data frames among `params`, Snakemake would import pandas, for a quarter of a second; ours are texts.
 sys.modules.setdefault("pandas", None)
 
