@@ -6,6 +6,7 @@ import sys
 
 from contrastbench.errors import UserError
 from contrastbench.pipeline.begin import begin
+from contrastbench.pipeline.slurm import check_slurm
 
 # A mistake of the user's is one line; left alone, Snakemake would show where in our code it was raised.
 try:
@@ -60,6 +61,21 @@ include: "rules/data.smk"
 include: "rules/training.smk"
 include: "rules/judging.smk"
 include: "rules/results.smk"
+
+
+onstart:
+    if (
+        workflow.executor_plugin.name == "slurm"
+        and not workflow.executor_settings.partition_config
+    ):
+        try:
+            check_slurm(
+                job.resources
+                for job in workflow.dag.needrun_jobs()
+                if not job.is_local
+            )
+        except UserError as error:
+            sys.exit(f"contrastbench: {error}")
 
 
 rule all:

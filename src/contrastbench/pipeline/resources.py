@@ -35,7 +35,7 @@ WITHOUT_ENCODER = {
     "tables": Needs(1500, 20),
     "report": Needs(1500, 20),
 }
-START_MINUTES = 10  # Python, torch, the two Snakemakes around a job, a slow file system
+START_MINUTES = 5  # Python, torch, the two Snakemakes around a job, a slow file system
 BASE_MB = {False: 1500, True: 6000}  # libraries; with a GPU also CUDA's context and pinned buffers
 SPEED = {False: 1e10, True: 2e12}  # multiply-adds a second: a slow core; an old GPU in float32
 LONGEST = 24 * 60  # minutes; what takes longer continues in the next attempt
