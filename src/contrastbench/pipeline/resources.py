@@ -54,7 +54,7 @@ def needs(grid: Grid, stage_name: str, job: Job, *, on_gpu: bool) -> Needs:
     if stage_name in WITHOUT_ENCODER:
         return WITHOUT_ENCODER[stage_name]
     track = grid.track(job.track)
-    examples, *size = _shape(grid.data_folder(job.track, job.trained.dataset))
+    examples, *size = _shape(grid.root / grid.data_folder(job.track, job.trained.dataset))
     forward, width = _cost(getattr(track, "encoder", None), size)
     params = grid.pretrain_params(job) if stage_name in TRAINING else None
     if params is not None:
