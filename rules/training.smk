@@ -12,10 +12,9 @@ rule pretrain:
         log_of("pretrain"),
     benchmark:
         benchmark_of("pretrain")
-    threads: 1 if GPUS else DEVICES
+    threads: DEVICES
     resources:
-        mem_mb=2500,
-        gpu=GPUS * DEVICES,
+        **resources_of("pretrain"),
     params:
         state=state("pretrain"),
     shell:
@@ -34,10 +33,9 @@ rule tune:
         log_of("tune"),
     benchmark:
         benchmark_of("tune")
-    threads: 1 if GPUS else DEVICES
+    threads: DEVICES
     resources:
-        mem_mb=2500,
-        gpu=GPUS * DEVICES,
+        **resources_of("tune"),
     params:
         state=state("tune"),
     shell:
@@ -55,8 +53,7 @@ rule features:
     benchmark:
         benchmark_of("features")
     resources:
-        mem_mb=2500,
-        gpu=GPUS,
+        **resources_of("features"),
     params:
         state=state("features"),
     shell:

@@ -56,11 +56,23 @@ def edited(folder: Path, old: str, new: str) -> None:
         ({"preset": 1.5}, "--config preset=1.5: must be the name of a preset, which begins with a letter"),
         ({"device": "tpu"}, "--config device=tpu: must be auto, cpu or cuda"),
         ({"device": 3}, "--config device=3: must be auto, cpu or cuda"),
-        ({"device": "cuda:1"}, "must be auto, cpu or cuda; CUDA_VISIBLE_DEVICES says which"),
-        ({"device": "cpu", "devices": 0}, "--config devices=0: must be a number from 1 to 4, of cores here"),
-        ({"device": "cpu", "devices": 5}, "--config devices=5: must be a number from 1 to 4, of cores here"),
-        ({"device": "cpu", "devices": "all"}, "--config devices=all: must be a number from 1 to 4, of cores here"),
-        ({"device": "cpu", "devices": True}, "--config devices=True: must be a number from 1 to 4, of cores here"),
+        ({"device": "cuda:1"}, "must be auto, cpu or cuda; to choose among GPUs, set"),
+        (
+            {"device": "cpu", "devices": 0},
+            "--config devices=0: must be a whole number from 1 on, at most 4, the cores",
+        ),
+        (
+            {"device": "cpu", "devices": 5},
+            "--config devices=5: must be a whole number from 1 on, at most 4, the cores",
+        ),
+        (
+            {"device": "cpu", "devices": "all"},
+            "--config devices=all: must be a whole number from 1 on, at most 4, the cores",
+        ),
+        (
+            {"device": "cpu", "devices": True},
+            "--config devices=True: must be a whole number from 1 on, at most 4, the cores",
+        ),
         (
             {"device": "cpu", "devices": 3},
             "unremix, random: training.batch_size = 256: 3 devices cannot share it equally; 255 or 258 would do",
@@ -81,25 +93,17 @@ def test_an_absent_device_is_refused_at_once(folder: Path, monkeypatch: pytest.M
         begin({"device": "cuda"})
 
 
-@pytest.mark.parametrize(("visible", "there", "absent"), [("7", 0, "7"), ("0,5", 1, "5"), ("0,5,1", 1, "5")])
-def test_a_device_index_that_does_not_exist_is_one_line(folder, monkeypatch, visible, there, absent) -> None:
-    """CUDA itself stops at the first index that it does not know, and says nothing."""
-    monkeypatch.setattr("torch.cuda.device_count", lambda: there)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: there > 0)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    with pytest.raises(UserError, match=rf"^CUDA_VISIBLE_DEVICES={visible}: there is no device {absent}$"):
-        begin({"device": "cuda"})
-
-
-@pytest.mark.parametrize(("visible", "there"), [("", 2), ("1", 1), ("3,1", 2), ("GPU-1a,GPU-2b", 2)])
-def test_devices_that_exist_are_taken(folder, monkeypatch, visible, there) -> None:
-    monkeypatch.setattr("torch.cuda.device_count", lambda: there)
+def test_devices_that_train_together_are_no_more_than_jobs_may_use(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    begun = begin({"device": "cuda", "devices": there})
-    assert (begun.gpus, begun.devices) == (1, there) and os.environ[device.DEVICES_VARIABLE] == str(there)
-    with pytest.raises(UserError, match=f"devices={there + 1}: must be a number from 1 to {there}, of CUDA devices"):
-        begin({"device": "cuda", "devices": there + 1})
+    monkeypatch.setattr("contrastbench.pipeline.begin.visible_gpus", lambda: ["a", "b", "c", "d"])
+    for limit, most in ((None, 4), (2, 2)):
+        begun = begin({"device": "cuda", "devices": most}, gpu_limit=limit)
+        assert (begun.gpus, begun.devices) == (1, most) and os.environ[device.DEVICES_VARIABLE] == str(most)
+        with pytest.raises(UserError, match=f"devices={2 * most}: .*, at most {most}, the GPUs to be had here"):
+            begin({"device": "cuda", "devices": 2 * most}, gpu_limit=limit)
+    assert begin({"device": "cuda", "devices": 8}, elsewhere=True).devices == 8, "nobody here knows"
 
 
 def test_auto_is_resolved_once_and_jobs_claim_the_gpu_that_is_there(

@@ -22,12 +22,13 @@ from contrastbench.cli.options import (
 from contrastbench.errors import UserError
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.pipeline.data_check import check_image_size, verify_data
-from contrastbench.pipeline.device import check_batches, check_devices, resolve_device
+from contrastbench.pipeline.device import claim_device, count_devices
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.measured import measured_here, write_receipt
 from contrastbench.pipeline.resolved import hold
 from contrastbench.pipeline.stages import STAGES, TRAINING, Scope, Stage
+from contrastbench.pipeline.together import check_batches, check_devices
 from contrastbench.registry import dataset_module
 from contrastbench.results.load import parse_all
 from contrastbench.results.rows import Row, write_rows
@@ -68,7 +69,7 @@ def figures_command(
     grid = Grid(preset)
     grid.track(track)
     verify_data([path.parent for path in grid.figure_inputs(track, dataset, figure, seed) if path.name == "meta.json"])
-    _call("figures", grid, Job(track, dataset, figure, seed), Runtime(resolve_device(device), typer.echo))
+    _call("figures", grid, Job(track, dataset, figure, seed), Runtime(claim_device(device), typer.echo))
 
 
 def _training(stage: Stage) -> Callable[..., None]:
@@ -85,8 +86,8 @@ def _training(stage: Stage) -> Callable[..., None]:
         grid = Grid(preset)
         grid.job(stage.name, track, dataset, method)
         jobs = [grid.job(stage.name, track, dataset, method, seed) for seed in seeds or grid.track(track).seeds]
-        on = resolve_device(device)
-        check_devices(devices, on)
+        on = claim_device(device, devices)
+        check_devices(devices, on, count_devices(on))
         check_batches(grid, jobs, devices)
         for job in jobs:
             _require_state(grid, stage, job, state)
@@ -129,7 +130,7 @@ def _of_one_method(stage: Stage) -> Callable[..., None]:
         state: State = None,
     ) -> None:
         grid = Grid(preset)
-        whole, on = grid.job(stage.name, track, dataset, method), resolve_device(device)
+        whole, on = grid.job(stage.name, track, dataset, method), claim_device(device)
         chosen = [grid.job(stage.name, track, dataset, method, seed) for seed in seeds or grid.track(track).seeds]
         if stage.scope is Scope.SEEDS:
             _require_state(grid, stage, whole, state)
@@ -157,7 +158,7 @@ def _of_all_methods(stage: Stage) -> Callable[..., None]:
         grid = Grid(preset)
         job = grid.job(stage.name, track, dataset, seed=seed)
         _require_state(grid, stage, job, state)
-        _judge(grid, stage, job, [job], resolve_device(device))
+        _judge(grid, stage, job, [job], claim_device(device))
 
     return command
 
