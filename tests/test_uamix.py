@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from uamix_cases import FRAMES, MELS, built, smallest_track
+from uamix_cases import FRAMES, MELS, built, flop_counter, smallest_track
 
 from contrastbench.methods import Batch, Step
 from contrastbench.methods.contrastive_tuning import ContrastiveTuning
@@ -166,12 +166,10 @@ def test_step_two_starts_from_step_ones_weights_and_its_ema_from_the_projector(t
 
 
 def test_joint_training_reaches_encoder_decoder_and_head_and_costs_more(track):
-    from torch.utils.flop_counter import FlopCounterMode
-
     cost = {}
     for label in ("mae", "mae-joint"):
         method = built(track, label)
-        with FlopCounterMode(display=False) as counter:
+        with flop_counter() as counter:
             output = method.training_step(batch_for(method), step_for())
             output["loss"].backward()
         cost[label] = counter.get_total_flops()

@@ -2,6 +2,7 @@
 
 import torch
 from conftest import REPOSITORY
+from torch.utils.flop_counter import FlopCounterMode
 
 from contrastbench.methods import method_class
 from contrastbench.params.audio_track import AudioTrack
@@ -26,6 +27,15 @@ SIZES = {
         },
     },
 }
+
+
+def flop_counter() -> FlopCounterMode:
+    """Counts the products of :class:`OneDNNLinear` too, which torch's own counter does not know."""
+
+    def product(x: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:
+        return 2 * x.numel() * weight[0]
+
+    return FlopCounterMode(display=False, custom_mapping={torch.ops.mkldnn._linear_pointwise: product})
 
 
 def smallest_track() -> AudioTrack:

@@ -66,7 +66,7 @@ def sample_crops(batch: int, params: AudioAugmentParams, generator: Generator) -
         size = (low + (high - low) * draws[axis]).clamp_max(canvas)
         sides.append(((1 - canvas) / 2 + (canvas - size) * draws[2 + axis], size))
     crops = torch.stack([sides[0][0], sides[1][0], sides[0][1], sides[1][1]], dim=1)
-    whole = torch.tensor([0.0, 0.0, 1.0, 1.0], device=crops.device)
+    whole = (torch.arange(4, device=crops.device) > 1).to(crops.dtype)
     return torch.where((draws[4] < params.crop_probability).unsqueeze(1), crops, whole)
 
 

@@ -6,10 +6,12 @@ Everything stays in [0, 1]. Images of one channel have no colour: saturation, hu
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor
 
+from contrastbench.augment.host import is_queued, on_host
 from contrastbench.params.images import AugmentParams
 
 # Luma of ITU-R 601: the weights of torchvision's rgb_to_grayscale.
@@ -31,7 +33,7 @@ def augment_images(images: Tensor, params: AugmentParams, generator: Generator) 
     except the order of the four jitter operations, which is sampled once per chunk of ``CPU_CHUNK`` images
     (on an accelerator: once per batch); torchvision samples it per image.
     """
-    chunk = CPU_CHUNK if images.device.type == "cpu" else len(images)
+    chunk = len(images) if is_queued(images.device) else CPU_CHUNK
     return torch.cat([_augment_chunk(part, params, generator) for part in images.split(chunk)])
 
 
@@ -41,14 +43,25 @@ def _augment_chunk(images: Tensor, params: AugmentParams, generator: Generator) 
     flips = _coin(batch, params.flip_probability, generator)
     views = crop_resize(images, boxes, flips)
     views = jitter(views, *sample_jitter(batch, params, generator))
-    gray = _coin(batch, params.grayscale_probability, generator).nonzero()[:, 0]
+    gray = _coin(batch, params.grayscale_probability, generator)
     if channels == 3:
-        views[gray] = luma(views[gray]).expand(-1, 3, -1, -1)
+        views = change_some(views, gray, lambda chosen: luma(chosen).expand(-1, 3, -1, -1))
     low, high = params.blur_sigma
     sigma = torch.rand(batch, generator=generator, device=images.device) * (high - low) + low
-    blurred = _coin(batch, params.blur_probability, generator).nonzero()[:, 0]
-    views[blurred] = gaussian_blur(views[blurred], sigma[blurred], params.blur_kernel)
-    return views
+    blurred = _coin(batch, params.blur_probability, generator)
+    return change_some(views, blurred, lambda chosen, own: gaussian_blur(chosen, own, params.blur_kernel), sigma)
+
+
+def change_some(images: Tensor, chosen: Tensor, change: Callable[..., Tensor], *parameters: Tensor) -> Tensor:
+    """``change(images, *parameters)`` where ``chosen`` (B,), else ``images``, which may be written to.
+
+    On the CPU only the chosen are computed; to count them would make the host wait for an accelerator.
+    """
+    if is_queued(images.device):
+        return torch.where(chosen.view(-1, 1, 1, 1), change(images, *parameters), images)
+    rows = chosen.nonzero()[:, 0]
+    images[rows] = change(images[rows], *(values[rows] for values in parameters))
+    return images
 
 
 def _coin(batch: int, probability: float, generator: Generator) -> Tensor:
@@ -81,8 +94,8 @@ def sample_boxes(
     top = torch.minimum((draws[2, :, 0] * (height - h + 1)).floor(), height - h)
     left = torch.minimum((draws[3, :, 0] * (width - w + 1)).floor(), width - w)
     boxes = torch.stack([top, left, h, w], dim=1)
-    largest = torch.tensor(_largest_box(height, width, ratio), device=device, dtype=boxes.dtype)
-    return torch.where(fits.any(dim=1, keepdim=True), boxes, largest)
+    largest = [torch.full_like(h, side) for side in _largest_box(height, width, ratio)]
+    return torch.where(fits.any(dim=1, keepdim=True), boxes, torch.stack(largest, dim=1))
 
 
 def _largest_box(height: int, width: int, ratio: tuple[float, float]) -> tuple[int, int, int, int]:
@@ -137,7 +150,7 @@ def sample_jitter(
         factors.append(torch.where(applied, low + (high - low) * draw, torch.ones_like(draw)))
     hue = torch.where(applied, (2 * draws[3] - 1) * params.hue, torch.zeros_like(draws[3]))
     strengths = (params.brightness, params.contrast, params.saturation, params.hue)
-    order = torch.randperm(4, generator=generator, device=device).tolist()
+    order = torch.randperm(4, generator=on_host(generator)).tolist()
     order = [operation for operation in order if strengths[operation] * params.jitter_probability > 0]
     return factors[0], factors[1], factors[2], hue, order
 

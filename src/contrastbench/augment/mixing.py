@@ -12,6 +12,8 @@ import torch
 from scipy.special import betaincinv
 from torch import Generator, Tensor
 
+from contrastbench.augment.host import on_host
+
 Mixing = Literal["t-cutmix", "cutmix", "mixup", "none"]
 
 
@@ -35,16 +37,17 @@ def mix(x: Tensor, mixing: Mixing, alpha: float, generator: Generator) -> Mixtur
     partner = torch.arange(len(x) - 1, -1, -1, device=x.device)
     if mixing == "none":
         return Mixture(x, 1.0, partner, virtual_labels(1.0, partner))
-    share = sample_share(alpha, generator)
+    host = on_host(generator)
+    share = sample_share(alpha, host)
     if mixing == "mixup":
         mixed = share * x + (1 - share) * x[partner]
         return Mixture(mixed, share, partner, virtual_labels(share, partner))
     if mixing == "t-cutmix":
-        rows = sample_cut(x.shape[2], 1 - share, generator)  # 1-D: the cut's length is proportional to its share
+        rows = sample_cut(x.shape[2], 1 - share, host)  # 1-D: the cut's length is proportional to its share
         columns = (0, x.shape[3])
     else:
         side = math.sqrt(1 - share)
-        rows, columns = (sample_cut(size, side, generator) for size in x.shape[2:])
+        rows, columns = (sample_cut(size, side, host) for size in x.shape[2:])
     mixed = x.clone()
     mixed[:, :, slice(*rows), slice(*columns)] = x[partner][:, :, slice(*rows), slice(*columns)]
     replaced = (rows[1] - rows[0]) * (columns[1] - columns[0])
@@ -54,14 +57,13 @@ def mix(x: Tensor, mixing: Mixing, alpha: float, generator: Generator) -> Mixtur
 
 def sample_share(alpha: float, generator: Generator) -> float:
     """lambda ~ Beta(alpha, alpha), by the inverse of its distribution function, so that only ``generator`` is used."""
-    uniform = torch.rand((), generator=generator, device=generator.device)
-    return float(betaincinv(alpha, alpha, float(uniform)))
+    return float(betaincinv(alpha, alpha, float(torch.rand((), generator=generator))))
 
 
 def sample_cut(size: int, share: float, generator: Generator) -> tuple[int, int]:
     """Start and stop of a run of round(share * size) positions around a uniform centre, clipped to [0, size]."""
     length = round(share * size)
-    centre = int(torch.randint(size, (1,), generator=generator, device=generator.device))
+    centre = int(torch.randint(size, (1,), generator=generator))
     start = centre - length // 2
     return max(start, 0), min(start + length, size)
 

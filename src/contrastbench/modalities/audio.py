@@ -19,9 +19,9 @@ from contrastbench.params.vit import ViTParams
 class Audio(Modality):
     """Spectrograms of sound, which the stage ``spectrograms`` makes."""
 
-    def inputs(self, rows: np.ndarray, device: torch.device) -> Tensor:
+    def inputs(self, rows: np.ndarray | Tensor, device: torch.device) -> Tensor:
         """float16 (B, T, F) -> float32 (B, 1, T, F)."""
-        return torch.from_numpy(rows).to(device, non_blocking=True).float().unsqueeze(1)
+        return torch.as_tensor(rows).to(device, non_blocking=True).float().unsqueeze(1)
 
     def input_shape(self, data: Prepared) -> Shape:
         """(1, T, F)."""

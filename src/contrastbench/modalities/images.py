@@ -19,9 +19,9 @@ from contrastbench.params.images import AugmentParams, EncoderParams
 class Images(Modality):
     """Grey or colour images."""
 
-    def inputs(self, rows: np.ndarray, device: torch.device) -> Tensor:
+    def inputs(self, rows: np.ndarray | Tensor, device: torch.device) -> Tensor:
         """uint8 (B, H, W, C) -> float32 (B, C, H, W) in [0, 1]."""
-        return to_float(torch.from_numpy(rows).to(device, non_blocking=True))
+        return to_float(torch.as_tensor(rows).to(device, non_blocking=True))
 
     def input_shape(self, data: Prepared) -> Shape:
         """(C, H, W)."""

@@ -9,6 +9,7 @@ from timm.models.vision_transformer import Block
 from torch import Generator, Tensor, nn
 
 from contrastbench.errors import UserError
+from contrastbench.models.linear import through_onednn
 from contrastbench.models.patches import patch_statistics, patchify, unpatchify
 from contrastbench.models.vit import AudioViT, initialise, sincos_positions
 from contrastbench.params.vit import DecoderParams
@@ -54,6 +55,7 @@ class Decoder(nn.Module):
         )
         self.norm = LayerNorm(params.width)
         self.predict = nn.Linear(params.width, patch * patch)
+        through_onednn(self)
         initialise(self)
 
     def forward(self, tokens: Tensor, mask: Mask) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from contrastbench.models.linear import through_onednn
 from contrastbench.params.tuning import HeadParams
 
 NO_SAMPLE = -1  # for the queue's random initial entries
@@ -31,6 +32,7 @@ class NNCLRHead(nn.Module):
             nn.ReLU(inplace=True),
             nn.Linear(params.predictor_hidden, params.output, bias=False),
         )
+        through_onednn(self)
         self.target_projector = copy.deepcopy(self.projector).requires_grad_(False)
         self.register_buffer("queue", functional.normalize(torch.randn(params.queue, params.output), dim=1))
         self.register_buffer("queue_ids", torch.full((params.queue,), NO_SAMPLE))

@@ -19,4 +19,6 @@ def unpatchify(patches: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
 
 def patch_statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (unbiased, at least 1e-3) of each patch's pixels, (B, N, 1) each."""
-    return patches.mean(dim=2, keepdim=True), (patches.var(dim=2, keepdim=True) + EPSILON).sqrt()
+    mean = patches.mean(dim=2, keepdim=True)
+    variance = (patches - mean).square_().sum(dim=2, keepdim=True) / (patches.shape[2] - 1)  # faster than torch.var
+    return mean, (variance + EPSILON).sqrt()

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from contrastbench.errors import UserError
 from contrastbench.models.base import Encoder, Shape
+from contrastbench.models.linear import linear, through_onednn
+from contrastbench.models.patches import patchify
 from contrastbench.params.vit import ViTParams
 
 
@@ -37,6 +39,7 @@ class AudioViT(Encoder):
         self.register_buffer("pos_embed", sincos_positions(self.grid, params.width, class_token=True))
         self.blocks = nn.ModuleList([Block(params.width, params.heads, qkv_bias=True) for _ in range(params.depth)])
         self.norm = LayerNorm(params.width)
+        through_onednn(self)
         initialise(self)
         # As in MAE: the patch projection is initialised like a linear layer with P x P inputs.
         nn.init.xavier_uniform_(self.patch_embed.proj.weight.view(params.width, -1))
@@ -49,9 +52,10 @@ class AudioViT(Encoder):
         """
         if x.shape[2:] != self.patch_embed.img_size:
             raise UserError(f"spectrograms of {tuple(x.shape[2:])}: the encoder takes {self.patch_embed.img_size}")
-        patches = self.patch_embed(x) + self.pos_embed[:, 1:]
+        patches, positions = patchify(x, self.patch_embed.patch_size[0]), self.pos_embed[:, 1:]
         if kept is not None:
-            patches = take(patches, kept)
+            patches, positions = take(patches, kept), take(positions.expand(len(x), -1, -1), kept)
+        patches = linear(patches, self.patch_embed.proj.weight.flatten(1), self.patch_embed.proj.bias) + positions
         first = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)
         sequence = torch.cat([first, patches], dim=1)
         for block in self.blocks:

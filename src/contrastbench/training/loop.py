@@ -2,6 +2,9 @@
 
 Results depend on (seed, step) alone: the order of the examples is derived from (seed, epoch), every random
 transformation from (seed, step). A killed run continues from its checkpoint and ends bit-identical on the CPU.
+
+An accelerator works behind the host's back: losses are read, and looked through for one that is not a number, when a
+step is logged or a checkpoint is due, and in between no step waits for the device.
 """
 
 import time
@@ -13,6 +16,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from contrastbench.augment.host import is_queued
 from contrastbench.errors import UserError
 from contrastbench.methods import Batch, Method, Step
 from contrastbench.modalities import Stored
@@ -20,12 +24,13 @@ from contrastbench.modalities.base import Inputs
 from contrastbench.params.training import TrainingParams
 from contrastbench.training.collapse import collapse_warning, effective_rank
 from contrastbench.training.engine import engine_for
+from contrastbench.training.feed import feed
 from contrastbench.training.optimizers import build_optimizer, learning_rate_factor
 from contrastbench.training.order import ExampleOrder
 from contrastbench.training.progress import TrainingProgress
 from contrastbench.training.record import TrainingLog
 from contrastbench.training.resumable import ResumableRun
-from contrastbench.training.seeds import generator_for, seed_for
+from contrastbench.training.seeds import seed_for
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ def train(
     """
     engine = engine_for(device, params.precision, sync_batchnorm=params.sync_batchnorm)
     order = ExampleOrder(len(examples.x), params, seed)
+    labels = _labels(method, examples, engine.device)
     _prepare(method)
     optimizer = build_optimizer(method, params)
     base_rates = [group["lr"] for group in optimizer.param_groups]
@@ -70,43 +76,57 @@ def train(
     run.resume()
     log = run.log
 
+    generator = Generator(engine.device)
+    rows = feed(examples.x, order, engine.device, first=log.steps)
     begun = time.perf_counter() - log.seconds
     with TrainingProgress(type(method).__name__, order.total, log, params.batch_size, show=show_progress) as progress:
-        for number in range(log.steps, order.total):
+        for number, (stored, index) in enumerate(rows, start=log.steps):
             torch.manual_seed(seed_for("global", seed, number))  # for libraries that use the global generator
-            step = Step(number, order.total, order.per_epoch, generator_for(engine.device, "step", seed, number))
+            step = Step(number, order.total, order.per_epoch, generator.manual_seed(seed_for("step", seed, number)))
             factor = learning_rate_factor(
                 number, order.total, params.warmup_epochs * order.per_epoch, params.final_learning_rate_fraction
             )
             for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = rate * factor
 
-            batch, labels = _batch(method, examples, order.batch(number), step, engine.device)
+            clean = examples.inputs(stored, engine.device)
+            views = [examples.augment(clean, step.generator) for _ in range(method.number_of_views)]
+            batch = Batch(clean, views, index, labels[index] if method.uses_labels and labels is not None else None)
             output = training_step(batch, step)
-            loss = float(output["loss"].detach())
-            if not np.isfinite(loss):
-                raise UserError(_not_a_number("the loss is", output, number, checkpoint))
             optimizer.zero_grad(set_to_none=True)
             engine.backward(output["loss"])
             method.after_backward(step)
             optimizer.step()
             method.after_step(step)
 
-            run.count(loss, time.perf_counter() - begun)
-            progress.show(loss)
+            run.count(output)
             last = log.steps == order.total
-            if log.steps % params.log_every_steps == 0 or last:
-                log.history.append(_entry(method, output, batch, labels, step, optimizer.param_groups[0]["lr"]))
+            logged = log.steps % params.log_every_steps == 0 or last
             due = log.steps % params.checkpoint_every_steps == 0
-            if (due or last) and not all(bool(weight.isfinite().all()) for weight in method.parameters()):
+            if logged or due or not is_queued(engine.device):
+                terms = run.read(time.perf_counter() - begun)
+                progress.show(terms["loss"])
+            if logged:
+                rate = optimizer.param_groups[0]["lr"]
+                log.history.append(_entry(method, terms, output["embeddings"], batch, labels, step, rate))
+            if (due or last) and not _are_finite(method):
                 # A finite loss may have a gradient that is not finite; such weights are never kept to resume from.
-                raise UserError(_not_a_number("weights are", output, number, checkpoint))
+                raise run.not_a_number("weights are", terms, number)
             if due and not last:
                 run.save()
     if log.history:
         log.warnings = _warnings(method, log.history[-1], run.recent_losses)
     method.eval()
     return log
+
+
+def _labels(method: Method, examples: Examples, device: torch.device) -> Tensor | None:
+    """All labels (N,) on the device."""
+    if examples.y is not None:
+        return torch.tensor(examples.y, device=device)
+    if method.uses_labels:
+        raise UserError(f"{type(method).__name__} needs labels, and this training split has none")
+    return None
 
 
 def _prepare(method: Method) -> None:
@@ -116,42 +136,30 @@ def _prepare(method: Method) -> None:
         method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _batch(
-    method: Method, examples: Examples, index: np.ndarray, step: Step, device: torch.device
-) -> tuple[Batch, Tensor | None]:
-    clean = examples.inputs(examples.x[index], device)
-    views = [examples.augment(clean, step.generator) for _ in range(method.number_of_views)]
-    labels = None if examples.y is None else torch.from_numpy(examples.y[index]).to(device)
-    if method.uses_labels and labels is None:
-        raise UserError(f"{type(method).__name__} needs labels, and this training split has none")
-    seen = labels if method.uses_labels else None
-    return Batch(clean, views, torch.from_numpy(index).to(device), seen), labels
-
-
 def _entry(
-    method: Method, output: dict[str, Tensor], batch: Batch, labels: Tensor | None, step: Step, rate: float
+    method: Method,
+    terms: dict[str, float],
+    embeddings: Tensor,
+    batch: Batch,
+    labels: Tensor | None,
+    step: Step,
+    rate: float,
 ) -> dict[str, float]:
     entry = {"step": float(step.number + 1), "epoch": (step.number + 1) / step.per_epoch, "learning_rate": rate}
-    entry |= {name: float(value.detach()) for name, value in output.items() if name != "embeddings"}
-    entry["effective_rank"] = effective_rank(output["embeddings"])
+    entry |= terms | {"effective_rank": effective_rank(embeddings)}
     if labels is not None:
         method.eval()
         with torch.no_grad():
-            entry |= method.diagnose(batch, labels)
+            entry |= method.diagnose(batch, labels[batch.index])
         method.train()
     return entry
+
+
+def _are_finite(method: Method) -> bool:
+    return bool(torch.stack([weight.isfinite().all() for weight in method.parameters()]).all())
 
 
 def _warnings(method: Method, entry: dict[str, float], recent_losses: list[float]) -> list[str]:
     """What a reader of this run's results has to know, as of its last step."""
     warnings = (collapse_warning(entry["effective_rank"]), method.advice(recent_losses))
     return [warning for warning in warnings if warning]
-
-
-def _not_a_number(what: str, output: dict[str, Tensor], number: int, checkpoint: Path) -> str:
-    terms = ", ".join(f"{name} {float(value.detach()):.4g}" for name, value in output.items() if name != "embeddings")
-    resume = f"resume from {checkpoint}" if checkpoint.is_file() else "no checkpoint was written yet"
-    return (
-        f"training stopped at step {number}: {what} not a number ({terms}); {resume}, "
-        "with a lower training.learning_rate or a higher temperature"
-    )

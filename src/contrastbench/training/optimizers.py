@@ -18,7 +18,7 @@ def build_optimizer(method: Method, params: TrainingParams) -> torch.optim.Optim
     if params.optimizer == "adam":
         return torch.optim.Adam(groups, lr=params.learning_rate, weight_decay=params.weight_decay)
     if params.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=params.learning_rate, betas=(0.9, 0.95))
+        return torch.optim.AdamW(groups, lr=params.learning_rate, betas=(0.9, 0.95), fused=True)
     if params.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=params.learning_rate, momentum=0.9)
     from timm.optim import Lars  # timm is slow to import, and only this choice needs it
