@@ -1,10 +1,12 @@
-"""How much of a training step is divided when several processes train together, in CPU seconds of one of them.
+"""What a training step costs each of several processes that train together, against a process by itself.
 
-    python benchmarks/distributed.py [--processes 2] [--methods simclr unremix] [--batch 256] [--rounds 5] [--tiny]
+    python benchmarks/distributed.py [--device cpu|cuda] [--processes 2] [--methods simclr unremix] [--batch 256]
+                                     [--architecture resnet-slim] [--width 16] [--rounds 5] [--tiny]
 
-Every process takes turns: a step by itself on the whole batch, a step together with the others. Pictures are random,
-the network and the augmentation are the track's own. What every process does for the whole batch (reading,
-augmentation, projector, loss) stays; at best the ratio is 1 / processes.
+Every process takes turns: a step by itself on the whole batch; one together with the others; one together, with
+BatchNorm of each part alone. Pictures are random. At best the ratio is 1 / processes: what every process does for the
+whole batch (augmentation, projector, loss) stays. On a CPU it is in CPU seconds, and synchronised BatchNorm, which has
+no fused kernel there, costs more than it divides: there it is for tests.
 """
 
 import argparse
@@ -14,7 +16,6 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from torch import distributed
 
 from contrastbench.methods import Batch, Step, method_class
 from contrastbench.modalities import modality
@@ -28,55 +29,69 @@ from contrastbench.training.seeds import generator_for
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def stepper(name: str, rows: int, engine: Engine) -> Callable[[int], float]:
-    """A function that takes one step of a method and returns its CPU seconds in this process."""
+def stepper(name: str, given: argparse.Namespace, engine: Engine) -> Callable[[int], float]:
+    """A function that takes one step of a method and returns its seconds."""
     track = load(root=ROOT).track("unremix")
     assert isinstance(track, ImageTrack)
     params, images = track.pretrain(name, "mnist5k"), modality("image")
+    encoder = params.encoder.model_copy(update={"architecture": given.architecture, "width": given.width})
     torch.manual_seed(0)
-    method = method_class(name).from_params(params, (1, 28, 28), 10).train()
+    method = method_class(name).from_params(params.model_copy(update={"encoder": encoder}), (1, 28, 28), 10).train()
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    training_step, optimizer = engine.setup(method, build_optimizer(method, params.training))
-    stored = torch.randint(256, (rows, 28, 28, 1), dtype=torch.uint8).numpy()
+    optimizer = build_optimizer(method, params.training)
+    training_step, optimizer = engine.setup(method, optimizer)
+    stored = torch.randint(256, (given.batch, 28, 28, 1), dtype=torch.uint8).numpy()
     augment = images.augmentation(params.augment)
 
     def step(number: int) -> float:
-        begun = time.process_time()
-        at = Step(number, 1000, 10, generator_for(torch.device("cpu"), "benchmark", number))
-        clean = images.inputs(stored, at.generator.device)
+        begun = _now(engine.device)
+        at = Step(number, 1000, 10, generator_for(engine.device, "benchmark", number))
+        clean = images.inputs(stored, engine.device)
         views = [augment(clean, at.generator) for _ in range(method.number_of_views)]
-        output = training_step(Batch(clean, views, torch.arange(rows), None), at)
+        output = training_step(Batch(clean, views, torch.arange(given.batch, device=engine.device), None), at)
         optimizer.zero_grad(set_to_none=True)
         engine.backward(output["loss"])
         optimizer.step()
-        return time.process_time() - begun
+        return _now(engine.device) - begun
 
     return step
 
 
-def measure(methods: list[str], rows: int, rounds: int) -> None:
-    """What one of the processes measures; the first prints."""
-    together = engine_for("cpu", "32-true")
-    alone = together.engine  # type: ignore[attr-defined]
-    for name in methods:
-        steps = [stepper(name, rows, engine) for engine in (alone, together)]
-        seconds = [[step(number) for step in steps] for number in range(rounds + 1)][1:]  # the first fills caches
-        whole, part = (median(column) for column in zip(*seconds, strict=True))
-        ratio = part / whole
-        print(f"{name:10} alone {whole:.3f} s   of {distributed.get_world_size()} {part:.3f} s   ratio {ratio:.2f}")
+def _now(device: torch.device) -> float:
+    if device.type == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def measure(given: argparse.Namespace) -> None:
+    """What each of the processes measures; the first prints."""
+    together, apart = (engine_for(given.device, "32-true", sync_batchnorm=sync) for sync in (True, False))
+    for name in given.methods:
+        steps = [stepper(name, given, engine) for engine in (together.engine, together, apart)]  # type: ignore[attr-defined]
+        seconds = [[step(number) for step in steps] for number in range(given.rounds + 1)][1:]  # the first fills caches
+        alone, *shared = (median(column) for column in zip(*seconds, strict=True))
+        print(f"{name:10} alone {alone:.4f} s", end="")
+        for what, each in zip(("BatchNorm of the batch", "of each part"), shared, strict=True):
+            print(f"   {what} {each:.4f} s, ratio {each / alone:.2f}", end="")
+        print(flush=True)
 
 
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--architecture", default="resnet-slim")
+    parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--methods", nargs="+", default=["simclr", "unremix"])
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tiny", action="store_true", help="one small round, to see that it runs")
     given = parser.parse_args()
-    rows, rounds = (32, 1) if given.tiny else (given.batch, given.rounds)
-    launch(measure, given.methods, rows, rounds, processes=given.processes, device="cpu")
+    if given.tiny:
+        given.batch, given.rounds = 32, 1
+    launch(measure, given, processes=given.processes, device=given.device)
 
 
 if __name__ == "__main__":

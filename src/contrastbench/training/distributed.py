@@ -67,6 +67,7 @@ def _own(whole: Tensor) -> Tensor:
 
 
 def _all(part: Tensor) -> Tensor:
+    part = part.contiguous()
     parts = [torch.empty_like(part) for _ in range(distributed.get_world_size())]
     distributed.all_gather(parts, part)
     return torch.cat(parts)

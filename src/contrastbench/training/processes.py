@@ -1,6 +1,7 @@
 """Several processes of one machine that train together, one per device: started, told apart, and ended together."""
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -41,6 +42,10 @@ def launch(work: Callable[..., Any], *arguments: Any, processes: int, device: st
 def _take_part(
     rank: int, processes: int, device: str, meeting_point: str, told: Any, work: Callable[..., Any], arguments: tuple
 ) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # sent when the parent dies; after a shell's & ignored
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():  # it died before this process had asked for that
+        return
     if rank > 0:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (to the end of the process)
     torch.set_num_threads(max(1, torch.get_num_threads() // processes))
