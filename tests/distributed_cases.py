@@ -2,6 +2,8 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 import torch
 from conftest import REPOSITORY
 from torch import distributed, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 from training_cases import SMALL, images_and_labels, step_of, views_of
 from uamix_cases import FRAMES, MELS, built, smallest_track
 
@@ -18,8 +21,10 @@ from contrastbench.params.evaluation import ScratchParams
 from contrastbench.params.images import ProjectorParams
 from contrastbench.params.root import load
 from contrastbench.params.training import TrainingParams
+from contrastbench.training.distributed import divided
 from contrastbench.training.engine import engine_for
 from contrastbench.training.loop import Examples, train
+from contrastbench.training.processes import count, writes_files
 from contrastbench.training.record import TrainingLog
 
 ROWS, STEPS = 16, 3
@@ -72,6 +77,30 @@ def batch_of(method: Method, label: str, number: int) -> Batch:
     return Batch(clean, views, torch.arange(ROWS) + ROWS * (number % 2), None)
 
 
+@contextmanager
+def rows_seen() -> Iterator[list[int]]:
+    """How many rows the layers that only networks have are given inside the block, one call after another."""
+    rows: list[int] = []
+
+    def look(module, inputs):
+        if isinstance(module, nn.Conv2d | nn.LayerNorm):
+            rows.append(len(inputs[0]))
+
+    hook = register_module_forward_pre_hook(look)
+    yield rows
+    hook.remove()
+
+
+def gradients_by_hand() -> list[torch.Tensor]:
+    """Of a loss over all pairs of a divided network's outputs: with respect to its inputs, and to its weights."""
+    torch.manual_seed(0)
+    network, x = nn.Linear(3, 2), torch.randn(ROWS, 3, requires_grad=True)
+    with divided([network]) if count() > 1 else nullcontext():
+        y = network(x)
+    (y @ y.T).square().mean().backward()
+    return [x.grad, network.weight.grad]
+
+
 def outcome(label: str, *, sync_batchnorm: bool = True) -> dict[str, torch.Tensor]:
     """Loss of each of a few steps, the last step's gradients, and all weights and buffers after it."""
     method = method_of(label)
@@ -82,7 +111,9 @@ def outcome(label: str, *, sync_batchnorm: bool = True) -> dict[str, torch.Tenso
     found = {}
     for number in range(STEPS):
         step = step_of(number)
-        output = training_step(batch_of(method, label, number), step)
+        with rows_seen() as rows:
+            output = training_step(batch_of(method, label, number), step)
+        found[f"rows/{number}"] = torch.tensor(rows[0])
         optimizer.zero_grad(set_to_none=True)
         engine.backward(output["loss"])
         found |= {
@@ -131,6 +162,7 @@ def work(folder: Path, command: tuple) -> None:
     method, log = trained(folder / "of-one.pt")
     rank = distributed.get_rank()
     left = {"found": found, "apart": apart, "resumed": method.state_dict(), "log": vars(log)}
+    left |= {"by hand": gradients_by_hand(), "writes": writes_files()}
     torch.save(left, folder / f"process-{rank}.pt")
     stage, *arguments = command
     stage(*arguments)

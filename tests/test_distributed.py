@@ -5,7 +5,7 @@ import time
 
 import pytest
 import torch
-from distributed_cases import LABELS, outcome, trained, work
+from distributed_cases import LABELS, STEPS, gradients_by_hand, outcome, trained, work
 from safetensors.torch import load_file
 from small_project import LEARNS_DIGITS, run, small_grid
 
@@ -83,18 +83,31 @@ def assert_equal_up_to_rounding(found, expected, within=1e-4):
 @pytest.mark.parametrize("label", LABELS)
 def test_several_processes_are_as_one(left, label):
     found, expected = left[0]["found"][label], outcome(label)
+    for number in range(STEPS):
+        assert found.pop(f"rows/{number}") * PROCESSES == expected.pop(f"rows/{number}"), "nothing is divided"
     assert_equal_up_to_rounding(found, expected)
     of_first_step = [name for name in expected if "/0" in name]
     assert len(of_first_step) > 10
     assert_equal_up_to_rounding(*({name: each[name] for name in of_first_step} for each in (found, expected)), 1e-5)
+    of_second = left[1]["found"][label]
     for name, value in found.items():
-        assert torch.equal(value, left[1]["found"][label][name]), f"{name} differs between the processes"
+        assert torch.equal(value, of_second[name]), f"{name} differs between the processes"
+
+
+def test_gradients_of_a_divided_network(left):
+    """Of its inputs they are whole in every process; of its weights, the mean over processes is whole."""
+    inputs, weights = gradients_by_hand()
+    for each in left:
+        torch.testing.assert_close(each["by hand"][0], inputs)
+    torch.testing.assert_close(torch.stack([each["by hand"][1] for each in left]).mean(0), weights)
 
 
 def test_batchnorm_of_each_part_alone_is_something_else(left):
     """Guards the test above, and is what ``sync_batchnorm: false`` says."""
     alone = outcome("simclr")
-    assert all(abs(left[0]["apart"][name] - alone[name]) > 1e-3 for name in (f"loss/{number}" for number in range(3)))
+    assert all(
+        abs(left[0]["apart"][name] - alone[name]) > 1e-3 for name in (f"loss/{number}" for number in range(STEPS))
+    )
 
 
 def test_a_checkpoint_of_one_process_resumes_in_two(left, whole):
@@ -142,5 +155,5 @@ def test_a_mistake_in_the_processes_is_told_as_of_one():
         launch(resolve_device, "tpu", processes=PROCESSES, device="cpu")
 
 
-def test_one_process_writes_its_files():
-    assert writes_files()
+def test_one_of_several_processes_writes_files(left):
+    assert [each["writes"] for each in left] == [True, False] and writes_files()

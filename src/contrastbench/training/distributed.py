@@ -63,7 +63,7 @@ class _Gathered(torch.autograd.Function):
 
 
 def _own(whole: Tensor) -> Tensor:
-    return whole.chunk(distributed.get_world_size())[distributed.get_rank()]
+    return whole.unflatten(0, (distributed.get_world_size(), -1))[distributed.get_rank()]
 
 
 def _all(part: Tensor) -> Tensor:
@@ -87,6 +87,8 @@ def synchronize_batchnorm(network: nn.Module, device: torch.device) -> None:
 
 
 class _SynchronizedOnCPU(_BatchNorm):
+    """What ``torch.nn.SyncBatchNorm`` computes, of operations that a CPU has."""
+
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor

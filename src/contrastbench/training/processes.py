@@ -1,5 +1,6 @@
 """Several processes of one machine that train together, one per device: started, told apart, and ended together."""
 
+import logging
 import os
 import signal
 import sys
@@ -24,18 +25,22 @@ def launch(work: Callable[..., Any], *arguments: Any, processes: int, device: st
     prints. Returns when all have ended. When one fails or is killed, the others are stopped; a UserError of one of them
     is raised here, and so is one that names a killed process.
     """
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # whom it stops is said below
     told = multiprocessing.get_context("spawn").SimpleQueue()
     with tempfile.TemporaryDirectory(prefix="contrastbench-") as folder:
         try:
             multiprocessing.spawn(
                 _take_part, (processes, device, f"file://{folder}/meeting-point", told, work, arguments), processes
             )
-        except multiprocessing.ProcessExitedException as ended:
+        except (multiprocessing.ProcessExitedException, multiprocessing.ProcessRaisedException) as ended:
             if not told.empty():
                 raise UserError(told.get()) from None
+            if isinstance(ended, multiprocessing.ProcessRaisedException):
+                raise
+            ending = ended.signal_name or f"exit code {ended.exit_code}"
             raise UserError(
-                f"process {ended.error_index + 1} of {processes} was ended by {ended.signal_name}, and the others with "
-                "it; start again: training goes on from its last checkpoint"
+                f"process {ended.error_index + 1} of {processes} was ended by {ending}, and the others with it; "
+                "start again: training goes on from its last checkpoint"
             ) from None
 
 
