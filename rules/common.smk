@@ -1,6 +1,8 @@
 # What the rules share. The table of stages (src/contrastbench/pipeline/stages.py) says what a stage reads and leaves.
 from contrastbench.pipeline.grid import ENDINGS
 from contrastbench.pipeline.layout import ALL, ALL_SEEDS, Job
+from contrastbench.pipeline.resources import WITHOUT_ENCODER, needs
+from contrastbench.pipeline.stages import TRAINING
 
 JOB = Job("{track}", "{dataset}", "{method}", "{seed}")
 OF_ALL_SEEDS = Job("{track}", "{dataset}", "{method}")
@@ -10,7 +12,7 @@ OF_ALL_METHODS = Job("{track}", "{dataset}", ALL, "{seed}")
 def job_of(wildcards):
     method = wildcards.get("method", ALL)
     seed = int(wildcards.get("seed", ALL_SEEDS))
-    return Job(wildcards.track, wildcards.dataset, method, seed)
+    return Job(wildcards.get("track"), wildcards.get("dataset"), method, seed)
 
 
 def reads(stage):
@@ -39,3 +41,21 @@ def log_of(stage, job=JOB):
 
 def benchmark_of(stage, job=JOB):
     return str(GRID.layout.benchmark(stage, job))
+
+
+def resources_of(stage=None):
+    """What a stage's job asks for, more of it after each failure; the stage may be a wildcard."""
+
+    def first(wildcards):
+        return needs(GRID, stage or wildcards.stage, job_of(wildcards), on_gpu=GPUS > 0)
+
+    processes = DEVICES if stage in TRAINING else 1
+    asked = {
+        "mem_mb": lambda wildcards, attempt: attempt
+        * processes
+        * first(wildcards).mem_mb,
+        "runtime": lambda wildcards, attempt: attempt * first(wildcards).runtime,
+    }
+    return asked | (
+        {"gpu": GPUS * processes} if GPUS and stage not in WITHOUT_ENCODER else {}
+    )

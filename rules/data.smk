@@ -7,7 +7,7 @@ rule prepare:
     log:
         "data/logs/prepare/{dataset}.log",
     resources:
-        mem_mb=4000,
+        **resources_of("prepare"),
     params:
         state=lambda wildcards: GRID.prepare_state(wildcards.dataset),
     shell:
@@ -22,7 +22,7 @@ rule spectrograms:
     log:
         f"data/logs/spectrograms/{PRESET}/{{track}}/{{dataset}}.log",
     resources:
-        mem_mb=2500,
+        **resources_of("spectrograms"),
     params:
         state=lambda wildcards: GRID.spectrogram_state(wildcards.track),
     shell:

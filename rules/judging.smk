@@ -12,8 +12,7 @@ rule judge:
     benchmark:
         benchmark_of("{stage}", OF_ALL_SEEDS)
     resources:
-        mem_mb=2500,
-        gpu=GPUS,
+        **resources_of(),
     params:
         command=lambda wildcards: wildcards.stage.replace("_", "-"),
         state=lambda wildcards: GRID.state(wildcards.stage, job_of(wildcards)),
@@ -34,8 +33,7 @@ rule attack:
     benchmark:
         benchmark_of("attack")
     resources:
-        mem_mb=2500,
-        gpu=GPUS,
+        **resources_of("attack"),
     params:
         state=state("attack"),
     shell:
@@ -53,8 +51,7 @@ rule transfer_attack:
     benchmark:
         benchmark_of("transfer_attack", OF_ALL_METHODS)
     resources:
-        mem_mb=2500,
-        gpu=GPUS,
+        **resources_of("transfer_attack"),
     params:
         state=state("transfer_attack"),
     shell:

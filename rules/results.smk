@@ -13,8 +13,7 @@ rule figures:
     benchmark:
         benchmark_of("figures", Job("{track}", "{dataset}", "{figure}", "{seed}"))
     resources:
-        mem_mb=2500,
-        gpu=GPUS,
+        **resources_of("figures"),
     params:
         state=lambda wildcards: GRID.figure_state(
             wildcards.track, wildcards.dataset, wildcards.figure, int(wildcards.seed)
@@ -32,6 +31,8 @@ rule tables:
         str(GRID.layout.metrics("{track}")),
     log:
         f"runs/{PRESET}/logs/tables/{{track}}.log",
+    resources:
+        **resources_of("tables"),
     params:
         state=lambda wildcards: GRID.tables_state(wildcards.track),
     shell:
@@ -45,6 +46,8 @@ rule ablation_tables:
         [str(GRID.layout.table("{track}-ablation", ending)) for ending in ENDINGS],
     log:
         f"runs/{PRESET}/logs/tables/{{track}}-ablation.log",
+    resources:
+        **resources_of("tables"),
     params:
         state=lambda wildcards: GRID.tables_state(wildcards.track),
     shell:
@@ -59,6 +62,8 @@ rule report:
         str(GRID.layout.report),
     log:
         f"runs/{PRESET}/logs/report.log",
+    resources:
+        **resources_of("report"),
     params:
         state=GRID.report_state(),
     shell:

@@ -12,9 +12,9 @@ rule pretrain:
         log_of("pretrain"),
     benchmark:
         benchmark_of("pretrain")
+    threads: DEVICES
     resources:
-        mem_mb=2500,
-        gpu=GPUS,
+        **resources_of("pretrain"),
     params:
         state=state("pretrain"),
     shell:
@@ -33,9 +33,9 @@ rule tune:
         log_of("tune"),
     benchmark:
         benchmark_of("tune")
+    threads: DEVICES
     resources:
-        mem_mb=2500,
-        gpu=GPUS,
+        **resources_of("tune"),
     params:
         state=state("tune"),
     shell:
@@ -53,8 +53,7 @@ rule features:
     benchmark:
         benchmark_of("features")
     resources:
-        mem_mb=2500,
-        gpu=GPUS,
+        **resources_of("features"),
     params:
         state=state("features"),
     shell:

@@ -25,7 +25,13 @@ def folder(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) ->
     shutil.copy(repository / "params.yaml", tmp_path)
     shutil.copytree(repository / "presets", tmp_path / "presets")
     monkeypatch.chdir(tmp_path)
-    for name in (resolved.PARAMS_VARIABLE, device.DEVICE_VARIABLE, "DVC_NO_ANALYTICS", "MALLOC_TOP_PAD_"):
+    for name in (
+        resolved.PARAMS_VARIABLE,
+        device.DEVICE_VARIABLE,
+        device.DEVICES_VARIABLE,
+        "DVC_NO_ANALYTICS",
+        "MALLOC_TOP_PAD_",
+    ):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     return tmp_path
@@ -50,9 +56,31 @@ def edited(folder: Path, old: str, new: str) -> None:
         ({"preset": 1.5}, "--config preset=1.5: must be the name of a preset, which begins with a letter"),
         ({"device": "tpu"}, "--config device=tpu: must be auto, cpu or cuda"),
         ({"device": 3}, "--config device=3: must be auto, cpu or cuda"),
+        ({"device": "cuda:1"}, "must be auto, cpu or cuda; to choose among GPUs, set"),
+        (
+            {"device": "cpu", "devices": 0},
+            "--config devices=0: must be a whole number from 1 on, at most 4, the cores",
+        ),
+        (
+            {"device": "cpu", "devices": 5},
+            "--config devices=5: must be a whole number from 1 on, at most 4, the cores",
+        ),
+        (
+            {"device": "cpu", "devices": "all"},
+            "--config devices=all: must be a whole number from 1 on, at most 4, the cores",
+        ),
+        (
+            {"device": "cpu", "devices": True},
+            "--config devices=True: must be a whole number from 1 on, at most 4, the cores",
+        ),
+        (
+            {"device": "cpu", "devices": 3},
+            "unremix, random: training.batch_size = 256: 3 devices cannot share it equally; 255 or 258 would do",
+        ),
     ],
 )
-def test_a_wrong_option_is_one_line(folder: Path, options: dict, line: str) -> None:
+def test_a_wrong_option_is_one_line(folder: Path, options: dict, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
     with pytest.raises(UserError) as refused:
         begin(options)
     assert line in str(refused.value) and "\n" not in str(refused.value)
@@ -63,6 +91,19 @@ def test_an_absent_device_is_refused_at_once(folder: Path, monkeypatch: pytest.M
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(UserError, match="this machine has no usable CUDA device"):
         begin({"device": "cuda"})
+
+
+def test_devices_that_train_together_are_no_more_than_jobs_may_use(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("contrastbench.pipeline.begin.visible_gpus", lambda: ["a", "b", "c", "d"])
+    for limit, most in ((None, 4), (2, 2)):
+        begun = begin({"device": "cuda", "devices": most}, gpu_limit=limit)
+        assert (begun.gpus, begun.devices) == (1, most) and os.environ[device.DEVICES_VARIABLE] == str(most)
+        with pytest.raises(UserError, match=f"devices={2 * most}: .*, at most {most}, the GPUs to be had here"):
+            begin({"device": "cuda", "devices": 2 * most}, gpu_limit=limit)
+    assert begin({"device": "cuda", "devices": 8}, elsewhere=True).devices == 8, "nobody here knows"
 
 
 def test_auto_is_resolved_once_and_jobs_claim_the_gpu_that_is_there(
@@ -166,8 +207,8 @@ def test_an_edit_of_the_code_during_a_run_stops_the_jobs_that_would_name_it(proj
     project.run("snakemake", "--cores", "1", "--", ROWS)
 
 
-def test_the_device_makes_nothing_stale(project: Project) -> None:
-    for options in (("--config", "device=cpu"), ()):
+def test_neither_device_nor_how_many_makes_anything_stale(project: Project) -> None:
+    for options in (("--config", "device=cpu", f"devices={min(2, os.cpu_count() or 1)}"), ()):
         assert not project.stale_jobs(*options, "--", ROWS)
     answer = project.run("snakemake", "--dry-run", "--config", "device=tpu", code=1)
     assert answer.strip().splitlines()[-1] == "contrastbench: --config device=tpu: must be auto, cpu or cuda"

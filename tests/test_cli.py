@@ -89,6 +89,10 @@ def test_list_names_every_data_set_and_method(project, run):
             "--device tpu: must be auto, cpu",
         ),
         (
+            ("pretrain", "unremix", "digits", "simclr", "0", "--device", "cpu", "--devices", "5000"),
+            "--devices 5000: must be a whole number from 1 on, at most ",
+        ),
+        (
             ("pretrain", "unremix", "digits", "simclr", "0"),
             "digits/meta.json: no such file; run `contrastbench",
         ),

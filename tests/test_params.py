@@ -388,6 +388,14 @@ def test_a_variant_changes_its_settings_and_its_hash_alone(repository):
     assert params_hash(plain) != params_hash(variant)
 
 
+def test_synchronised_batchnorm_changes_a_hash_only_where_it_is_switched_off(repository):
+    training = load(root=repository).unremix.training
+    assert "sync_batchnorm" not in training.model_dump() and training.sync_batchnorm
+    apart = training.model_copy(update={"sync_batchnorm": False})
+    assert type(training).model_validate_json(apart.model_dump_json()) == apart
+    assert params_hash(apart) != params_hash(training)
+
+
 def test_the_hash_is_of_the_values(repository, project):
     def hashed(root: Path) -> str:
         return params_hash(load(root=root).track("unremix").pretrain("simclr", "mnist5k"))

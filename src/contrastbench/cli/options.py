@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from contrastbench.params.root import TRACKS
-from contrastbench.pipeline.device import DEVICE_VARIABLE
+from contrastbench.pipeline.device import DEVICE_VARIABLE, DEVICES_VARIABLE
 
 Track = Annotated[str, typer.Argument(help=f"{', '.join(TRACKS)}.")]
 Dataset = Annotated[str, typer.Argument(help="A data set; see `contrastbench list`.")]
@@ -18,6 +18,7 @@ OptionalSeeds = Annotated[
 ]
 Preset = Annotated[str, typer.Option(help="default (params.yaml alone) or the name of a file in presets/.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.", envvar=DEVICE_VARIABLE)]
+Devices = Annotated[int, typer.Option(help="How many devices train one encoder together.", envvar=DEVICES_VARIABLE)]
 Mirror = Annotated[
     Path | None, typer.Option(help="Folder with official archives; else the variable CONTRASTBENCH_MIRROR.")
 ]

@@ -11,6 +11,7 @@ import typer
 from contrastbench.cli.options import (
     Dataset,
     Device,
+    Devices,
     MethodName,
     Mirror,
     OptionalSeeds,
@@ -23,11 +24,13 @@ from contrastbench.cli.options import (
 from contrastbench.errors import UserError
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.pipeline.data_check import check_image_size, verify_data
-from contrastbench.pipeline.device import resolve_device
+from contrastbench.pipeline.device import claim_device, count_devices
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.measured import measured_here, write_receipt
+from contrastbench.pipeline.resolved import hold
 from contrastbench.pipeline.stages import STAGES, TRAINING, Scope, Stage
+from contrastbench.pipeline.together import check_batches, check_devices
 from contrastbench.registry import dataset_module
 from contrastbench.results.load import parse_all
 from contrastbench.results.rows import Row, write_rows
@@ -42,6 +45,7 @@ def register(app: typer.Typer) -> None:
     for stage in STAGES.values():
         if stage.leaves or stage.rows:
             make = _of_all_methods if stage.scope is Scope.METHODS else _of_one_method
+            make = _training if stage.name in TRAINING else make
             app.command(stage.command, help=stage.says)(make(stage))
     app.command("figures")(figures_command)
 
@@ -67,7 +71,52 @@ def figures_command(
     grid = Grid(preset)
     grid.track(track)
     verify_data([path.parent for path in grid.figure_inputs(track, dataset, figure, seed) if path.name == "meta.json"])
-    _call("figures", grid, Job(track, dataset, figure, seed), Runtime(resolve_device(device), typer.echo))
+    _call("figures", grid, Job(track, dataset, figure, seed), Runtime(claim_device(device), typer.echo))
+
+
+def _training(stage: Stage) -> Callable[..., None]:
+    def command(
+        track: Track,
+        dataset: Dataset,
+        method: MethodName,
+        seeds: OptionalSeeds = None,
+        preset: Preset = "default",
+        device: Device = "auto",
+        devices: Devices = 1,
+        state: State = None,
+    ) -> None:
+        grid = Grid(preset)
+        grid.job(stage.name, track, dataset, method)
+        jobs = [grid.job(stage.name, track, dataset, method, seed) for seed in seeds or grid.track(track).seeds]
+        on = claim_device(device, devices)
+        check_devices(devices, on, count_devices(on))
+        check_batches(grid, jobs, devices)
+        for job in jobs:
+            _require_state(grid, stage, job, state)
+            check_image_size(grid, job.track, job.dataset)
+            _verify(grid, stage, job)
+            if devices == 1:
+                _train(stage, job, grid, on)
+            else:
+                _train_together(stage, job, grid, on, devices)
+
+    return command
+
+
+def _train(stage: Stage, job: Job, grid: Grid, device: str) -> None:
+    _call(stage.name, grid, job, Runtime(device, typer.echo, show_progress=True))
+
+
+def _train_together(stage: Stage, job: Job, grid: Grid, device: str, devices: int) -> None:
+    from contrastbench.training.processes import launch  # torch
+
+    hold(grid.preset, grid.params)
+    launch(_train_in_process, stage, job, grid.preset, device, processes=devices, device=device)
+
+
+def _train_in_process(stage: Stage, job: Job, preset: str, device: str) -> None:
+    """As one of several: with the parameters that are held, since those of a grid cannot be pickled."""
+    _train(stage, job, Grid(preset), device)
 
 
 def _of_one_method(stage: Stage) -> Callable[..., None]:
@@ -83,7 +132,7 @@ def _of_one_method(stage: Stage) -> Callable[..., None]:
         state: State = None,
     ) -> None:
         grid = Grid(preset)
-        whole, on = grid.job(stage.name, track, dataset, method), resolve_device(device)
+        whole, on = grid.job(stage.name, track, dataset, method), claim_device(device)
         chosen = [grid.job(stage.name, track, dataset, method, seed) for seed in seeds or grid.track(track).seeds]
         if stage.scope is Scope.SEEDS:
             _require_state(grid, stage, whole, state)
@@ -111,7 +160,7 @@ def _of_all_methods(stage: Stage) -> Callable[..., None]:
         grid = Grid(preset)
         job = grid.job(stage.name, track, dataset, seed=seed)
         _require_state(grid, stage, job, state)
-        _judge(grid, stage, job, [job], resolve_device(device))
+        _judge(grid, stage, job, [job], claim_device(device))
 
     return command
 
@@ -124,11 +173,12 @@ def _require_state(grid: Grid, stage: Stage, job: Job, state: str | None) -> Non
 
 def _run(grid: Grid, stage: Stage, job: Job, device: str) -> Any:
     """What the stage returns, on verified data."""
-    if stage.name in TRAINING:
-        check_image_size(grid, job.track, job.dataset)
+    _verify(grid, stage, job)
+    return _call(stage.name, grid, job, Runtime(device, typer.echo))
+
+
+def _verify(grid: Grid, stage: Stage, job: Job) -> None:
     verify_data([path.parent for path in grid.inputs(stage.name, job) if path.name == "meta.json"])
-    runtime = Runtime(device, typer.echo, show_progress=stage.name in TRAINING)
-    return _call(stage.name, grid, job, runtime)
 
 
 def _call(name: str, grid: Grid, job: Job, runtime: Runtime) -> Any:

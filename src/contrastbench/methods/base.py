@@ -65,6 +65,13 @@ class Method(nn.Module, ABC):
         The loop calls ``backward`` on ``loss``.
         """
 
+    def networks(self) -> list[nn.Module]:
+        """The costly modules that ``training_step`` calls, which map every row of a batch for itself, BatchNorm apart.
+
+        When several devices train together, each computes its part of their rows, and everything else whole.
+        """
+        return [self.encoder]
+
     def import_weights(self) -> None:
         """Take weights from elsewhere, as the parameters say; called once, by the stage ``pretrain``."""
 

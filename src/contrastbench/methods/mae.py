@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Self
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from contrastbench.methods.base import Batch, Method, Step
 from contrastbench.methods.decay import groups_with_decay
@@ -39,6 +39,10 @@ class MAE(Method):
     def from_params(cls, params: AudioPretrainParams, input_shape: Shape, number_of_classes: int) -> Self:
         """Build the method for spectrograms of ``input_shape`` (1, T, F)."""
         return cls(params, input_shape)
+
+    def networks(self) -> list[nn.Module]:
+        """The autoencoder, and the encoder where it is called by itself."""
+        return [self.autoencoder, self.encoder]
 
     def import_weights(self) -> None:
         """Put the checkpoint's encoder in place of the initialised one."""

@@ -33,5 +33,8 @@ class TrainingParams(Section):
     max_examples: Annotated[Examples, Field(ge=2)] | None = None
     # Stop after this many steps whatever the epochs say; null trains all epochs.
     max_steps: Often | None = None
+    # Of several devices that train together, BatchNorm sees the whole batch; false: each its own part, so that results
+    # depend on how many devices there are. On one device it changes nothing.
+    sync_batchnorm: bool = Field(default=True, exclude_if=bool)
     checkpoint_every_steps: Often
     log_every_steps: Often

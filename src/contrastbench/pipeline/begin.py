@@ -9,14 +9,16 @@ from contrastbench.errors import UserError
 from contrastbench.params.root import DEFAULT, TRACKS
 from contrastbench.pipeline.data_check import check_data
 from contrastbench.pipeline.dates import bring_back_future_dates
-from contrastbench.pipeline.device import DEVICE_VARIABLE, resolve_device
+from contrastbench.pipeline.device import DEVICE_VARIABLE, DEVICES_VARIABLE, resolve_device
+from contrastbench.pipeline.gpus import visible_gpus
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.lock import hold_folder
 from contrastbench.pipeline.resolved import hold
-from contrastbench.pipeline.stages import WITH_ROWS, Scope
+from contrastbench.pipeline.stages import TRAINING, WITH_ROWS, Scope
+from contrastbench.pipeline.together import check_batches, check_devices
 from contrastbench.registry import hint
 
-OPTIONS = ("preset", "device")
+OPTIONS = ("preset", "device", "devices")
 
 # glibc returns every large tensor to the kernel and faults it in again a step later; keeping the memory costs
 # a quarter of a GiB per job and saves up to a seventh of the time of training on a CPU. Results do not change.
@@ -27,7 +29,9 @@ MEMORY = {"MALLOC_TOP_PAD_": 2**28, "MALLOC_TRIM_THRESHOLD_": 2**31, "MALLOC_MMA
 class Begun:
     """A run.
 
-    gpus            how many each job on the device needs
+    gpus            how many GPUs a job on the device needs
+    devices         how many devices train one encoder together
+    gpu_limit       how many jobs may use at once; None where this machine does not say
     judging_stages  pattern of the stages that the rule ``judge`` covers
     tracks          pattern of the tracks' names
     """
@@ -35,14 +39,24 @@ class Begun:
     grid: Grid
     preset: str
     gpus: int
+    devices: int
+    gpu_limit: int | None
     judging_stages: str
     tracks: str
 
 
-def begin(options: Mapping[str, Any], *, is_main_process: bool = True) -> Begun:
+def begin(
+    options: Mapping[str, Any],
+    *,
+    is_main_process: bool = True,
+    elsewhere: bool = False,
+    gpu_limit: int | None = None,
+) -> Begun:
     """Begin a run with Snakemake's ``--config``; a mistake in it, in the parameters or in the data is a UserError.
 
-    Other processes than the main one are those that Snakemake starts for a job of its own, on a cluster for instance.
+    Other processes than the main one are those that Snakemake starts for a job of its own, on a cluster for instance:
+    they compute on the device that the main one has chosen. Its jobs may run ``elsewhere`` than on this machine.
+    ``gpu_limit`` is what Snakemake was given as ``--resources gpu=``; else it is all GPUs that are visible here.
     """
     for key in options:
         if key not in OPTIONS:
@@ -53,15 +67,37 @@ def begin(options: Mapping[str, Any], *, is_main_process: bool = True) -> Begun:
         raise UserError(f"--config preset={shown}: must be the name of a preset, which begins with a letter")
     grid = Grid(preset)
     params = grid.params
-    on = resolve_device("" if device is None else str(device), "--config device=")
+    on = os.environ.get(DEVICE_VARIABLE, "") if not is_main_process else ""
+    on = on or resolve_device("" if device is None else str(device), "--config device=", elsewhere=elsewhere)
+    if on == "cuda" and is_main_process and not elsewhere:
+        gpu_limit = _gpu_limit(gpu_limit)
+    devices = options.get("devices", 1)
+    there = gpu_limit if on == "cuda" else None if elsewhere else os.cpu_count()
+    check_devices(devices, on, there, "--config devices=")
+    for track in params.tracks:
+        check_batches(grid, [job for stage in TRAINING for job in grid.jobs(stage, track)], devices)
     check_data(grid)
     if is_main_process:
         hold_folder()
         bring_back_future_dates()
     hold(grid.preset, params)
     os.environ[DEVICE_VARIABLE] = on
+    os.environ[DEVICES_VARIABLE] = str(devices)
     os.environ["DVC_NO_ANALYTICS"] = "1"
     for name, value in MEMORY.items():
         os.environ.setdefault(name, str(value))
     judging = "|".join(stage.name for stage in WITH_ROWS if stage.scope is Scope.SEEDS)
-    return Begun(grid, grid.preset, int(on == "cuda"), judging, "|".join(TRACKS))
+    return Begun(grid, grid.preset, int(on == "cuda"), devices, gpu_limit, judging, "|".join(TRACKS))
+
+
+def _gpu_limit(given: int | None) -> int | None:
+    """How many GPUs jobs of this machine may use at once: as many as are given, or all; none is a UserError.
+
+    Snakemake itself would take ``gpu=0`` to mean that jobs need none.
+    """
+    there = len(visible_gpus())
+    if given is None:
+        return there or None  # without nvidia-smi nobody knows
+    if given < 1 or (there and given > there):
+        raise UserError(f"--resources gpu={given}: must be from 1 to {there or 'all'}, the GPUs visible here")
+    return given

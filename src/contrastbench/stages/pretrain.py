@@ -11,6 +11,7 @@ from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.records import asked_record
 from contrastbench.training.loop import train
+from contrastbench.training.processes import writes_files
 from contrastbench.training.record import TrainingLog
 
 
@@ -41,5 +42,6 @@ def pretrain(grid: Grid, job: Job, runtime: Runtime) -> None:
             device=runtime.device,
             show_progress=runtime.show_progress,
         )
-    write_run(grid, job, method, log, runtime.device, meter, made_from)
-    checkpoint.unlink(missing_ok=True)
+    if writes_files():
+        write_run(grid, job, method, log, runtime.device, meter, made_from)
+        checkpoint.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.records import asked_record
 from contrastbench.training.checkpoint import load_checkpoint, save_checkpoint
 from contrastbench.training.loop import train
+from contrastbench.training.processes import writes_files
 from contrastbench.training.record import TrainingLog
 from contrastbench.training.seeds import seed_for
 
@@ -57,12 +58,14 @@ def tune(grid: Grid, job: Job, runtime: Runtime) -> None:
                 show_progress=runtime.show_progress,
             )
             state = {"identity": identity, "method": method.state_dict(), "log": vars(log)}
-            save_checkpoint(finished, state)
+            if writes_files():
+                save_checkpoint(finished, state)
         method.load_state_dict(state["method"])
         _append(whole, TrainingLog(**state["log"]), number)
-    write_run(grid, job, method, whole, runtime.device, meter, made_from)
-    for path in checkpoints.glob("tune-*.pt"):
-        path.unlink()
+    if writes_files():
+        write_run(grid, job, method, whole, runtime.device, meter, made_from)
+        for path in checkpoints.glob("tune-*.pt"):
+            path.unlink()
 
 
 def _method_on(pretrained: Method, params: TuneParams, data: Prepared, seed: int) -> ContrastiveTuning:

@@ -65,7 +65,7 @@ def train(
     ``identity`` (a hash of parameters and code) ties the checkpoint to this run. Raises UserError when a batch is
     larger than the data or the loss is not a number; the message names the last checkpoint.
     """
-    engine = engine_for(device, params.precision)
+    engine = engine_for(device, params.precision, sync_batchnorm=params.sync_batchnorm)
     order = ExampleOrder(len(examples.x), params, seed)
     labels = _labels(method, examples, engine.device)
     _prepare(method)

@@ -11,6 +11,7 @@ from contrastbench.errors import UserError
 from contrastbench.methods import Method
 from contrastbench.training.checkpoint import load_checkpoint, save_checkpoint
 from contrastbench.training.engine import Engine
+from contrastbench.training.processes import writes_files
 from contrastbench.training.record import TrainingLog
 
 REMEMBERED_LOSSES = 50
@@ -73,7 +74,12 @@ class ResumableRun:
         self.recent_losses = state["recent"]
 
     def save(self) -> None:
-        """Write the checkpoint, whole or not at all; everything has been read."""
+        """Write the checkpoint, whole or not at all; everything has been read.
+
+        Of several processes one writes, and any number may resume.
+        """
+        if not writes_files():
+            return
         state = {name: part.state_dict() for name, part in self._stateful.items()}
         state |= {"identity": self._identity, "step": self.log.steps, "seconds": self.log.seconds}
         save_checkpoint(self._checkpoint, state | {"history": self.log.history, "recent": self.recent_losses})

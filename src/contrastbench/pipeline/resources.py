@@ -1,0 +1,104 @@
+"""How much memory and time a job asks a cluster for, from the sizes of its data, encoder, batches and attacks.
+
+Generous guesses: a scheduler kills a job that takes more. It then runs again with more of both (``attempt`` in
+rules/common.smk), and training and attacks continue where they stopped, so that a guess too low costs little.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from contrastbench.datasets.store import open_prepared
+from contrastbench.params.evaluation import PretrainParams
+from contrastbench.params.images import EncoderParams
+from contrastbench.params.robustness import RobustnessParams
+from contrastbench.params.vit import ViTParams
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.stages import STAGES, TRAINING
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Memory of the machine in MB (a GPU's own not counted), and minutes."""
+
+    mem_mb: int
+    runtime: int
+
+
+# Stages that compute with no encoder, and so on no GPU.
+WITHOUT_ENCODER = {
+    "prepare": Needs(4000, 60),
+    "spectrograms": Needs(2500, 60),
+    "tables": Needs(1500, 20),
+    "report": Needs(1500, 20),
+}
+START_MINUTES = 5  # Python, torch, the two Snakemakes around a job, a slow file system
+BASE_MB = {False: 1500, True: 6000}  # libraries; with a GPU also CUDA's context and pinned buffers
+SPEED = {False: 1e10, True: 2e12}  # multiply-adds a second: a slow core; an old GPU in float32
+LONGEST = 24 * 60  # minutes; what takes longer continues in the next attempt
+JUDGED_MB = 0.02  # an example's share in kNN and probes
+STEP = 3  # a forward and a backward pass, in forward passes
+VIEWS = 2
+AUTOATTACK = 7000  # steps of the standard version on an image that withstands it: 1,900 of APGD and FAB, 5,000 queries
+ASSUMED = (50_000, 32, 32)  # data that are not prepared yet: N, height, width
+# Multiply-adds of a forward pass, divided by width^2 and by the pixels behind the stem; a test counts them.
+CONVOLUTIONS = {"resnet-slim": 50, "resnet18": 133, "resnet50": 310}
+OTHER_ENCODER = 1e9, 64  # multiply-adds and width of an encoder that is neither
+
+
+def needs(grid: Grid, stage_name: str, job: Job, *, on_gpu: bool) -> Needs:
+    """What the first attempt of a job asks for."""
+    if stage_name in WITHOUT_ENCODER:
+        return WITHOUT_ENCODER[stage_name]
+    track = grid.track(job.track)
+    examples, *size = _shape(grid.root / grid.data_folder(job.track, job.trained.dataset))
+    forward, width = _cost(getattr(track, "encoder", None), size)
+    params = grid.pretrain_params(job) if stage_name in TRAINING else None
+    if params is not None:
+        batch_size, held_mb = max(phase.batch_size for phase in params.phases()), 0.0
+        passes = _training_passes(params, examples)
+    else:
+        batch_size, held_mb = 0, examples * JUDGED_MB
+        passes = examples * len(track.seeds)
+        if track.robustness is not None and "robustness" in STAGES[stage_name].sections:
+            batch_size = track.robustness.batch_size
+            passes += _attack_passes(track.robustness)
+    # What a backward pass keeps: about a byte per multiply-add and channel, on the GPU where there is one.
+    kept_mb = 0.0 if on_gpu else VIEWS * batch_size * forward / width / 1e6
+    minutes = START_MINUTES + passes * forward / SPEED[on_gpu] / 60
+    return Needs(math.ceil(BASE_MB[on_gpu] + held_mb + kept_mb), min(math.ceil(minutes), LONGEST))
+
+
+def _training_passes(params: PretrainParams, examples: int) -> int:
+    """How many forward passes of one example a training takes, those of its attack included."""
+    attack_steps = getattr(getattr(params, "settings", None), "steps", 0)
+    seen = sum(phase.epochs * min(examples, phase.max_examples or examples) for phase in params.phases())
+    return seen * VIEWS * STEP * (1 + attack_steps)
+
+
+def _attack_passes(suite: RobustnessParams) -> int:
+    """The same of attacks on one encoder, none of which succeeds: ten of gradients, AutoAttack and Square."""
+    attacked = 10 * suite.images.gradient * suite.steps.pgd_long
+    attacked += (suite.images.autoattack + suite.images.square) * AUTOATTACK
+    return STEP * attacked * len(suite.heads)
+
+
+def _cost(encoder: object, size: Sequence[int]) -> tuple[float, int]:
+    """Multiply-adds of an encoder's forward pass of one image (or spectrogram, none of it masked), and its width."""
+    if isinstance(encoder, ViTParams):
+        return 12 * encoder.depth * encoder.width**2 * math.prod(size) / encoder.patch**2, encoder.width
+    if isinstance(encoder, EncoderParams):
+        per_pixel = CONVOLUTIONS[encoder.architecture] * encoder.width**2
+        return per_pixel * math.prod(size) / encoder.stem_stride**2, encoder.width
+    return OTHER_ENCODER
+
+
+@cache
+def _shape(folder: Path) -> tuple[int, ...]:
+    """(N, height, width) of the training split; of data that are yet to be prepared, a guess."""
+    if not (folder / "meta.json").is_file():
+        return ASSUMED
+    return open_prepared(folder).x("train").shape[:3]

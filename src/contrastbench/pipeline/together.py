@@ -1,0 +1,29 @@
+"""What devices that train one encoder together must be: no more than there are, and able to share its batches."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from contrastbench.errors import UserError
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
+
+
+def check_devices(devices: Any, device: str, there: int | None, asked: str = "--devices ") -> None:
+    """Refuse more ``devices`` than are ``there``: GPUs that may be used, or cores; None where nobody knows."""
+    if type(devices) is int and 1 <= devices <= (there or devices):
+        return
+    most = f", at most {there}, the {'GPUs' if device == 'cuda' else 'cores'} to be had here" if there else ""
+    raise UserError(f"{asked}{devices}: must be a whole number from 1 on{most}")
+
+
+def check_batches(grid: Grid, jobs: Iterable[Job], devices: int) -> None:
+    """Refuse a training whose batches ``devices`` cannot share equally."""
+    for job in jobs:
+        for training in grid.track(job.track).pretrain(job.method, job.trained.dataset).phases():
+            if training.batch_size % devices:
+                below = training.batch_size // devices * devices
+                fitting = f"{below} or {below + devices}" if below else str(devices)
+                raise UserError(
+                    f"{job.track}, {job.method}: training.batch_size = {training.batch_size}: {devices} devices cannot "
+                    f"share it equally; {fitting} would do"
+                )
