@@ -69,7 +69,7 @@ REASON = (
     if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None
     else ""
 )
-EPOCHS, STEPS = 5, 95  # Slurm looks at the time every half minute: it ends the job after 50 to 80 of them
+EPOCHS, STEPS = 5, 95  # of a second each; Slurm looks every half minute and ends the job after 50 to 80 of them
 
 
 @pytest.mark.slurm
@@ -104,7 +104,7 @@ def test_a_job_continues_after_preemption_and_after_its_time_limit(tmp_path: Pat
     assert "SLURM status is: 'TIMEOUT'" in log_text and "Trying to restart job" in log_text
     assert (tmp_path / rows).is_file()
     counted = steps(tmp_path)
-    assert counted == sorted(counted) and set(counted) == set(range(1, STEPS + 1)), "no step was trained twice over"
+    assert counted == list(range(1, STEPS)), "no step was trained twice over, and the last needs no checkpoint"
 
     through_slurm = load_file(weights)
     weights.unlink()
