@@ -262,8 +262,9 @@ def test_rank_correlation_equals_scipys():
 
     first, second = projections(6)
     output = torch.cat([first.output, second.output])
+    z = functional.normalize(output, dim=1)
     scores = score_negatives(
-        functional.normalize(output, dim=1), output.norm(dim=1), torch.cat([first.hidden, second.hidden]),
+        z, z @ z.T, output.norm(dim=1), torch.cat([first.hidden, second.hidden]),
         temperature=0.5, uncertainty="norm", pseudo_label="argmax", distance="euclidean", negatives="both",
     )  # fmt: skip
     expected = [
