@@ -12,7 +12,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from contrastbench.models.heads import Projection
 from contrastbench.objectives.contrastive import loss_from_negatives, normalized_pair, positives
@@ -60,13 +59,13 @@ def fill_others(matrix: Tensor, value: float | Tensor, negatives: Negatives) -> 
     ``value`` is a number, or one per row (2B, 1). Diagonals and blocks take a small part of a masked fill's time.
     """
     batch = len(matrix) // 2
-    value = torch.as_tensor(value, dtype=matrix.dtype, device=matrix.device).expand(2 * batch, 1)
-    matrix.diagonal().copy_(value[:, 0])
-    matrix.diagonal(batch).copy_(value[:batch, 0])
-    matrix.diagonal(-batch).copy_(value[batch:, 0])
+    rows = value if isinstance(value, Tensor) else matrix.new_full((2 * batch, 1), value)
+    matrix.diagonal().copy_(rows[:, 0])
+    matrix.diagonal(batch).copy_(rows[:batch, 0])
+    matrix.diagonal(-batch).copy_(rows[batch:, 0])
     if negatives == "other":
-        matrix[:batch, :batch] = value[:batch]
-        matrix[batch:, batch:] = value[batch:]
+        matrix[:batch, :batch] = rows[:batch]
+        matrix[batch:, batch:] = rows[batch:]
     return matrix
 
 
@@ -130,7 +129,9 @@ def _mean_distance(cosine: Tensor, distance: Distance, negatives: Negatives) -> 
         total, others = apart.sum(dim=1) - apart.diagonal(), 2 * batch - 3
         left_out = apart[:batch] + apart[batch:]  # both views of an anchor, the same for both
         return torch.sub(total / others, left_out, alpha=1 / others).repeat(2, 1)
-    same_view = torch.cat([side.sum(dim=1) - side.diagonal() for side in (apart[:batch, :batch], apart[batch:, batch:])])
+    same_view = torch.cat(
+        [side.sum(dim=1) - side.diagonal() for side in (apart[:batch, :batch], apart[batch:, batch:])]
+    )
     return (same_view - apart.roll(batch, dims=0)) / (batch - 2)  # row i: distances to the other view of i
 
 
