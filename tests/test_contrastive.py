@@ -138,7 +138,7 @@ def test_mochi_and_its_gradients_equal_a_loop_over_its_own_draws(temperature):
     constant = z.detach()
     total = 0.0
     for i in range(12):
-        others = sorted((j for j in range(12) if j % 6 != i % 6), key=lambda j: -float(z[i] @ z[j]))[:3]
+        others = sorted((j for j in range(12) if j % 6 != i % 6), key=lambda j: -float(constant[i] @ constant[j]))[:3]
         logits = [z[i] @ z[j] for j in range(12) if j != i]
         for n in range(2):
             mixed = a[i, n] * constant[others[picks[0][i, n]]] + (1 - a[i, n]) * constant[others[picks[1][i, n]]]
