@@ -350,25 +350,26 @@ def test_features_that_are_no_numbers_are_never_judged(grid, digits):
     with pytest.raises(UserError, match="the test features are not finite; the training run has diverged"):
         write_features(grid, PIXELS, digits, bad)
     assert not (grid.root / "runs").exists()
-    with pytest.raises(UserError, match=rf"features.npz: no such file; {AGAIN} first"):
+    with pytest.raises(UserError, match=rf"features.safetensors: no such file; {AGAIN} first"):
         read_features(grid, PIXELS, digits)
 
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda content: content[: len(content) // 2], "BadZipFile"),
-        (lambda content: b"", "EOFError"),
-        (lambda content: b"text", "ValueError"),
-        (lambda content: content.replace(b"test.npy", b"tset.npy"), "without the split test"),
+        (lambda content: content[: len(content) // 2], "SafetensorError"),
+        (lambda content: b"", "SafetensorError"),
+        (lambda content: b"text", "SafetensorError"),
+        (lambda content: content.replace(b'"test"', b'"tset"'), "without the split test"),
     ],
 )
 def test_damaged_features_are_one_line(grid, digits, spoil, said):
     every = {split: np.full((9, 9), number, np.float32) for number, split in enumerate(("train", "validation", "test"))}
     write_features(grid, PIXELS, digits, every)
     found = read_features(grid, PIXELS, digits)
+    assert not any(array.flags.owndata for array in found.values()), "mapped, not read"
     assert found.keys() == every.keys() and all(np.array_equal(found[split], every[split]) for split in every)
-    path = grid.layout.run("features", PIXELS) / "features.npz"
+    path = grid.layout.run("features", PIXELS) / "features.safetensors"
     path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(UserError) as caught:
         read_features(grid, PIXELS, digits)
@@ -384,7 +385,7 @@ def test_features_of_other_data_are_refused(grid, digits):
     grey = Split(digits.x("train") // 2, digits.y("train"))
     write_prepared(grid.layout.prepared("digits"), digits.meta, dict.fromkeys(digits.meta.splits, grey), "as made")
     other = open_prepared(grid.layout.prepared("digits"))
-    with pytest.raises(UserError, match=rf"features.npz: made from other data, weights or code than .*; {AGAIN}$"):
+    with pytest.raises(UserError, match=rf"safetensors: made from other data, weights or code than .*; {AGAIN}$"):
         read_features(grid, PIXELS, other)
     run(grid, "features", PIXELS)
     assert len(read_features(grid, PIXELS, other)["test"]) == len(grey.x)
