@@ -63,8 +63,8 @@ class LogisticRegression:
     weight: Tensor
 
     def standardise(self, rows: Tensor) -> Tensor:
-        """``rows`` (M, D) as the regression sees them."""
-        return (rows - self.mean) / self.scale
+        """``rows`` (M, D) as the regression sees them, with a last column of ones for the bias."""
+        return pad((rows - self.mean) / self.scale, (0, 1), value=1.0)
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Classes (M,) of the rows of ``features`` (M, D)."""
@@ -95,15 +95,16 @@ def logistic_regressions(train: Labelled, strengths: Sequence[float], device: st
 
     def loss_and_gradient(flat: np.ndarray, strength: float) -> tuple[float, np.ndarray]:
         weight = torch.from_numpy(flat).to(device, torch.float32).view(rows, -1)
-        gradient = pad(weight[:, :-1], (0, 1)) / strength
-        loss = weight[:, :-1].double().square().sum() / (2 * strength)
+        loss, gradient = torch.zeros((), dtype=torch.float64, device=device), torch.zeros_like(weight)
         for block, wanted in zip(examples, targets, strict=True):
             log_posterior = logits(block, weight).log_softmax(dim=0)
-            loss -= log_posterior.gather(0, wanted).double().sum()
-            residual = log_posterior.exp_().scatter_add_(0, wanted, -torch.ones_like(block[:, :1].T))[-rows:]
-            gradient[:, :-1] += residual @ block
-            gradient[:, -1] += residual.sum(dim=1)
-        return float(loss) / count, gradient.double().cpu().numpy().ravel() / count
+            loss -= log_posterior.gather(0, wanted).sum(dtype=torch.float64)
+            residual = log_posterior.exp_().scatter_(0, wanted, -1.0, reduce="add")
+            gradient += residual[-rows:] @ block
+        penalised = flat.reshape(rows, -1).copy()
+        penalised[:, -1] = 0  # the bias is free
+        total = float(loss) + np.square(penalised).sum() / (2 * strength)
+        return total / count, (gradient.cpu().numpy() + penalised / strength).ravel() / count
 
     flat = np.zeros(start.weight.numel())
     options = {"maxiter": MAX_STEPS, "maxls": 50, "gtol": TOLERANCE, "ftol": 64 * np.finfo(float).eps}
@@ -114,11 +115,11 @@ def logistic_regressions(train: Labelled, strengths: Sequence[float], device: st
 
 
 def logits(x: Tensor, weight: Tensor) -> Tensor:
-    """(classes, M) of standardised rows ``x`` (M, D); see :class:`LogisticRegression` for ``weight``.
+    """(classes, M) of standardised rows ``x`` (M, D + 1); see :class:`LogisticRegression` for ``weight``.
 
     Examples are the last axis because it is the longest, which is fastest on a CPU.
     """
-    scores = weight[:, :-1] @ x.T + weight[:, -1:]
+    scores = weight @ x.T
     return scores if len(weight) > 1 else pad(scores, (0, 0, 1, 0))
 
 
