@@ -1,7 +1,7 @@
 """Time and memory of kNN and the linear probe on frozen features, against scikit-learn and lightly's formula.
 
     python benchmarks/judging.py [--rows 45000] [--queries 1000] [--features 512] [--classes 10] [--rounds 3] [--tiny]
-    python benchmarks/judging.py --rows 1000000 --rounds 1 --ours --strengths 1
+    python benchmarks/judging.py --rows 1000000 --rounds 1 --ours
 
 Features are noisy class centres in a memory-mapped float32 file. Every side runs in a process of its own, on one
 thread; the sides take turns. Printed are the medians of CPU seconds and of the peak of resident memory (mapped pages
@@ -11,7 +11,7 @@ included; before it begins, a process holds its libraries), the ratios to ours, 
 
 import argparse
 import json
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -22,6 +22,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -42,7 +45,6 @@ def our_knn(splits: Splits, strengths: tuple[float, ...]) -> np.ndarray:
 
 def scikit_learns_knn(splits: Splits, strengths: tuple[float, ...]) -> np.ndarray:
     """scikit-learn's brute-force search with the same votes."""
-    from sklearn.neighbors import KNeighborsClassifier
 
     def votes(distance: np.ndarray) -> np.ndarray:
         return np.exp((distance.min(axis=1, keepdims=True) - distance) / TEMPERATURE)
@@ -77,9 +79,6 @@ def our_probe(splits: Splits, strengths: tuple[float, ...]) -> np.ndarray:
 
 def scikit_learns_probe(splits: Splits, strengths: tuple[float, ...], warm_start: bool = False) -> np.ndarray:
     """scikit-learn's scaler and regression: every candidate from zero, or from where the last one ended."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
-
     scaler = StandardScaler().fit(splits["train"].features)
     train, validation, test = (scaler.transform(splits[name].features) for name in ("train", "validation", "test"))
     model, best, predicted = LogisticRegression(max_iter=1000, warm_start=warm_start), -1.0, np.zeros(0)
@@ -119,6 +118,11 @@ def write_features(folder: Path, rows: int, queries: int, features: int, classes
             array[start : start + 10_000] = centres[part] + 6 * rng.standard_normal((len(part), features), np.float32)
 
 
+def peak_mib() -> float:
+    """The greatest resident memory of this process so far, in MiB (Linux); getrusage would count its parent's."""
+    return int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[0]) / 1024
+
+
 def measure(folder: Path, protocol: str, side: str, strengths: int) -> None:
     """Run one side in this process; print CPU seconds, MiB of memory before it and at its peak, and save verdicts."""
     torch.set_num_threads(1)
@@ -126,12 +130,12 @@ def measure(folder: Path, protocol: str, side: str, strengths: int) -> None:
         split: Labelled(np.load(folder / f"{split}_x.npy", mmap_mode="r"), np.load(folder / f"{split}_y.npy"))
         for split in ("train", "validation", "test")
     }
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before = peak_mib()
     begun = time.process_time()
     predicted = SIDES[protocol][side](splits, GRID[-strengths:])
     seconds = time.process_time() - begun
     np.save(folder / f"{protocol} {side}.npy", predicted == splits["test"].labels)
-    print(json.dumps([seconds, before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+    print(json.dumps([seconds, before, peak_mib()]))
 
 
 def compare(folder: Path, protocol: str, rounds: int, strengths: int, ours_alone: bool) -> None:

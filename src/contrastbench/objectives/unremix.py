@@ -169,8 +169,8 @@ def negative_weights(
         scale = torch.where(high > low, share / (high - low).clamp_min(1e-12), 0)
         mixed = torch.addcmul(mixed, column - low, scale)
     if normalization == "exp":
-        mixed = (beta * mixed).exp()
-    mixed = fill_others(mixed.clone(), 0, negatives)
+        mixed = (beta * mixed).exp().clone()  # the exponential's gradient needs its result unchanged
+    mixed = fill_others(mixed, 0, negatives)
     return mixed * (count / mixed.sum(dim=1, keepdim=True))
 
 
