@@ -1,10 +1,11 @@
 """Time of the contrastive losses against other implementations, and of UnReMix's training step against SimCLR's.
 
-    python benchmarks/losses.py [--seconds 5]
+    python benchmarks/losses.py [--seconds 5] [--tiny]
 
-Forward and backward, embeddings of 128 dimensions, temperature 0.5, one thread. The peers are published
+Forward and backward, embeddings of 128 dimensions, temperature 0.5, CPU time of one thread. The peers are published
 implementations: of NT-Xent, solo-learn's (``simclr_loss_func``) and lightly's (``NTXentLoss``, where the package is
-installed); of the hard-negative loss, joshr17/HCL's (``image/main.py``). All sides take turns, so that other work on
+installed); of the hard-negative loss, joshr17/HCL's (``image/main.py``). UnReMix and MoCHi, which have none, are timed
+beside NT-Xent, with the settings of the default run. All sides take turns, so that other work on
 the machine affects all of them; medians and their ratios are printed, after a check that all sides compute the same
 value.
 """
@@ -24,12 +25,13 @@ from contrastbench.augment.images import augment_images
 from contrastbench.methods import Batch, Step, method_class
 from contrastbench.models.heads import Projection
 from contrastbench.objectives.contrastive import hcl, nt_xent
+from contrastbench.objectives.mochi import mochi_loss
 from contrastbench.objectives.unremix import unremix_loss
 from contrastbench.params.image_track import ImageTrack
 from contrastbench.params.root import load
 
 ROOT = Path(__file__).resolve().parent.parent
-DIMENSIONS, HIDDEN, TEMPERATURE, TAU_PLUS, BETA = 128, 512, 0.5, 0.1, 1.0
+DIMENSIONS, HIDDEN, TEMPERATURE, TAU_PLUS, BETA = 128, 128, 0.5, 0.1, 1.0
 
 
 def solo_learn_nt_xent(z1: Tensor, z2: Tensor) -> Tensor:
@@ -90,12 +92,12 @@ def in_turns(sides: dict[str, Callable[[], object]], seconds: float) -> dict[str
     for side in sides.values():
         side()
     times: dict[str, list[float]] = {name: [] for name in sides}
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
+    end = time.process_time() + seconds
+    while time.process_time() < end:
         for name, side in sides.items():
-            begun = time.perf_counter()
+            begun = time.process_time()
             side()
-            times[name].append(1000 * (time.perf_counter() - begun))
+            times[name].append(1000 * (time.process_time() - begun))
     return {name: statistics.median(values) for name, values in times.items()}
 
 
@@ -117,26 +119,33 @@ def compare(title: str, ours: Callable, peers: dict[str, Callable], batch: int, 
     print(f"{title}, B = {batch}: {shown}; ratio to the faster peer {medians['contrastbench'] / fastest:.2f}")
 
 
-def unremix_alone(batch: int, seconds: float) -> None:
-    """UnReMix's loss next to NT-Xent; it has no public peer."""
+def beside_nt_xent(batch: int, dimensions: int, seconds: float) -> None:
+    """UnReMix's and MoCHi's losses next to NT-Xent; they have no public peers of this form."""
     torch.manual_seed(0)
-    settings = load(root=ROOT).track("unremix").settings_of("unremix").model_dump()
-    outputs = [torch.randn(batch, DIMENSIONS, requires_grad=True) for _ in range(2)]
+    track = load(root=ROOT).track("unremix")
+    outputs = [torch.randn(batch, dimensions, requires_grad=True) for _ in range(2)]
     hidden = [torch.randn(batch, HIDDEN) for _ in range(2)]
+    generator = torch.Generator().manual_seed(0)
 
-    def ours(z1: Tensor, z2: Tensor) -> Tensor:
+    def unremix(z1: Tensor, z2: Tensor) -> Tensor:
+        settings = track.settings_of("unremix").model_dump()
         return unremix_loss(Projection(hidden[0], z1), Projection(hidden[1], z2), **settings)
 
-    sides = {"UnReMix": forward_backward(ours, *outputs), "NT-Xent": forward_backward(our_nt_xent, *outputs)}
-    medians = in_turns(sides, seconds)
-    print(f"UnReMix loss, B = {batch}: {medians['UnReMix']:.2f} ms (NT-Xent {medians['NT-Xent']:.2f} ms)")
+    def mochi(z1: Tensor, z2: Tensor) -> Tensor:
+        return mochi_loss(z1, z2, **track.settings_of("mochi").model_dump(), generator=generator)
+
+    losses = {"NT-Xent": our_nt_xent, "UnReMix": unremix, "MoCHi": mochi}
+    medians = in_turns({name: forward_backward(loss, *outputs) for name, loss in losses.items()}, seconds)
+    shown = ", ".join(f"{name} {milliseconds:.2f} ms" for name, milliseconds in medians.items())
+    ratios = ", ".join(f"{name} {medians[name] / medians['NT-Xent']:.2f}" for name in ("UnReMix", "MoCHi"))
+    print(f"beside NT-Xent, B = {batch}, D = {dimensions}: {shown}; of NT-Xent's time: {ratios}")
 
 
-def training_steps(seconds: float) -> None:
+def training_steps(seconds: float, batch: int | None) -> None:
     """Whole steps (augmentation, encoder, loss, backward, Adam) of the preset ``cifar`` on noise."""
     track = load("cifar", ROOT).track("unremix")
     assert isinstance(track, ImageTrack)
-    batch = track.training.batch_size
+    batch = batch or track.training.batch_size
     images = torch.rand(batch, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
     def step_of(label: str) -> Callable[[], object]:
@@ -167,17 +176,22 @@ def main() -> None:
     """Measure everything and print it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=5.0)
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--tiny", action="store_true", help="least sizes, to see that this script works")
+    arguments = parser.parse_args()
+    seconds, batches, batch = arguments.seconds, [256, 512, 1024], None
+    if arguments.tiny:
+        seconds, batches, batch = 0.1, [8], 8
     torch.set_num_threads(1)
     peers: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"solo-learn's formula": solo_learn_nt_xent}
     lightly = lightly_nt_xent()
     if lightly is not None:
         peers["lightly"] = lightly
-    for batch in (256, 512):
-        compare("NT-Xent", our_nt_xent, peers, batch, seconds)
-        compare("hard negatives", our_hcl, {"the authors' code": authors_hcl}, batch, seconds)
-        unremix_alone(batch, seconds)
-    training_steps(4 * seconds)
+    for size in batches:
+        compare("NT-Xent", our_nt_xent, peers, size, seconds)
+        compare("hard negatives", our_hcl, {"the authors' code": authors_hcl}, size, seconds)
+        for dimensions in (128, 64):
+            beside_nt_xent(size, dimensions, seconds)
+    training_steps(4 * seconds, batch)
 
 
 if __name__ == "__main__":

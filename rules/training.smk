@@ -47,7 +47,7 @@ rule features:
     input:
         reads("features"),
     output:
-        run("features", "features.npz"),
+        run("features", "features.safetensors"),
     log:
         log_of("features"),
     benchmark:

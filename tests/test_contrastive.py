@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from contrastbench.errors import UserError
 from contrastbench.objectives.contrastive import dcl, hcl, nt_xent
-from contrastbench.objectives.mochi import mochi_loss
+from contrastbench.objectives.mochi import Cosines, mochi_loss
 
 
 def pair(batch: int, dim: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -123,28 +123,51 @@ def test_mochi_without_synthetic_negatives_is_nt_xent_and_each_blend_adds_to_the
     assert mochi(4, 4) > mochi(4, 0)
 
 
-def test_mochi_equals_a_loop_over_its_own_draws():
-    z1, z2 = pair(6, 4)
-    z1, z2 = z1.float(), z2.float()
+@pytest.mark.parametrize("temperature", [0.1, 0.5])
+def test_mochi_and_its_gradients_equal_a_loop_over_its_own_draws(temperature):
+    """The loop builds every blend as a vector, in float64; blends are constants."""
+    z1, z2 = (z.float().requires_grad_() for z in pair(6, 4))
     loss = mochi_loss(
-        z1, z2, temperature=0.5, hardest=3, mixed_negatives=2, mixed_with_query=1,
+        z1, z2, temperature=temperature, hardest=3, mixed_negatives=2, mixed_with_query=1,
         generator=torch.Generator().manual_seed(3),
     )  # fmt: skip
     generator = torch.Generator().manual_seed(3)
     a, b = torch.rand(12, 2, 1, generator=generator), 0.5 * torch.rand(12, 1, 1, generator=generator)
     picks = [torch.randint(3, (12, n), generator=generator) for n in (2, 2, 1)]
-    z = functional.normalize(torch.cat([z1, z2]), dim=1)
+    z = functional.normalize(torch.cat([z1, z2]).double(), dim=1)
+    constant = z.detach()
     total = 0.0
     for i in range(12):
-        others = sorted((j for j in range(12) if j % 6 != i % 6), key=lambda j: -float(z[i] @ z[j]))[:3]
-        logits = [float(z[i] @ z[j]) / 0.5 for j in range(12) if j != i]
+        others = sorted((j for j in range(12) if j % 6 != i % 6), key=lambda j: -float(constant[i] @ constant[j]))[:3]
+        logits = [z[i] @ z[j] for j in range(12) if j != i]
         for n in range(2):
-            mixed = a[i, n] * z[others[picks[0][i, n]]] + (1 - a[i, n]) * z[others[picks[1][i, n]]]
-            logits.append(float(z[i] @ functional.normalize(mixed, dim=0)) / 0.5)
-        mixed = b[i, 0] * z[i] + (1 - b[i, 0]) * z[others[picks[2][i, 0]]]
-        logits.append(float(z[i] @ functional.normalize(mixed, dim=0)) / 0.5)
-        total += math.log(sum(map(math.exp, logits))) - float(z[i] @ z[(i + 6) % 12]) / 0.5
-    assert loss.item() == pytest.approx(total / 12, rel=1e-5)
+            mixed = a[i, n] * constant[others[picks[0][i, n]]] + (1 - a[i, n]) * constant[others[picks[1][i, n]]]
+            logits.append(z[i] @ functional.normalize(mixed, dim=0))
+        mixed = b[i, 0] * constant[i] + (1 - b[i, 0]) * constant[others[picks[2][i, 0]]]
+        logits.append(z[i] @ functional.normalize(mixed, dim=0))
+        total += (torch.stack(logits) / temperature).logsumexp(0) - z[i] @ z[(i + 6) % 12] / temperature
+    assert loss.item() == pytest.approx(total.item() / 12, rel=1e-6)
+    for ours, theirs in zip(*(torch.autograd.grad(each, (z1, z2)) for each in (loss, total / 12)), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_mochis_opposite_negatives_blend_to_something_finite():
+    """Half of each of two opposite vectors is nothing, which has no direction."""
+    z = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]], requires_grad=True)
+    loss = mochi_loss(
+        z, z, temperature=0.1, hardest=4, mixed_negatives=64, mixed_with_query=64,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    assert torch.isfinite(loss) and torch.isfinite(torch.autograd.grad(loss, z)[0]).all()
+
+
+def test_cosines_have_the_gradients_they_promise():
+    z = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    mixed = torch.randn(2, 5, 5, dtype=torch.float64)
+    both, rows = Cosines.apply(z)
+    ours = torch.autograd.grad((mixed[0] * both).sum() + (mixed[1] * rows).sum(), z)
+    theirs = torch.autograd.grad((mixed[0] * (z @ z.T)).sum() + (mixed[1] * (z @ z.detach().T)).sum(), z)
+    torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize(

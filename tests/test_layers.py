@@ -87,16 +87,13 @@ def test_rooms_without_torch_load_without_it():
     assert "contrastbench" in loaded and loaded & ({"torch"} | NEEDS_COMPAT) == set()
 
 
-def test_the_probe_loads_without_torch():
-    assert "torch" not in loaded_after("import contrastbench.stages.probe")
-
-
 @pytest.mark.parametrize(
     ("stage", "spared"),
     [
         ("pretrain", {"lightning_fabric", "sklearn"}),
         ("tune", {"lightning_fabric", "sklearn"}),
         ("features", {"lightning_fabric", "sklearn", "timm", "torchvision"}),
+        ("probe", {"lightning_fabric", "sklearn", "timm", "torchvision"}),
         ("few_shot", {"lightning_fabric", "sklearn", "timm", "torchvision"}),
         ("figures", {"lightning_fabric", "sklearn"}),
     ],

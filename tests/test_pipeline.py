@@ -170,7 +170,7 @@ def test_the_report_is_stale_with_any_parameter_because_it_names_their_hash(proj
 
 
 def test_dvc_repro_runs_what_a_parameter_touches_and_no_more(project: Project) -> None:
-    features = project.folder / "runs/default/features/unremix/digits/simclr/0/features.npz"
+    features = project.folder / "runs/default/features/unremix/digits/simclr/0/features.safetensors"
     before = features.stat().st_mtime_ns
     rows = project.folder / "results/rows/default/probe/unremix/digits/simclr/all.jsonl"
     draws = draws_in(rows)
@@ -198,7 +198,7 @@ def test_only_a_change_of_meaning_in_the_code_makes_a_step_stale(project: Projec
 
 
 def test_a_deleted_output_is_seen_by_both(project: Project) -> None:
-    (project.folder / "runs/default/features/unremix/digits/simclr/0/features.npz").unlink()
+    (project.folder / "runs/default/features/unremix/digits/simclr/0/features.safetensors").unlink()
     assert project.stale_steps() >= {"features-unremix"}
     assert "Running stage 'features-unremix'" in project.run("dvc", "repro", "--dry")
     project.run("dvc", "repro")

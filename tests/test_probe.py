@@ -16,7 +16,7 @@ from contrastbench.errors import UserError
 from contrastbench.evaluation.intervals import wilson
 from contrastbench.evaluation.knn import fit_knn
 from contrastbench.evaluation.labelled import Labelled, is_correct, sample_examples, sample_per_class
-from contrastbench.evaluation.linear_probe import fit_linear, linear_probe, low_label_probe
+from contrastbench.evaluation.linear_probe import fit_linear, linear_probe, logistic_regressions, low_label_probe
 from contrastbench.jobs.features_file import examples, labelled, read_features, write_features
 from contrastbench.jobs.frozen import judge
 from contrastbench.jobs.rows import RowWriter
@@ -52,7 +52,7 @@ def plain_predictions(strength: float, queries: np.ndarray) -> np.ndarray:
 def test_the_linear_probe_is_plain_logistic_regression_with_c_from_validation():
     scores = [np.mean(plain_predictions(c, VALIDATION.features) == VALIDATION.labels) for c in GRID]
     expected = GRID[int(np.argmax(scores))]  # the first of equals has the strongest regularisation
-    result = linear_probe(TRAIN, VALIDATION, TEST, GRID, seed=0)
+    result = linear_probe(TRAIN, VALIDATION, TEST, GRID)
     assert len(set(scores)) > 1, "all candidates alike: this data could not tell a wrong choice"
     assert result.strength == expected and result.validation_accuracy == pytest.approx(max(scores))
     verdict = plain_predictions(expected, TEST.features) == TEST.labels
@@ -61,7 +61,7 @@ def test_the_linear_probe_is_plain_logistic_regression_with_c_from_validation():
 
 def test_the_choice_does_not_see_the_test_split():
     shuffled = Labelled(TEST.features, np.random.default_rng(0).permutation(TEST.labels))
-    honest, blind = (linear_probe(TRAIN, VALIDATION, test, GRID, seed=0) for test in (TEST, shuffled))
+    honest, blind = (linear_probe(TRAIN, VALIDATION, test, GRID) for test in (TEST, shuffled))
     assert (honest.strength, honest.validation_accuracy) == (blind.strength, blind.validation_accuracy)
     assert blind.correct.mean() < 0.5 < honest.correct.mean()
     assert "test" not in inspect.signature(fit_linear).parameters
@@ -70,20 +70,20 @@ def test_the_choice_does_not_see_the_test_split():
 def test_the_choice_does_see_the_validation_split():
     """With validation labels that contradict the training labels, the weakest fit is the best."""
     wrong = Labelled(VALIDATION.features, (VALIDATION.labels + 1) % CLASSES)
-    assert linear_probe(TRAIN, VALIDATION, TEST, GRID, 0).strength != linear_probe(TRAIN, wrong, TEST, GRID, 0).strength
+    assert linear_probe(TRAIN, VALIDATION, TEST, GRID).strength != linear_probe(TRAIN, wrong, TEST, GRID).strength
 
 
 def test_ties_go_to_the_stronger_regularisation_whatever_the_order_of_the_grid():
     apart = Labelled(np.repeat(np.eye(CLASSES, dtype=np.float32) * 100, 10, axis=0), np.repeat(np.arange(CLASSES), 10))
-    assert linear_probe(apart, apart, apart, (10.0, 0.1, 1.0), 0).strength == 0.1
+    assert linear_probe(apart, apart, apart, (10.0, 0.1, 1.0)).strength == 0.1
 
 
 def test_a_scaled_and_shifted_representation_is_judged_alike():
     def moved(split: Labelled) -> Labelled:
         return Labelled(split.features * 7 - 3, split.labels)
 
-    plain = linear_probe(TRAIN, VALIDATION, TEST, GRID, 0)
-    other = linear_probe(*(moved(split) for split in (TRAIN, VALIDATION, TEST)), GRID, 0)
+    plain = linear_probe(TRAIN, VALIDATION, TEST, GRID)
+    other = linear_probe(*(moved(split) for split in (TRAIN, VALIDATION, TEST)), GRID)
     assert plain.strength == other.strength and (plain.correct == other.correct).mean() > 0.98
 
 
@@ -100,6 +100,78 @@ def test_knn_equals_a_loop(k, temperature):
     ours = fit_knn(TRAIN, neighbours=k, temperature=temperature).predict(TEST.features)
     naive = [naive_knn(query, k, temperature) for query in TEST.features.astype(float)]
     assert (ours == naive).mean() > 0.99  # a tie may fall the other way in float32
+
+
+def sklearns_knn(train: Labelled, k: int, temperature: float):
+    """scikit-learn's classifier with the same votes."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    def votes(distance: np.ndarray) -> np.ndarray:
+        return np.exp((distance.min(axis=1, keepdims=True) - distance) / temperature)
+
+    model = KNeighborsClassifier(min(k, len(train.labels)), metric="cosine", algorithm="brute", weights=votes)
+    return model.fit(train.features, train.labels)
+
+
+@pytest.fixture(params=["whole", "kept blocks", "streamed blocks"])
+def in_blocks(request, monkeypatch):
+    """Blocks and batches of queries so small that there are many; kept between passes, or read in each."""
+    if request.param != "whole":
+        monkeypatch.setattr("contrastbench.evaluation.blocks.ROWS", 7)
+        monkeypatch.setattr("contrastbench.evaluation.linear_probe.ROWS", 7)
+        monkeypatch.setattr("contrastbench.evaluation.knn.QUERIES", 5)
+    if request.param == "streamed blocks":
+        monkeypatch.setattr("contrastbench.evaluation.blocks.KEPT", 0)
+
+
+@pytest.mark.parametrize(("k", "temperature"), [(1, 0.1), (7, 0.05), (50, 0.5), (500, 0.1)])
+def test_knn_has_scikit_learns_votes(in_blocks, k, temperature):
+    few = Labelled(TRAIN.features[:101].copy(), TRAIN.labels[:101] * 3 - 2)  # classes that are no positions
+    few.features[9] = 0  # similar to nothing
+    queries = np.concatenate([TEST.features, np.zeros((1, 12), np.float32)])
+    ours, theirs = fit_knn(few, neighbours=k, temperature=temperature), sklearns_knn(few, k, temperature)
+    assert ours.classes_.tolist() == theirs.classes_.tolist()
+    if k < 101:  # to zeros all rows are alike: which ones vote is anybody's choice
+        queries = queries[:-1]
+    np.testing.assert_allclose(ours.predict_proba(queries), theirs.predict_proba(queries), atol=2e-5)
+    np.testing.assert_array_equal(ours.predict(queries), theirs.predict(queries))
+
+
+def test_equal_votes_go_to_the_first_class_and_one_class_takes_all(in_blocks):
+    square = np.array([[1, 0], [0, 1], [1, 0], [0, 1]], np.float32)
+    tie = Labelled(square, np.array([9, 4, 4, 9]))  # each direction has both classes
+    for model in (fit_knn(tie, neighbours=4, temperature=0.1), sklearns_knn(tie, 4, 0.1)):
+        assert model.predict(square).tolist() == [4, 4, 4, 4]
+    alone = fit_knn(Labelled(square, np.full(4, 7)), neighbours=3, temperature=0.1)
+    assert alone.predict(square).tolist() == [7] * 4 and alone.predict_proba(square).tolist() == [[1.0]] * 4
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_mapped_features_are_judged_like_those_in_memory(in_blocks, tmp_path, kind):
+    np.save(tmp_path / "train.npy", (TRAIN.features / 100).astype(kind))
+    mapped = Labelled(np.load(tmp_path / "train.npy", mmap_mode="r"), TRAIN.labels)
+    held = Labelled((TRAIN.features / 100).astype(kind).astype(np.float32), TRAIN.labels)
+    test = Labelled(TEST.features / 100, TEST.labels)
+    both = [fit_knn(each, neighbours=9, temperature=0.1).predict_proba(test.features) for each in (mapped, held)]
+    np.testing.assert_array_equal(*both)
+    both = [next(logistic_regressions(each, [1.0], "cpu")).predict_proba(test.features) for each in (mapped, held)]
+    np.testing.assert_array_equal(*both)
+
+
+@pytest.mark.parametrize("classes", [2, CLASSES])
+def test_the_regression_is_scikit_learns(in_blocks, classes):
+    """The same minimum at every strength, warm start and blocks or not, whatever the labels are called."""
+    train = Labelled(TRAIN.features[TRAIN.labels < classes].copy(), TRAIN.labels[TRAIN.labels < classes] * 2 + 1)
+    train.features[:, 3] = 0.3  # a feature that does not vary
+    scaler = StandardScaler().fit(train.features)
+    for strength, model in zip(GRID, logistic_regressions(train, GRID, "cpu"), strict=True):
+        theirs = LogisticRegression(C=strength, max_iter=5000, tol=1e-8)
+        theirs.fit(scaler.transform(train.features.astype(float)), train.labels)
+        coefficients = np.column_stack([theirs.coef_, theirs.intercept_])
+        np.testing.assert_allclose(model.weight.numpy(), coefficients, atol=0.02 * np.abs(coefficients).max())
+        wanted = theirs.predict_proba(scaler.transform(TEST.features.astype(float)))
+        np.testing.assert_allclose(model.predict_proba(TEST.features), wanted, atol=0.01)
+        assert set(model.predict(TEST.features)) <= set(train.labels)
 
 
 def test_knn_at_the_ends_of_the_temperature():
@@ -142,10 +214,10 @@ def test_low_label_probe_equals_probes_on_its_draws():
     for number, result in enumerate(results):
         chosen = sample_per_class(TRAIN.labels, 5, np.random.default_rng([4, 5, number]), setting="low")
         few = Labelled(TRAIN.features[chosen], TRAIN.labels[chosen])
-        expected = linear_probe(few, VALIDATION, TEST, GRID, 4)
+        expected = linear_probe(few, VALIDATION, TEST, GRID)
         np.testing.assert_array_equal(result.correct, expected.correct)
         assert result.strength == expected.strength
-    full = linear_probe(TRAIN, VALIDATION, TEST, GRID, 4)
+    full = linear_probe(TRAIN, VALIDATION, TEST, GRID)
     assert np.mean([r.correct.mean() for r in results]) < full.correct.mean()
 
 
@@ -175,13 +247,13 @@ def test_judge_writes_a_row_for_every_protocol(grid):
     params = ProbeParams(l2_grid=GRID, low_label_shots=(2, 5), low_label_draws=3, knn_neighbours=5, knn_temperature=0.1)
     rows = RowWriter(grid, "probe", Job("unremix", "digits", "pixels", 7), "data")
     rows.warnings = ["collapsed"]
-    judge(rows, params, {"train": TRAIN, "validation": VALIDATION, "test": TEST})
+    judge(rows, params, {"train": TRAIN, "validation": VALIDATION, "test": TEST}, "cpu")
     written = {row.protocol.name: row for row in rows.rows}
     assert set(written) == {"linear", "low-label-2", "low-label-5", "knn"} and len(rows.rows) == 4
     assert {row.protocol for row in rows.rows} == {
         Protocol(family="linear"), Protocol(family="knn"), *(Protocol(family="low-label", shots=n) for n in (2, 5))
     }  # fmt: skip
-    expected = linear_probe(TRAIN, VALIDATION, TEST, GRID, 7)
+    expected = linear_probe(TRAIN, VALIDATION, TEST, GRID)
     linear = written["linear"]
     assert linear.value == pytest.approx(expected.correct.mean()) and linear.n == len(TEST.labels)
     np.testing.assert_array_equal(unpack_correct(linear.correct, linear.n), expected.correct)
@@ -223,9 +295,9 @@ def voted(model, split: Labelled) -> list[bool]:
 
 def test_a_clip_of_several_segments_is_judged_by_their_vote():
     train, validation, test = sound(60, 0), sound(40, 1), sound(80, 2)
-    model, strength, accuracy = fit_linear(train, validation, GRID, 0)
+    model, strength, accuracy = fit_linear(train, validation, GRID)
     assert accuracy == np.mean(voted(model, validation))
-    result = linear_probe(train, validation, test, GRID, 0)
+    result = linear_probe(train, validation, test, GRID)
     assert result.strength == strength and result.correct.tolist() == voted(model, test)
     assert len(result.correct) == 80 and 0.5 < result.correct.mean() < 1
     first = np.unique(test.clip, return_index=True)[1]
@@ -278,25 +350,26 @@ def test_features_that_are_no_numbers_are_never_judged(grid, digits):
     with pytest.raises(UserError, match="the test features are not finite; the training run has diverged"):
         write_features(grid, PIXELS, digits, bad)
     assert not (grid.root / "runs").exists()
-    with pytest.raises(UserError, match=rf"features.npz: no such file; {AGAIN} first"):
+    with pytest.raises(UserError, match=rf"features.safetensors: no such file; {AGAIN} first"):
         read_features(grid, PIXELS, digits)
 
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda content: content[: len(content) // 2], "BadZipFile"),
-        (lambda content: b"", "EOFError"),
-        (lambda content: b"text", "ValueError"),
-        (lambda content: content.replace(b"test.npy", b"tset.npy"), "without the split test"),
+        (lambda content: content[: len(content) // 2], "SafetensorError"),
+        (lambda content: b"", "SafetensorError"),
+        (lambda content: b"text", "SafetensorError"),
+        (lambda content: content.replace(b'"test"', b'"tset"'), "without the split test"),
     ],
 )
 def test_damaged_features_are_one_line(grid, digits, spoil, said):
     every = {split: np.full((9, 9), number, np.float32) for number, split in enumerate(("train", "validation", "test"))}
     write_features(grid, PIXELS, digits, every)
     found = read_features(grid, PIXELS, digits)
+    assert not any(array.flags.owndata for array in found.values()), "mapped, not read"
     assert found.keys() == every.keys() and all(np.array_equal(found[split], every[split]) for split in every)
-    path = grid.layout.run("features", PIXELS) / "features.npz"
+    path = grid.layout.run("features", PIXELS) / "features.safetensors"
     path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(UserError) as caught:
         read_features(grid, PIXELS, digits)
@@ -312,7 +385,7 @@ def test_features_of_other_data_are_refused(grid, digits):
     grey = Split(digits.x("train") // 2, digits.y("train"))
     write_prepared(grid.layout.prepared("digits"), digits.meta, dict.fromkeys(digits.meta.splits, grey), "as made")
     other = open_prepared(grid.layout.prepared("digits"))
-    with pytest.raises(UserError, match=rf"features.npz: made from other data, weights or code than .*; {AGAIN}$"):
+    with pytest.raises(UserError, match=rf"safetensors: made from other data, weights or code than .*; {AGAIN}$"):
         read_features(grid, PIXELS, other)
     run(grid, "features", PIXELS)
     assert len(read_features(grid, PIXELS, other)["test"]) == len(grey.x)

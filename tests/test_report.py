@@ -12,6 +12,7 @@ import pytest
 from browser import Browser
 from PIL import Image
 from reporting_rows import asked, loaded, row, verdicts, write
+from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from contrastbench.cli import app
@@ -114,7 +115,8 @@ def project(tmp_path_factory) -> Path:
     for method, separation in (("random", 0.3), ("unremix", 3.0)):
         folder = root / "runs/default/features/unremix/mnist5k" / method / "0"
         folder.mkdir(parents=True)
-        np.savez(folder / "features.npz", test=rng.normal(size=(120, 6)) + separation * np.eye(6)[labels])
+        features = rng.normal(size=(120, 6)) + separation * np.eye(6)[labels]
+        save_file({"test": features}, folder / "features.safetensors")
     pictures = root / "runs/default/figures"
     pictures.mkdir()
     Image.fromarray(rng.integers(0, 255, (40, 120, 3), dtype=np.uint8)).save(pictures / "adversarial-examples.png")
@@ -270,8 +272,8 @@ def test_the_command_writes_the_report_of_a_preset(with_parameters, tmp_path, mo
 
 def test_damaged_features_of_the_map_are_one_line(project, tmp_path):
     root = shutil.copytree(project, tmp_path / "copy")
-    next(root.glob("runs/**/features.npz")).write_bytes(b"")
-    with pytest.raises(UserError, match=r"features.npz: not a readable file of features .*; delete it and run"):
+    next(root.glob("runs/**/features.safetensors")).write_bytes(b"")
+    with pytest.raises(UserError, match=r"features.safetensors: not a readable file of features .*; delete it and run"):
         build_report(rows_in(root), "default", {}, root)
 
 

@@ -154,6 +154,26 @@ def test_loss_equals_a_loop_over_the_weights(tau_plus):
     assert loss.item() == pytest.approx(total / 12, rel=1e-5)
 
 
+@pytest.mark.parametrize("normalization", ["minmax", "exp", "softmix"])
+@pytest.mark.parametrize("negatives", ["both", "other"])
+def test_gradients_equal_those_of_a_loop_over_the_weights(normalization, negatives):
+    first, second = projections(6)
+    outputs = [p.output.clone().requires_grad_() for p in (first, second)]
+    settings = SETTINGS | {"normalization": normalization, "negatives": negatives, "temperature": 0.2}
+    live = [Projection(p.hidden, o) for p, o in zip((first, second), outputs, strict=True)]
+    ours = torch.autograd.grad(unremix_loss(*live, **settings), outputs)
+    weight = loop_weights(first, second, settings)
+    z = functional.normalize(torch.cat(outputs).double(), dim=1)
+    total = sum(
+        (
+            sum(weight[i, j] * (z[i] @ z[j] / 0.2).exp() for j in range(12)) / (z[i] @ z[(i + 6) % 12] / 0.2).exp()
+        ).log1p()
+        for i in range(12)
+    )
+    for a, b in zip(ours, torch.autograd.grad(total / 12, outputs), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
 def test_constant_scores_give_simclr():
     """Orthogonal embeddings, equal gradient norms: every score is constant, every weight is 1."""
     output = torch.eye(8)[:4], torch.eye(8)[4:]
@@ -262,8 +282,9 @@ def test_rank_correlation_equals_scipys():
 
     first, second = projections(6)
     output = torch.cat([first.output, second.output])
+    z = functional.normalize(output, dim=1)
     scores = score_negatives(
-        functional.normalize(output, dim=1), output.norm(dim=1), torch.cat([first.hidden, second.hidden]),
+        z, z @ z.T, output.norm(dim=1), torch.cat([first.hidden, second.hidden]),
         temperature=0.5, uncertainty="norm", pseudo_label="argmax", distance="euclidean", negatives="both",
     )  # fmt: skip
     expected = [

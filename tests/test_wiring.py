@@ -132,7 +132,9 @@ def test_features_of_other_weights_are_refused(grid: Grid, stage: str) -> None:
         path,
     )
     told, remedy = refused(grid, stage, job)
-    assert told.startswith(f"{grid.layout.run('features', job)}/features.npz: made from other data, weights or code")
+    assert told.startswith(
+        f"{grid.layout.run('features', job)}/features.safetensors: made from other data, weights or code"
+    )
     assert remedy == command_of("features", job)
     command(remedy)
     run(grid, stage, job)

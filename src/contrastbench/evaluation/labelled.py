@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from contrastbench.errors import UserError
 from contrastbench.evaluation.clips import by_clip
+from contrastbench.evaluation.vote import vote
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,12 @@ class Labelled:
 
 
 def is_correct(classifier: Any, split: Labelled) -> np.ndarray:
-    """Whether ``classifier`` (fitted, scikit-learn's) is right on each example, (C,) bool; a clip's segments vote."""
+    """Whether ``classifier`` (fitted, with scikit-learn's methods) is right on each example, (C,) bool.
+
+    The segments of a clip vote.
+    """
     if split.clip is None:
         return classifier.predict(split.features) == split.labels
-    import torch  # only the vote needs it: probes of images save its second of loading
-
-    from contrastbench.evaluation.vote import vote
-
     clips = by_clip(split.features, split.clip, split.labels)
     scores = torch.from_numpy(classifier.predict_proba(split.features)).log()
     voted = vote(scores[clips.segments], torch.from_numpy(clips.segments >= 0))

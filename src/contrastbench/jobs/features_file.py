@@ -1,17 +1,20 @@
-"""Cached features, read without torch, so that probes start fast."""
+"""Cached features, one file per trained encoder, which is mapped into memory and not read before it is used."""
 
 from dataclasses import replace
 
 import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save
 
 from contrastbench.datasets.store import Prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.labelled import Labelled
-from contrastbench.files import file_hash, reading, replacing
+from contrastbench.files import file_hash, reading, write_bytes
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.registry import WITHOUT_ENCODER
 
+FILE = "features.safetensors"
 SPLITS = ("train", "validation", "test")
 ORIGIN = "made_from"  # beside the arrays of the splits
 
@@ -28,28 +31,28 @@ def origin_of(grid: Grid, job: Job, data: Prepared) -> str:
 
 
 def write_features(grid: Grid, job: Job, data: Prepared, arrays: dict[str, np.ndarray]) -> None:
-    """Write ``features.npz``; features that are not finite are refused, so that no protocol judges them."""
+    """Write the file of features; features that are not finite are refused, so that no protocol judges them."""
     folder = grid.layout.run("features", job)
     for split, array in arrays.items():
         if not np.isfinite(array).all():
             raise UserError(f"{folder}: the {split} features are not finite; the training run has diverged")
-    with replacing(folder / "features.npz") as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays, **{ORIGIN: np.array(origin_of(grid, job, data))})  # type: ignore[arg-type]
+    dense = {split: np.ascontiguousarray(array) for split, array in arrays.items()}
+    write_bytes(folder / FILE, save(dense, {ORIGIN: origin_of(grid, job, data)}))
 
 
 def read_features(grid: Grid, job: Job, data: Prepared) -> dict[str, np.ndarray]:
-    """What :func:`write_features` left for ``job``: an array (N, D) for every labelled split of ``data``.
+    """What :func:`write_features` left for ``job``: a mapped array (N, D) for every labelled split of ``data``.
 
     Features of other data, weights or code than those that are there now are a UserError.
     """
-    path = grid.layout.run("features", job.trained) / "features.npz"
+    path = grid.layout.run("features", job.trained) / FILE
     again = f"contrastbench features {job.trained.name} --preset {grid.preset}"
     if not path.is_file():
         raise UserError(f"{path}: no such file; run `{again}` first")
     with reading(path, "file of features", f"delete it and run `{again}`"):
-        with np.load(path) as archive:
-            features = dict(archive)
-        origin = str(features.pop(ORIGIN, ""))
+        with safe_open(path, "pt") as file:  # for numpy, the library copies what it reads
+            splits, origin = file.keys(), (file.metadata() or {}).get(ORIGIN)
+            features = {split: file.get_tensor(split).numpy() for split in splits}
         lacking = [split for split in data.meta.splits if split != "unlabeled" and split not in features]
         if lacking:
             raise ValueError(f"without the split {', '.join(lacking)}")

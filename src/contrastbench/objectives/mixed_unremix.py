@@ -36,7 +36,7 @@ def mixed_unremix_loss(
     mixture's partner is not a negative. ``symmetric`` adds the other direction with Y^T and halves the sum; if Y is
     the identity, the result equals ``unremix_loss``.
     """
-    z, weight, _ = weighted(
+    _, weight, scores = weighted(
         mixed,
         clean,
         temperature=temperature,
@@ -50,7 +50,7 @@ def mixed_unremix_loss(
         detach_weights=detach_weights,
     )
     batch = len(labels)
-    similarity = z @ z.T / temperature
+    similarity = scores.similarity / temperature
     forward = _weighted_cross_entropy(similarity[:batch, batch:], weight[:batch, batch:], labels)
     if not symmetric:
         return forward

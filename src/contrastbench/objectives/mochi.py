@@ -1,12 +1,13 @@
 """MoCHi-style synthetic hard negatives (Kalantidis et al., 2020), on in-batch negatives instead of a queue."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from contrastbench.objectives.contrastive import normalized_pair, positives, without_positives
+from contrastbench.objectives.contrastive import normalized_pair, without_positives
 from contrastbench.objectives.precision import in_float32
 
 
@@ -29,25 +30,50 @@ def mochi_loss(
     and, like negatives from MoCHi's queue, carry no gradient. z1, z2: (B, D). Returns a scalar.
     """
     z = normalized_pair(z1, z2)
-    similarity = z @ z.T / temperature
-    constant = z.detach()
+    cosine, to_constant = Cosines.apply(z)
     anchors = len(z)
-    with torch.no_grad():
-        pool = without_positives(similarity.detach().clone())
-        hard = pool.topk(min(hardest, anchors - 2), dim=1).indices  # (2B, n)
+    hard = without_positives(cosine.detach().clone()).topk(min(hardest, anchors - 2), dim=1).indices  # (2B, n)
 
-        def sampled(count: int) -> Tensor:
-            pick = torch.randint(hard.shape[1], (anchors, count), generator=generator, device=z.device)
-            return constant[hard.gather(1, pick)]  # (2B, count, D)
+    def sampled(count: int) -> Tensor:
+        pick = torch.randint(hard.shape[1], (anchors, count), generator=generator, device=z.device)
+        return hard.gather(1, pick)  # (2B, count)
 
-        def uniform(count: int) -> Tensor:
-            return torch.rand(anchors, count, 1, generator=generator, device=z.device)
+    def uniform(count: int) -> Tensor:
+        return torch.rand(anchors, count, generator=generator, device=z.device)
 
-        a, b = uniform(mixed_negatives), 0.5 * uniform(mixed_with_query)
-        pairs = a * sampled(mixed_negatives) + (1 - a) * sampled(mixed_negatives)
-        with_query = b * constant.unsqueeze(1) + (1 - b) * sampled(mixed_with_query)
-        synthetic = functional.normalize(torch.cat([pairs, with_query], dim=1), dim=2)
-    added = torch.einsum("nd,nsd->ns", z, synthetic) / temperature
-    similarity = similarity.fill_diagonal_(-math.inf)
-    denominator = torch.cat([similarity, added], dim=1).logsumexp(dim=1)
-    return (denominator - positives(z, temperature)).mean()
+    a, b = uniform(mixed_negatives), 0.5 * uniform(mixed_with_query)
+    counts = [mixed_negatives, mixed_negatives, mixed_with_query]
+    n1, n2, n3 = (sampled(count) for count in counts)
+    to_n1, to_n2, to_n3 = to_constant.gather(1, torch.cat([n1, n2, n3], dim=1)).split(counts, dim=1)
+    to_itself = (z * z.detach()).sum(dim=1, keepdim=True)
+    pairs = _blend(a, to_n1, to_n2, cosine.detach()[n1, n2])
+    with_query = _blend(b, to_itself, to_n3, to_n3.detach())
+    logits = torch.cat([cosine.fill_diagonal_(-math.inf), pairs, with_query], dim=1) / temperature
+    return functional.cross_entropy(logits, torch.arange(anchors, device=z.device).roll(len(z1)))
+
+
+class Cosines(torch.autograd.Function):
+    """z z^T for z (n, D), twice: differentiable in rows and columns, and in the rows alone."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Both are (n, n)."""
+        ctx.save_for_backward(z)
+        cosine = z @ z.T
+        return cosine, cosine.clone()
+
+    @staticmethod
+    def backward(ctx: Any, both: Tensor, rows: Tensor) -> Tensor:
+        """One product serves the rows of both."""
+        (z,) = ctx.saved_tensors
+        return (both + rows) @ z + both.T @ z
+
+
+def _blend(share: Tensor, first: Tensor, second: Tensor, between: Tensor) -> Tensor:
+    """q . n / ||n|| with n = share n1 + (1 - share) n2, where first = q . n1, second = q . n2, between = n1 . n2.
+
+    n1 and n2 are unit vectors: ||n||^2 = share^2 + (1 - share)^2 + 2 share (1 - share) between.
+    """
+    rest = 1 - share
+    norm = (share.square() + rest.square() + 2 * share * rest * between).clamp_min(1e-12).sqrt()
+    return (share * first + rest * second) / norm

@@ -12,7 +12,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from contrastbench.models.heads import Projection
 from contrastbench.objectives.contrastive import loss_from_negatives, normalized_pair, positives
@@ -27,12 +26,17 @@ Negatives = Literal["both", "other"]
 
 @dataclass(frozen=True)
 class Scores:
-    """The three scores of each pair, (2B, 2B): row = anchor, column = negative; and which columns are negatives."""
+    """The three scores of each pair, (2B, 2B): row = anchor, column = negative; meaningless where there is none."""
 
     uncertainty: Tensor
     similarity: Tensor
     representativeness: Tensor
-    negative: Tensor  # bool
+    negatives: Negatives
+
+    @property
+    def negative(self) -> Tensor:
+        """(2B, 2B) bool: which columns are a row's negatives."""
+        return negative_mask(len(self.similarity) // 2, self.negatives, self.similarity.device)
 
 
 def negative_mask(batch: int, negatives: Negatives, device: torch.device) -> Tensor:
@@ -41,11 +45,28 @@ def negative_mask(batch: int, negatives: Negatives, device: torch.device) -> Ten
     ``both``: all samples but the anchor and its other view (2B - 2, as in HCL); ``other``: those of the other
     view only (B - 1, as in the paper's figure).
     """
-    sample = torch.arange(2 * batch, device=device)
-    mask = sample.unsqueeze(1).remainder(batch) != sample.remainder(batch)
+    return fill_others(torch.ones(2 * batch, 2 * batch, dtype=torch.bool, device=device), False, negatives)
+
+
+def negative_count(batch: int, negatives: Negatives) -> int:
+    """How many negatives an anchor has."""
+    return 2 * batch - 2 if negatives == "both" else batch - 1
+
+
+def fill_others(matrix: Tensor, value: float | Tensor, negatives: Negatives) -> Tensor:
+    """Set the entries of ``matrix`` (2B, 2B) that are no negatives, in place; return it.
+
+    ``value`` is a number, or one per row (2B, 1). Diagonals and blocks take a small part of a masked fill's time.
+    """
+    batch = len(matrix) // 2
+    rows = value if isinstance(value, Tensor) else matrix.new_full((2 * batch, 1), value)
+    matrix.diagonal().copy_(rows[:, 0])
+    matrix.diagonal(batch).copy_(rows[:batch, 0])
+    matrix.diagonal(-batch).copy_(rows[batch:, 0])
     if negatives == "other":
-        mask &= (sample.unsqueeze(1) < batch) != (sample < batch)
-    return mask
+        matrix[:batch, :batch] = rows[:batch]
+        matrix[batch:, batch:] = rows[batch:]
+    return matrix
 
 
 def gradient_factors(z: Tensor, projection_norm: Tensor, *, temperature: float, pseudo_label: PseudoLabel) -> Tensor:
@@ -60,8 +81,7 @@ def gradient_factors(z: Tensor, projection_norm: Tensor, *, temperature: float, 
     for own, other in ((first, second.detach()), (second, first.detach())):
         logits = own @ other.T / temperature
         label = logits.argmax(dim=1) if pseudo_label == "argmax" else torch.arange(len(own), device=z.device)
-        residual = logits.softmax(dim=1) - functional.one_hot(label, len(own)).to(z.dtype)
-        parts.append(residual @ other / temperature)
+        parts.append((logits.softmax(dim=1) @ other - other[label]) / temperature)
     gradient = torch.cat(parts)
     along = (z * gradient).sum(dim=1, keepdim=True)
     return (gradient - z * along) / projection_norm.unsqueeze(1)
@@ -69,6 +89,7 @@ def gradient_factors(z: Tensor, projection_norm: Tensor, *, temperature: float, 
 
 def score_negatives(
     z: Tensor,
+    cosine: Tensor,
     projection_norm: Tensor,
     hidden: Tensor,
     *,
@@ -80,12 +101,11 @@ def score_negatives(
 ) -> Scores:
     """The three scores of every (anchor, negative).
 
-    z (2B, D) normalised; projection_norm (2B,) = ||o||; hidden (2B, H) = v, to which 1 is appended for the bias.
+    z (2B, D) normalised; cosine (2B, 2B) = z z^T; projection_norm (2B,) = ||o||; hidden (2B, H) = v, to which 1 is
+    appended for the bias.
     """
-    cosine = z @ z.T
-    mask = negative_mask(len(z) // 2, negatives, z.device)
     if uncertainty == "infonce_z":
-        uncertain = (cosine / temperature).masked_fill(~mask, -math.inf).softmax(dim=1)
+        uncertain = fill_others(cosine / temperature, -math.inf, negatives).softmax(dim=1)
     else:
         delta = gradient_factors(z, projection_norm, temperature=temperature, pseudo_label=pseudo_label)
         if uncertainty == "norm":
@@ -93,7 +113,7 @@ def score_negatives(
             uncertain = norm.unsqueeze(0).expand_as(cosine)
         else:
             uncertain = (delta @ delta.T) * (hidden @ hidden.T + 1)
-    return Scores(uncertain, cosine, _mean_distance(cosine, distance, negatives), mask)
+    return Scores(uncertain, cosine, _mean_distance(cosine, distance, negatives), negatives)
 
 
 def _mean_distance(cosine: Tensor, distance: Distance, negatives: Negatives) -> Tensor:
@@ -103,14 +123,16 @@ def _mean_distance(cosine: Tensor, distance: Distance, negatives: Negatives) -> 
         apart = 1 - cosine
     else:
         # The floor keeps the root's gradient finite for duplicates where weights carry gradients.
-        apart = (2 - 2 * cosine).clamp_min(1e-12).sqrt()
-    # The sum includes j itself, whose distance is exactly 0; rounding would make it something else.
-    apart = apart.masked_fill(torch.eye(len(apart), dtype=torch.bool, device=apart.device), 0)
-    partner = apart.roll(batch, dims=0)  # row i: distances of every j to the other view of i
+        apart = torch.sub(2, cosine, alpha=2).clamp_min(1e-12).sqrt()
     if negatives == "both":
-        return (apart.sum(dim=0, keepdim=True) - apart - partner) / (2 * batch - 3)
-    same_view = torch.cat([apart[:batch, :batch].sum(dim=0), apart[batch:, batch:].sum(dim=0)])
-    return (same_view.unsqueeze(0) - partner) / (batch - 2)
+        # The sum leaves out j itself: rounding makes its distance something else than 0.
+        total, others = apart.sum(dim=1) - apart.diagonal(), 2 * batch - 3
+        left_out = apart[:batch] + apart[batch:]  # both views of an anchor, the same for both
+        return torch.sub(total / others, left_out, alpha=1 / others).repeat(2, 1)
+    same_view = torch.cat(
+        [side.sum(dim=1) - side.diagonal() for side in (apart[:batch, :batch], apart[batch:, batch:])]
+    )
+    return (same_view - apart.roll(batch, dims=0)) / (batch - 2)  # row i: distances to the other view of i
 
 
 def negative_weights(
@@ -128,32 +150,40 @@ def negative_weights(
     ``softmix``: w = sum lambda * |N| softmax_j(beta * score), similarity divided by the temperature, so that
     (0, 1, 0) is HCL's weighting.
     """
-    mask = scores.negative
-    columns = (scores.uncertainty, scores.similarity, scores.representativeness)
-    count = mask.sum(dim=1, keepdim=True)
+    negatives, columns = scores.negatives, (scores.uncertainty, scores.similarity, scores.representativeness)
+    count = negative_count(len(scores.similarity) // 2, negatives)
     if normalization == "softmix":
         scaled = (columns[0], columns[1] / temperature, columns[2])
         parts = [
-            share * (beta * column).masked_fill(~mask, -math.inf).softmax(dim=1)
+            share * fill_others(beta * column, -math.inf, negatives).softmax(dim=1)
             for share, column in zip(weights, scaled, strict=True)
             if share > 0
         ]
         return count * torch.stack(parts).sum(dim=0)
-    mixed = torch.stack(
-        [share * _minmax(column, mask) for share, column in zip(weights, columns, strict=True) if share > 0]
-    ).sum(dim=0)
-    if normalization == "exp":
-        mixed = (beta * mixed).exp() * mask
-    total = mixed.sum(dim=1, keepdim=True)
+    shares = [(share, column) for share, column in zip(weights, columns, strict=True) if share > 0]
+    bounds = [_bounds(column, negatives) for _, column in shares]
     # Scores that are the same for all negatives give all of them the same weight.
-    uniform = mask.to(mixed.dtype)
-    return torch.where(total > 0, count * mixed / total.clamp_min(1e-30), uniform)
+    constant = torch.stack([high == low for low, high in bounds]).all(dim=0)
+    mixed = constant.to(columns[1].dtype)
+    for (share, column), (low, high) in zip(shares, bounds, strict=True):
+        scale = torch.where(high > low, share / (high - low).clamp_min(1e-12), 0)
+        mixed = torch.addcmul(mixed, column - low, scale)
+    if normalization == "exp":
+        mixed = (beta * mixed).exp().clone()  # the exponential's gradient needs its result unchanged
+    mixed = fill_others(mixed, 0, negatives)
+    return mixed * (count / mixed.sum(dim=1, keepdim=True))
 
 
-def _minmax(column: Tensor, mask: Tensor) -> Tensor:
-    low = column.masked_fill(~mask, math.inf).amin(dim=1, keepdim=True)
-    high = column.masked_fill(~mask, -math.inf).amax(dim=1, keepdim=True)
-    return (column - low).div((high - low).clamp_min(1e-12)) * mask
+def _bounds(column: Tensor, negatives: Negatives) -> tuple[Tensor, Tensor]:
+    """Least and greatest score (2B, 1) of each anchor's negatives.
+
+    The other entries are set to the score of one negative, which changes neither.
+    """
+    batch = len(column) // 2
+    sample = torch.arange(2 * batch, device=column.device)
+    negative = (sample + 1) % batch + batch * (sample < batch)
+    scores = fill_others(column.clone(), column.gather(1, negative.unsqueeze(1)), negatives)
+    return scores.amin(dim=1, keepdim=True), scores.amax(dim=1, keepdim=True)
 
 
 @in_float32
@@ -176,7 +206,7 @@ def unremix_loss(
 
     first, second: projections of the two views, ``hidden`` (B, H) and ``output`` (B, D).
     """
-    z, weight, _ = weighted(
+    z, weight, scores = weighted(
         first,
         second,
         temperature=temperature,
@@ -189,12 +219,17 @@ def unremix_loss(
         negatives=negatives,
         detach_weights=detach_weights,
     )
-    similarity = z @ z.T / temperature
-    # The floor keeps the logarithm's gradient finite for zero weights that carry gradients.
-    log_negatives = (similarity + weight.clamp_min(1e-30).log()).logsumexp(dim=1)
-    count = 2 * len(first.output) - 2 if negatives == "both" else len(first.output) - 1
+    similarity = fill_others(scores.similarity / temperature, -math.inf, negatives)
+    greatest = similarity.detach().amax(dim=1, keepdim=True)
+    negative_sum = (weight * (similarity - greatest).exp()).sum(dim=1)
+    # The floor keeps the logarithm finite where the weights of all similar negatives are zero.
+    log_negatives = negative_sum.clamp_min(1e-30).log() + greatest.squeeze(1)
     return loss_from_negatives(
-        log_negatives, positives(z, temperature), count, temperature=temperature, tau_plus=tau_plus
+        log_negatives,
+        positives(z, temperature),
+        negative_count(len(z) // 2, negatives),
+        temperature=temperature,
+        tau_plus=tau_plus,
     )
 
 
@@ -216,9 +251,11 @@ def weighted(
     z = normalized_pair(first.output, second.output, least=2 if negatives == "both" else 3)
     output = torch.cat([first.output, second.output]).float()
     hidden = torch.cat([first.hidden, second.hidden]).float()
+    cosine = z @ z.T
     with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_weights):
         scores = score_negatives(
             z,
+            cosine,
             output.norm(dim=1).clamp_min(1e-12),
             hidden,
             temperature=temperature,

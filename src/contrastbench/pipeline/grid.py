@@ -161,7 +161,7 @@ class Grid:
         if kind == "judged sound":
             return [self.layout.prepared(job.judged) / "meta.json"]
         if kind == "features":
-            return [self.layout.run("features", trained) / "features.npz"]
+            return [self.layout.run("features", trained) / "features.safetensors"]
         if kind == "classifiers":
             return [self.layout.run("attack", trained) / "classifiers.safetensors"]
         if without:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from safetensors import safe_open
 
 from contrastbench.files import reading
 from contrastbench.pipeline.layout import Job, Layout
@@ -77,11 +78,12 @@ def benchmarks(root: Path, preset: str) -> pd.DataFrame:
 
 def features_of_test(root: Path, preset: str, track: str, dataset: str, method: str, seed: int) -> np.ndarray | None:
     """Cached features (N, D) of the test split; None where there are none."""
-    path = root / Layout(preset).run("features", Job(track, dataset, method, seed)) / "features.npz"
+    path = root / Layout(preset).run("features", Job(track, dataset, method, seed)) / "features.safetensors"
     if not path.is_file():
         return None
-    with reading(path, "file of features", "delete it and run the stage features again"), np.load(path) as archive:
-        return np.asarray(archive["test"]) if "test" in archive else None
+    with reading(path, "file of features", "delete it and run the stage features again"), safe_open(path, "np") as file:
+        splits = file.keys()
+        return file.get_tensor("test") if "test" in splits else None
 
 
 def labels_of_test(root: Path, preset: str, track: str, dataset: str) -> tuple[np.ndarray, list[str]] | None:

@@ -122,7 +122,7 @@ _JUDGING_STAGES = (
         Scope.SEED,
         "Extract the frozen features of trained encoders, for every split.",
         ("data", "weights"),
-        ("features.npz",),
+        ("features.safetensors",),
     ),
     Stage(
         "probe",

@@ -10,7 +10,7 @@ from contrastbench.registry import WITHOUT_ENCODER
 
 
 def features(grid: Grid, job: Job, runtime: Runtime) -> None:
-    """Write ``features.npz`` (one float32 array (N, D) per split) into the job's folder."""
+    """Write ``features.safetensors`` (one float32 array (N, D) per split) into the job's folder."""
     data = training_data(grid, job)
     if job.method in WITHOUT_ENCODER:
         arrays = reference_features(data)
