@@ -67,6 +67,7 @@ def pgd(
     outputs are probabilities.
     """
     check_inputs(images, bounds, eps)
+    eps = eps.to(generator.device) if isinstance(eps, Tensor) else eps
     step_size = eps / 10 if step_size is None else step_size
     kept, fooled = [], []
     for start in range(0, len(images), batch_size):
@@ -110,7 +111,7 @@ class _Batch:
         self.eps, self.step_size, self.norm = eps, step_size, norm
         self.active_set, self.bounds = active_set, bounds
         self.best = images.clone()
-        self.best_loss = torch.full((len(images),), -torch.inf, device=images.device)
+        self.best_loss = torch.full((len(images),), -torch.inf, dtype=images.dtype, device=images.device)
         self.fooled = torch.zeros(len(images), dtype=torch.bool, device=images.device)
 
     def classify_clean(self) -> None:
@@ -125,7 +126,7 @@ class _Batch:
         """Take ``steps`` steps from a random start."""
         active = torch.arange(len(self.clean), device=self.clean.device)
         if self.active_set:
-            active = active[~self.fooled]
+            active = torch.nonzero(~self.fooled).flatten()
         clean, eps, step_size = self._of(active)
         # Sampled for the whole batch, so that an image's start does not depend on which others are active.
         noise = random_perturbation(self.clean, self.eps, self.norm, generator)[active]
