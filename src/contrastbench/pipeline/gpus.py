@@ -55,7 +55,7 @@ def claim_gpus(count: int = 1) -> None:
     if not visible or CLAIMED in os.environ:
         return
     if count > len(visible):
-        raise UserError(f"{count} GPUs needed: only {len(visible)} visible here")
+        raise UserError(f"{count} GPUs needed: there are no more than {len(visible)} visible here")
     claimed: list[str] = []
     for gpu in visible:
         if len(claimed) < count and _lock(gpu):

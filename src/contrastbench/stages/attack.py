@@ -4,12 +4,13 @@ Leaves the classifiers of all heads, and the verdict on every image (evaluation/
 the checkpoint folder until the stage ends, so that a killed stage continues where it stopped.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from contrastbench.attacks.autoattack import STANDARD
+from contrastbench.attacks.folding import folded
 from contrastbench.datasets.store import Prepared
 from contrastbench.evaluation.classifiers import Classifier, check_logits
 from contrastbench.evaluation.intervals import median_interval
@@ -48,8 +49,9 @@ def attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     for head in params.heads_of(grid.track(job.track).base_method(job.method)):
         store = PartialStore(grid.layout.run("checkpoints", job) / f"attack-{head}", origin)
         stores.append(store)
-        victim, chosen = _victim(grid, job, head, data, params, store, torch.device(runtime.device))
-        classifiers[head] = state_of(victim.model)
+        classifier, chosen = _classifier(grid, job, head, data, params, store, torch.device(runtime.device))
+        classifiers[head] = state_of(classifier)
+        victim = _victim(classifier, job, data, params, torch.device(runtime.device))
         attacks = attacks_on(params, job.dataset, head)
 
         def tell(line: str, head: str = head) -> None:
@@ -70,26 +72,31 @@ def attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     return rows.rows
 
 
-def _victim(
+def _classifier(
     grid: Grid, job: Job, head: str, data: Prepared, params: RobustnessParams, store: PartialStore, device: torch.device
-) -> tuple[Victim, dict]:
-    """The classifier, fitted or as a killed run left it, with the test images that it is attacked on."""
-    labels = data.y("test")
-    assert labels is not None
+) -> tuple[Classifier, dict]:
+    """The classifier, fitted or as a killed run left it, and what was chosen for it."""
     kept = store.folder / "classifier.safetensors"
     chosen = {name: float(value) for name, value in store.load("chosen").items()}
     method = load_trained(grid, job)
-    classifier: Classifier
     if kept.is_file():
-        classifier = load_classifier(kept, method, head).to(device)
-    else:
-        classifier, chosen = fit_classifier(grid, job, head, data, method, params, device)
-        store.save("chosen", {name: np.asarray(value) for name, value in chosen.items()})
-        save_classifiers(kept, {head: state_of(classifier)}, store.identity)
-    inputs = modality_of(data).inputs
-    victim = Victim(ready(classifier), data.x("test"), labels, inputs, device, job.seed, params.batch_size)
-    check_logits(classifier, victim.images(0, min(64, len(labels)))[0])
-    return victim, chosen
+        return load_classifier(kept, method, head).to(device), chosen
+    classifier, chosen = fit_classifier(grid, job, head, data, method, params, device)
+    store.save("chosen", {name: np.asarray(value) for name, value in chosen.items()})
+    save_classifiers(kept, {head: state_of(classifier)}, store.identity)
+    return classifier, chosen
+
+
+def _victim(classifier: Classifier, job: Job, data: Prepared, params: RobustnessParams, device: torch.device) -> Victim:
+    """The classifier, with BatchNorm folded, and the test images that it is attacked on."""
+    labels = data.y("test")
+    assert labels is not None
+    victim = Victim(
+        ready(classifier), data.x("test"), labels, modality_of(data).inputs, device, job.seed, params.batch_size
+    )
+    images = victim.images(0, min(64, len(labels)))[0]
+    check_logits(classifier, images)
+    return replace(victim, model=folded(classifier, images))
 
 
 @dataclass
