@@ -66,7 +66,7 @@ def steepest_ascent(gradient: Tensor, norm: Norm) -> Tensor:
 
 def per_example(values: Radius, like: Tensor) -> Tensor:
     """``values`` (a number or (B,)) shaped to broadcast over ``like`` (B, ...)."""
-    tensor = torch.as_tensor(values, dtype=like.dtype, device=like.device)
+    tensor = values.to(like) if isinstance(values, Tensor) else like.new_full((), values)
     return tensor.view(-1, *[1] * (like.dim() - 1)) if tensor.dim() else tensor
 
 

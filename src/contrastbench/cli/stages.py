@@ -1,5 +1,6 @@
 """One command per stage, from the table of stages: ``contrastbench STAGE TRACK DATASET METHOD SEED``."""
 
+import re
 from collections.abc import Callable
 from importlib import import_module
 from typing import Annotated, Any
@@ -180,7 +181,23 @@ def _verify(grid: Grid, stage: Stage, job: Job) -> None:
 
 
 def _call(name: str, grid: Grid, job: Job, runtime: Runtime) -> Any:
-    return getattr(import_module(f"contrastbench.stages.{name}"), name)(grid, job, runtime)
+    stage = import_module(f"contrastbench.stages.{name}")
+    try:
+        return getattr(stage, name)(grid, job, runtime)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
+            raise
+        raise UserError(_out_of_memory(name, job, str(error))) from error
+
+
+def _out_of_memory(name: str, job: Job, reason: str) -> str:
+    asked = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", reason)
+    size = f" ({asked[1]} more were asked for)" if asked else ""
+    lower = f"lower {STAGES[name].batch}, or use" if STAGES[name].batch else "use"
+    return (
+        f"{name} {job.name}: the GPU is out of memory{size}; {lower} a GPU with more memory, or --config device=cpu, "
+        "and start again: the run resumes, what is finished stays"
+    )
 
 
 def _judge(grid: Grid, stage: Stage, whole: Job, chosen: list[Job], device: str) -> None:

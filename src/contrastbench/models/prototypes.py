@@ -40,10 +40,18 @@ class EmbeddingQueue(nn.Module):
         super().__init__()
         self.register_buffer("embeddings", torch.zeros(views, length, dimension))
         self.register_buffer("pushed", torch.zeros(views, dtype=torch.int64))
+        # ``pushed`` as the host knows it; None where it has to ask the device, once after loading.
+        self._counted: list[int] | None = [0] * views
+        self.register_load_state_dict_post_hook(lambda queue, _: setattr(queue, "_counted", None))
 
     def full(self, view: int) -> bool:
         """Whether the queue of this view holds ``length`` embeddings."""
-        return int(self.pushed[view]) >= self.embeddings.shape[1]
+        return self._count()[view] >= self.embeddings.shape[1]
+
+    def _count(self) -> list[int]:
+        if self._counted is None:
+            self._counted = self.pushed.tolist()
+        return self._counted
 
     @torch.no_grad()
     def push(self, view: int, embeddings: Tensor) -> None:
@@ -51,4 +59,5 @@ class EmbeddingQueue(nn.Module):
         length = self.embeddings.shape[1]
         both = torch.cat([embeddings.detach().to(self.embeddings.dtype), self.embeddings[view]])
         self.embeddings[view] = both[:length]
+        self._count()[view] += len(embeddings)
         self.pushed[view] += len(embeddings)

@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from contrastbench.augment.host import is_queued
+
 Codes = Literal["soft", "argmax"]
 
 # exp(-60) is far above float32's smallest number; with a wider range, products of scaling factors might underflow.
@@ -27,7 +29,9 @@ def sinkhorn_codes(scores: Tensor, *, epsilon: float, iterations: int, kind: Cod
     with torch.autocast(scores.device.type, enabled=False):
         exponent = scores.float() / epsilon
         low, high = exponent.aminmax()
-        scale = _scaled if float(high - low) <= WIDEST_EXPONENT else _scaled_in_log_space
+        # Cosines span at most 2. To look what they do span would make the host wait for an accelerator.
+        width = 2 / epsilon if is_queued(scores.device) else float(high - low)
+        scale = _scaled if width <= WIDEST_EXPONENT else _scaled_in_log_space
         codes = scale(exponent - high, iterations)
         return as_kind(codes, kind)
 

@@ -53,6 +53,8 @@ class Stage:
     code      the stages after training whose code a row names
     encoder   whether it is for methods with an encoder only, not for reference rows
     groups    the tables that its rows are shown in, in this order
+    batch     the parameter to lower where the memory of a GPU does not hold its batches; where there is none, its
+              batches adapt to the GPU
     """
 
     name: str
@@ -66,6 +68,7 @@ class Stage:
     code: tuple[str, ...] = ()
     encoder: bool = False
     groups: tuple[Group, ...] = ()
+    batch: str = ""
 
     def data(self, track: TrackParams) -> list[str]:
         """The data sets, or pairs of them, that it runs on in a track; none where the track lacks a section of it."""
@@ -101,6 +104,7 @@ _TRAINING_STAGES = (
         ("data",),
         ("model.safetensors", "history.csv", "run.json"),
         encoder=True,
+        batch="training.batch_size",
     ),
     Stage(
         "tune",
@@ -109,6 +113,7 @@ _TRAINING_STAGES = (
         ("data", "start"),
         ("model.safetensors", "history.csv", "run.json"),
         encoder=True,
+        batch="training.batch_size of the step",
     ),
 )
 _JUDGING_STAGES = (
@@ -186,6 +191,7 @@ _JUDGING_STAGES = (
         code=("features", "attack"),
         encoder=True,
         groups=ATTACKS,
+        batch="robustness.batch_size",
     ),
     Stage(
         "transfer_attack",
@@ -197,6 +203,7 @@ _JUDGING_STAGES = (
         code=("features", "attack", "transfer_attack"),
         encoder=True,
         groups=TRANSFERRED,
+        batch="robustness.batch_size",
     ),
 )
 _SHOWING_STAGES = (
