@@ -56,7 +56,7 @@ def edited(folder: Path, old: str, new: str) -> None:
         ({"preset": 1.5}, "--config preset=1.5: must be the name of a preset, which begins with a letter"),
         ({"device": "tpu"}, "--config device=tpu: must be auto, cpu or cuda"),
         ({"device": 3}, "--config device=3: must be auto, cpu or cuda"),
-        ({"device": "cuda:1"}, "must be auto, cpu or cuda; to choose among GPUs, set"),
+        ({"device": "cuda:3"}, "must be auto, cpu or cuda; to choose among GPUs, set CUDA_VISIBLE_DEVICES"),
         (
             {"device": "cpu", "devices": 0},
             "--config devices=0: must be a whole number from 1 on, at most 4, the cores",
@@ -117,6 +117,19 @@ def test_auto_is_resolved_once_and_jobs_claim_the_gpu_that_is_there(
     assert begin({}).gpus == 1 and os.environ[device.DEVICE_VARIABLE] == "cuda"
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert begin({}).gpus == 0 and os.environ[device.DEVICE_VARIABLE] == "cpu"
+
+
+def test_on_a_cluster_the_device_is_what_the_run_was_begun_with(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the login node's nor a node's own GPUs count, but for the job that computes."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert begin({"device": "cuda"}, elsewhere=True).gpus == 1 and os.environ[device.DEVICE_VARIABLE] == "cuda"
+    assert begin({"device": "auto"}, is_main_process=False).gpus == 1
+    with pytest.raises(UserError, match="this machine has no usable CUDA device"):
+        device.claim_device("cuda")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr(device, "DRIVER", folder)
+    assert begin({}, elsewhere=True).gpus == 0 and os.environ[device.DEVICE_VARIABLE] == "cpu"
+    assert begin({"device": "auto"}, is_main_process=False).gpus == 0
 
 
 def test_jobs_have_the_parameters_that_the_run_was_begun_with(folder: Path) -> None:

@@ -76,8 +76,8 @@ def test_four_jobs_at_once_have_four_gpus_and_a_killed_one_leaves_its_own(claim)
     jobs = [claim() for _ in GPUS]
     claimed = [seen(job) for job in jobs]
     assert sorted(claimed) == GPUS
-    line = "1 GPU needed, 0 of 4 free: other jobs have claimed the rest; wait for them, or give Snakemake"
-    assert refused(claim()) == f"{line} `--resources gpu=4`"
+    line = "1 GPU needed, 0 of 4 free: other jobs have claimed the rest; wait until they have ended"
+    assert refused(claim()) == line
     jobs[2].send_signal(signal.SIGKILL)
     jobs[2].wait()
     assert seen(claim()) == claimed[2]
@@ -94,6 +94,7 @@ def test_a_job_claims_among_the_gpus_that_it_was_given(claim):
 def test_a_job_of_several_gpus_has_all_or_none(claim):
     assert seen(claim(3)) == ",".join(GPUS[:3])
     assert refused(claim(2)).startswith("2 GPUs needed, 1 of 4 free")
+    assert refused(claim(5)) == "5 GPUs needed: there are no more than 4 visible here"
     assert seen(claim()) == GPUS[3]
 
 

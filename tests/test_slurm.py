@@ -69,7 +69,7 @@ REASON = (
     if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None
     else ""
 )
-EPOCHS, STEPS = 6, 120  # of batches of 64 digits; a test in test_training.py compares their number
+EPOCHS, STEPS = 5, 95  # of a second each; Slurm looks every half minute and ends the job after 50 to 80 of them
 
 
 @pytest.mark.slurm
@@ -95,7 +95,8 @@ def test_a_job_continues_after_preemption_and_after_its_time_limit(tmp_path: Pat
         preempted = first_job(tmp_path / "log")
         wait_for(lambda: len(steps(tmp_path)) > 2)
         subprocess.run(["scontrol", "requeue", preempted], check=True)
-        subprocess.run(["scontrol", "update", f"JobId={preempted}", "StartTime=now"], check=True)
+        wait_for(lambda: state(preempted) == "PENDING")
+        subprocess.run(["scontrol", "update", f"JobId={preempted}", "StartTime=now"], check=True)  # not in two minutes
         assert run.wait() == 0, (tmp_path / "log").read_text(encoding="utf-8")
     finally:
         run.terminate()
@@ -103,7 +104,7 @@ def test_a_job_continues_after_preemption_and_after_its_time_limit(tmp_path: Pat
     assert "SLURM status is: 'TIMEOUT'" in log_text and "Trying to restart job" in log_text
     assert (tmp_path / rows).is_file()
     counted = steps(tmp_path)
-    assert counted == sorted(counted) and set(counted) == set(range(1, STEPS + 1)), "no step was trained twice over"
+    assert counted == list(range(1, STEPS)), "no step was trained twice over, and the last needs no checkpoint"
 
     through_slurm = load_file(weights)
     weights.unlink()
@@ -118,6 +119,11 @@ def steps(folder: Path) -> list[int]:
     """The steps after which a checkpoint was written, in the order of writing."""
     path = folder / "steps"
     return [int(line) for line in path.read_text(encoding="utf-8").split()] if path.is_file() else []
+
+
+def state(job: str) -> str:
+    command = ["squeue", "--noheader", "--format=%T", "--jobs", job]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def first_job(log: Path) -> str:

@@ -17,7 +17,6 @@ from contrastbench.errors import UserError
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 CLAIMED = "CONTRASTBENCH_GPUS"  # set for the processes that a claimant starts: its GPUs are theirs
 NOTHING = ("", "-1", "NoDevFiles")  # how users and Slurm say that no GPU is to be seen
-_locks: list[int] = []  # file descriptors, open until the process ends
 
 
 def visible_gpus() -> list[str]:
@@ -50,32 +49,29 @@ def claim_gpus(count: int = 1) -> None:
     """Claim the first ``count`` free ones of the visible GPUs, for as long as this process lives, and hide the others.
 
     To be called before torch is loaded, which looks at the GPUs once. Does nothing in a process that a claimant has
-    started, nor where no GPU is visible. Raises UserError where too few are free.
+    started, nor where no GPU is visible. Raises UserError where there are too few, or too few free.
     """
     visible = visible_gpus()
     if not visible or CLAIMED in os.environ:
         return
     if count > len(visible):
-        raise UserError(f"{count} GPUs needed: only {len(visible)} visible here")
-    claimed: dict[str, int] = {}
+        raise UserError(f"{count} GPUs needed: there are no more than {len(visible)} visible here")
+    claimed: list[str] = []
     for gpu in visible:
-        if len(claimed) < count and (lock := _lock(gpu)) is not None:
-            claimed[gpu] = lock
+        if len(claimed) < count and _lock(gpu):
+            claimed.append(gpu)
     if len(claimed) < count:
-        for lock in claimed.values():
-            os.close(lock)
         raise UserError(
             f"{count} GPU{'s' if count > 1 else ''} needed, {len(claimed)} of {len(visible)} free: other jobs have "
-            f"claimed the rest; wait for them, or give Snakemake `--resources gpu={len(visible)}`"
+            "claimed the rest; wait until they have ended"
         )
-    _locks.extend(claimed.values())
     os.environ[VISIBLE] = os.environ[CLAIMED] = ",".join(claimed)
 
 
-def _lock(gpu: str) -> int | None:
-    """The lock on a GPU as an open file descriptor; None where another process has it.
+def _lock(gpu: str) -> bool:
+    """Lock a GPU for as long as this process lives; False where another process has it.
 
-    Not kept in the project's folder, which machines may share. Opened for reading, as other users of this machine can.
+    Not in the project's folder, which machines may share. Opened for reading, as other users of this machine can.
     """
     path = Path(tempfile.gettempdir()) / f"contrastbench-{re.sub('[^0-9A-Za-z-]', '_', gpu)}.lock"
     try:
@@ -87,8 +83,8 @@ def _lock(gpu: str) -> int | None:
     except OSError as error:
         raise UserError(f"{path}: cannot be opened to claim a GPU: {error.strerror}") from None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held until the process ends: nothing closes it
     except OSError:
         os.close(descriptor)
-        return None
-    return descriptor
+        return False
+    return True
