@@ -103,7 +103,9 @@ def test_devices_that_train_together_are_no_more_than_jobs_may_use(
         assert (begun.gpus, begun.devices) == (1, most) and os.environ[device.DEVICES_VARIABLE] == str(most)
         with pytest.raises(UserError, match=f"devices={2 * most}: .*, at most {most}, the GPUs to be had here"):
             begin({"device": "cuda", "devices": 2 * most}, gpu_limit=limit)
-    assert begin({"device": "cuda", "devices": 8}, elsewhere=True).devices == 8, "nobody here knows"
+    options = {"device": "cuda", "devices": 8}
+    assert begin(options, elsewhere=True).devices == 8, "nobody here knows"
+    assert begin(options, is_main_process=False, gpu_limit=1).devices == 8, "a job of the run, which needs one"
 
 
 def test_auto_is_resolved_once_and_jobs_claim_the_gpu_that_is_there(
