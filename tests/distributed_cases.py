@@ -128,7 +128,7 @@ def outcome(label: str, *, sync_batchnorm: bool = True) -> dict[str, torch.Tenso
     return found | {f"state/{name}": value for name, value in method.state_dict().items()}
 
 
-def trained(checkpoint: Path, killed_at: int | None = None) -> tuple[Method, TrainingLog]:
+def trained(checkpoint: Path, killed_at: int | None = None, **changed) -> tuple[Method, TrainingLog]:
     """A run of 8 steps with a checkpoint every 3; the last of several processes is killed, or the only one fails."""
     params, method = image_params("hcl"), method_of("hcl")
     images, labels = images_and_labels(4 * ROWS)
@@ -136,7 +136,7 @@ def trained(checkpoint: Path, killed_at: int | None = None) -> tuple[Method, Tra
     x = (images.permute(0, 2, 3, 1) * 255).to(torch.uint8).numpy()
     examples = Examples(x, np.asarray(labels), pixels.inputs, pixels.augmentation(params.augment))
     training: TrainingParams = params.training.model_copy(
-        update={"batch_size": ROWS, "epochs": 2, "checkpoint_every_steps": 3, "log_every_steps": 2}
+        update={"batch_size": ROWS, "epochs": 2, "checkpoint_every_steps": 3, "log_every_steps": 2} | changed
     )
     after_step = method.after_step
 
