@@ -1,6 +1,6 @@
 """What one training step of every method of the SwARo track costs: image passes and seconds, side by side.
 
-    python benchmarks/adversarial_step.py [--batch 128] [--width 8] [--seconds 60] [--attack own|equal]
+    python benchmarks/adversarial_step.py [--batch 128] [--width 8] [--seconds 60] [--attack own|equal] [--tiny]
 
 The methods take turns, so that other work on the machine affects all of them; the fastest step counts. Passes are
 counted by a hook on the encoder, in units of the batch size B: an image forwarded with gradients counts as 1, one
@@ -89,6 +89,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=28)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--attack", choices=("own", "equal"), default="own")
+    parser.add_argument("--tiny", action="store_true", help="least sizes, to see that this script works")
+    if parser.parse_args().tiny:
+        parser.set_defaults(batch=30, width=4, size=8, seconds=0.1)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     root = Path(__file__).resolve().parent.parent

@@ -1,6 +1,6 @@
 """Images/s of the batched SimCLR augmentation against torchvision's transforms, one image at a time.
 
-    python benchmarks/augment.py [--batch 256] [--size 32] [--seconds 5]
+    python benchmarks/augment.py [--batch 256] [--size 32] [--seconds 5] [--tiny]
 
 Both sides make two views of every image with the same parameters (random resized crop, flip, colour jitter with
 hue, grayscale, blur with 3 taps) on one thread, from stored bytes to float tensors. They take turns, so that
@@ -66,6 +66,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--tiny", action="store_true", help="least sizes, to see that this script works")
+    if parser.parse_args().tiny:
+        parser.set_defaults(batch=4, size=8, seconds=0.1)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)

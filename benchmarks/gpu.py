@@ -7,7 +7,7 @@
 at least 0.8. Then SimCLR, HCL and UnReMix are trained for the same number of epochs, as many as fit into what is left
 of ``--seconds``, and judged by their nearest neighbours. All as the preset ``gpu`` says (ResNet-18, bfloat16).
 Images are those of data/prepared/cifar10, or random ones in ten kinds where that folder is absent. The result is
-written as JSON. ``--tiny --device cpu`` shows in a few seconds that it runs, not how fast.
+written as JSON. ``--tiny`` shows in a few seconds that it runs, not how fast.
 """
 
 import argparse
@@ -151,14 +151,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--json", type=Path, default=Path("gpu.json"))
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--tiny", action="store_true", help="least sizes, to see that this script works")
+    if parser.parse_args().tiny:
+        parser.set_defaults(batch=16, seconds=1.0, json=None)
     arguments = parser.parse_args()
     begun = time.perf_counter()
     track: Any = load("gpu", ROOT).track("unremix")
     count, tests, steps, warm, changes = 45_000, 10_000, 100, 20, {}
     if arguments.tiny:
-        arguments.batch, count, tests, steps, warm = 16, 64, 32, 2, 1
+        count, tests, steps, warm = 64, 32, 2, 1
         changes = {"encoder": track.encoder.model_copy(update={"width": 4})}
     kind, train_split, test_split = images(count, tests)
     cases: dict[str, ImagePretrainParams] = {}
@@ -177,7 +179,7 @@ def main() -> None:
 
     each = RESERVE * (arguments.seconds - (time.perf_counter() - begun)) / len(METHODS)
     per_epoch = count // arguments.batch * arguments.batch / medians["ours"]
-    epochs = 1 if arguments.tiny else max(1, int(each / per_epoch))
+    epochs = max(1, int(each / per_epoch))
     trained = {}
     for name, params in cases.items():
         method, since = fresh(params), time.perf_counter()
@@ -201,7 +203,8 @@ def main() -> None:
         "trained": trained,
         "seconds": round(time.perf_counter() - begun, 1),
     }
-    arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"{result['device']}, {kind} images, B = {arguments.batch}, {simclr.training.precision}")
     print(f"bare loop: {medians['bare']:,.0f} images/s; ours: {medians['ours']:,.0f}; ratio {ratio:.2f}")
     for name, found in trained.items():

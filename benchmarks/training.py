@@ -159,10 +159,10 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--tiny", action="store_true", help="a few seconds: whether it runs, not how fast")
+    parser.add_argument("--tiny", action="store_true", help="least sizes, to see that this script works")
+    if parser.parse_args().tiny:
+        parser.set_defaults(batch=16, width=4, rounds=1, steps=2)
     arguments = parser.parse_args()
-    if arguments.tiny:
-        arguments.batch, arguments.width, arguments.rounds, arguments.steps = 16, 4, 1, 2
     torch.set_num_threads(1)
     params = params_for(arguments)
     x = np.random.default_rng(0).integers(0, 256, (8 * arguments.batch, SIZE, SIZE, 3), dtype=np.uint8)

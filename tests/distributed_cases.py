@@ -24,7 +24,7 @@ from contrastbench.params.training import TrainingParams
 from contrastbench.training.distributed import divided
 from contrastbench.training.engine import engine_for
 from contrastbench.training.loop import Examples, train
-from contrastbench.training.processes import count, writes_files
+from contrastbench.training.processes import process_count, writes_files
 from contrastbench.training.record import TrainingLog
 
 ROWS, STEPS = 16, 3
@@ -95,14 +95,14 @@ def gradients_by_hand() -> list[torch.Tensor]:
     """Of a loss over all pairs of a divided network's outputs: with respect to its inputs, and to its weights."""
     torch.manual_seed(0)
     network, x = nn.Linear(3, 2), torch.randn(ROWS, 3, requires_grad=True)
-    with divided([network]) if count() > 1 else nullcontext():
+    with divided([network]) if process_count() > 1 else nullcontext():
         y = network(x)
     (y @ y.T).square().mean().backward()
     return [x.grad, network.weight.grad]
 
 
 def outcome(label: str, *, sync_batchnorm: bool = True) -> dict[str, torch.Tensor]:
-    """Loss of each of a few steps, the last step's gradients, and all weights and buffers after it."""
+    """Rows seen, loss and gradients of each of a few steps, and all weights and buffers after them."""
     method = method_of(label)
     if label in ("mae-ct", "uamix-mae"):
         method.begin(smallest_track().tuning.encoder_step)
@@ -128,7 +128,7 @@ def outcome(label: str, *, sync_batchnorm: bool = True) -> dict[str, torch.Tenso
     return found | {f"state/{name}": value for name, value in method.state_dict().items()}
 
 
-def trained(checkpoint: Path, killed_at: int | None = None) -> tuple[Method, TrainingLog]:
+def trained(checkpoint: Path, killed_at: int | None = None, **changed) -> tuple[Method, TrainingLog]:
     """A run of 8 steps with a checkpoint every 3; the last of several processes is killed, or the only one fails."""
     params, method = image_params("hcl"), method_of("hcl")
     images, labels = images_and_labels(4 * ROWS)
@@ -136,7 +136,7 @@ def trained(checkpoint: Path, killed_at: int | None = None) -> tuple[Method, Tra
     x = (images.permute(0, 2, 3, 1) * 255).to(torch.uint8).numpy()
     examples = Examples(x, np.asarray(labels), pixels.inputs, pixels.augmentation(params.augment))
     training: TrainingParams = params.training.model_copy(
-        update={"batch_size": ROWS, "epochs": 2, "checkpoint_every_steps": 3, "log_every_steps": 2}
+        update={"batch_size": ROWS, "epochs": 2, "checkpoint_every_steps": 3, "log_every_steps": 2} | changed
     )
     after_step = method.after_step
 

@@ -56,7 +56,7 @@ def edited(folder: Path, old: str, new: str) -> None:
         ({"preset": 1.5}, "--config preset=1.5: must be the name of a preset, which begins with a letter"),
         ({"device": "tpu"}, "--config device=tpu: must be auto, cpu or cuda"),
         ({"device": 3}, "--config device=3: must be auto, cpu or cuda"),
-        ({"device": "cuda:1"}, "must be auto, cpu or cuda; to choose among GPUs, set"),
+        ({"device": "cuda:3"}, "must be auto, cpu or cuda; to choose among GPUs, set CUDA_VISIBLE_DEVICES"),
         (
             {"device": "cpu", "devices": 0},
             "--config devices=0: must be a whole number from 1 on, at most 4, the cores",
@@ -103,7 +103,9 @@ def test_devices_that_train_together_are_no_more_than_jobs_may_use(
         assert (begun.gpus, begun.devices) == (1, most) and os.environ[device.DEVICES_VARIABLE] == str(most)
         with pytest.raises(UserError, match=f"devices={2 * most}: .*, at most {most}, the GPUs to be had here"):
             begin({"device": "cuda", "devices": 2 * most}, gpu_limit=limit)
-    assert begin({"device": "cuda", "devices": 8}, elsewhere=True).devices == 8, "nobody here knows"
+    options = {"device": "cuda", "devices": 8}
+    assert begin(options, elsewhere=True).devices == 8, "nobody here knows"
+    assert begin(options, is_main_process=False, gpu_limit=1).devices == 8, "a job of the run, which needs one"
 
 
 def test_auto_is_resolved_once_and_jobs_claim_the_gpu_that_is_there(

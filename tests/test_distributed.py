@@ -15,7 +15,8 @@ from contrastbench.jobs.runtime import Runtime
 from contrastbench.pipeline.device import resolve_device
 from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.resolved import PARAMS_VARIABLE
-from contrastbench.training import processes
+from contrastbench.training import loop, processes
+from contrastbench.training.engine import engine_for
 from contrastbench.training.processes import launch, writes_files
 
 PROCESSES = 2
@@ -108,6 +109,14 @@ def test_batchnorm_of_each_part_alone_is_something_else(left):
     assert all(
         abs(left[0]["apart"][name] - alone[name]) > 1e-3 for name in (f"loss/{number}" for number in range(STEPS))
     )
+
+
+@pytest.mark.parametrize("synchronised", [True, False])
+def test_the_parameter_reaches_what_trains(tmp_path, monkeypatch, synchronised):
+    given = []
+    monkeypatch.setattr(loop, "engine_for", lambda *_, **options: given.append(options) or engine_for("cpu", "32-true"))
+    trained(tmp_path / "c.pt", max_steps=1, sync_batchnorm=synchronised)
+    assert given == [{"sync_batchnorm": synchronised}]
 
 
 def test_a_checkpoint_of_one_process_resumes_in_two(left, whole):

@@ -175,16 +175,20 @@ def test_the_snakefile_limits_the_jobs_at_once(machine, repository):
     (machine / "Snakefile").write_text(
         f'include: "{repository / "Snakefile"}"\n'
         'print("LIMIT", workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources else None)\n'
+        'for name in ("pretrain", "features"):\n'
+        '    print(name, "claims", workflow.get_rule(name).resources["gpu"].value if RUN.gpus else None)\n'
     )
     environment = os.environ | {"PYTHONPATH": f"{machine}{os.pathsep}{repository / 'src'}"}
 
-    def dry_run(*options: str) -> list[str]:
-        command = [Path(sys.executable).parent / "snakemake", "--dry-run", *options, "--config", "device=cuda"]
+    def dry_run(*options: str, devices: int = 1) -> list[str]:
+        config = ["--config", "device=cuda", f"devices={devices}"]
+        command = [Path(sys.executable).parent / "snakemake", "--dry-run", *options, *config]
         answer = subprocess.run(command, cwd=machine, env=environment, capture_output=True, text=True, check=False)
         return (answer.stdout + answer.stderr).splitlines()
 
-    assert "LIMIT 4" in dry_run("--cores", "8")
-    assert "LIMIT 3" in dry_run("--cores", "8", "--resources", "gpu=3")
+    assert {"LIMIT 4", "pretrain claims 1", "features claims 1"} <= {*dry_run("--cores", "8")}
+    together = dry_run("--cores", "8", "--resources", "gpu=3", devices=2)
+    assert {"LIMIT 3", "pretrain claims 2", "features claims 1"} <= {*together}
     assert "contrastbench: --resources gpu=5: must be from 1 to 4, the GPUs visible here" in dry_run(
         "--cores", "8", "--resources", "gpu=5"
     )

@@ -108,6 +108,7 @@ def _train(stage: Stage, job: Job, grid: Grid, device: str) -> None:
 
 
 def _train_together(stage: Stage, job: Job, grid: Grid, device: str, devices: int) -> None:
+    """In processes that go by the parameters that are held here: a grid's own cannot be pickled."""
     from contrastbench.training.processes import launch  # torch
 
     hold(grid.preset, grid.params)
@@ -115,7 +116,6 @@ def _train_together(stage: Stage, job: Job, grid: Grid, device: str, devices: in
 
 
 def _train_in_process(stage: Stage, job: Job, preset: str, device: str) -> None:
-    """As one of several: with the parameters that are held, since those of a grid cannot be pickled."""
     _train(stage, job, Grid(preset), device)
 
 

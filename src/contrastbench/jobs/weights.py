@@ -19,7 +19,7 @@ from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.imported import import_record
 from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.records import trained_record
-from contrastbench.training.processes import count
+from contrastbench.training.processes import process_count
 from contrastbench.training.record import TrainingLog
 from contrastbench.training.seeds import seed_for
 
@@ -79,7 +79,7 @@ def write_run(
         "params": required_params(grid, job).model_dump(mode="json"),
         **made_from,
         **import_record(grid.track(job.track).pretrain(job.method, job.dataset), folder),
-        "device": device_name(device) if count() == 1 else f"{count()} x {device_name(device)}",
+        "device": device_name(device) if process_count() == 1 else f"{process_count()} x {device_name(device)}",
         "torch": torch.__version__,
         "steps": log.steps,
         "training_s": round(log.seconds, 3),

@@ -69,11 +69,12 @@ def begin(
     params = grid.params
     on = os.environ.get(DEVICE_VARIABLE, "") if not is_main_process else ""
     on = on or resolve_device("" if device is None else str(device), "--config device=", elsewhere=elsewhere)
-    if on == "cuda" and is_main_process and not elsewhere:
+    here = is_main_process and not elsewhere
+    if on == "cuda" and here:
         gpu_limit = _gpu_limit(gpu_limit)
     devices = options.get("devices", 1)
-    there = gpu_limit if on == "cuda" else None if elsewhere else os.cpu_count()
-    check_devices(devices, on, there, "--config devices=")
+    there = gpu_limit if on == "cuda" else os.cpu_count()
+    check_devices(devices, on, there if here else None, "--config devices=")
     for track in params.tracks:
         check_batches(grid, [job for stage in TRAINING for job in grid.jobs(stage, track)], devices)
     check_data(grid)

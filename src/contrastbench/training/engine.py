@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from contrastbench.methods import Batch, Method, Step
 from contrastbench.training.distributed import divided, synchronize_batchnorm
-from contrastbench.training.processes import count
+from contrastbench.training.processes import process_count
 
 TrainingStep = Callable[[Batch, Step], dict[str, Tensor]]
 
@@ -39,7 +39,7 @@ class Engine(Protocol):
 def engine_for(device: str, precision: str, *, sync_batchnorm: bool = True) -> Engine:
     """The engine of one run on ``cpu`` or ``cuda``: the device of this process."""
     engine = _Plain() if (device, precision) == ("cpu", "32-true") else _Fabric(device, precision)
-    return engine if count() == 1 else _Several(engine, sync_batchnorm)
+    return engine if process_count() == 1 else _Several(engine, sync_batchnorm)
 
 
 class _Plain:

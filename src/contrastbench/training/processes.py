@@ -66,7 +66,7 @@ def _take_part(
     distributed.destroy_process_group()
 
 
-def count() -> int:
+def process_count() -> int:
     """How many processes train together: 1 outside :func:`launch`."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
