@@ -242,6 +242,20 @@ def test_finite_with_duplicates_and_low_temperature(normalization, detach, dtype
     assert all(torch.isfinite(p.output.grad).all() for p in parts)
 
 
+def test_finite_where_all_weight_is_on_the_least_similar_negative(monkeypatch):
+    """At so low a temperature it is nothing beside the negatives without weight."""
+
+    def weigh(scores, weights, **settings):
+        least = scores.similarity.masked_fill(~scores.negative, math.inf).argmin(dim=1, keepdim=True)
+        return torch.zeros_like(scores.similarity).scatter(1, least, 4.0)
+
+    monkeypatch.setattr("contrastbench.objectives.unremix.negative_weights", weigh)
+    parts = [Projection(p.hidden, p.output.clone().requires_grad_()) for p in projections(3)]
+    loss = unremix_loss(*parts, **SETTINGS | {"temperature": 0.001})
+    loss.backward()
+    assert torch.isfinite(loss) and all(torch.isfinite(p.output.grad).all() for p in parts)
+
+
 def test_too_few_negatives_are_refused():
     first, second = projections(2)
     with pytest.raises(UserError, match="batch of at least 3"):

@@ -30,8 +30,8 @@ class NearestNeighbours:
 
     def predict_proba(self, features: np.ndarray) -> np.ndarray:
         """Each class's share of the votes (M, classes)."""
-        parts = [part for block in blocks(features, self._device) for part in block.split(QUERIES)]
-        return torch.cat([self._votes(normalize(part)).cpu() for part in parts]).numpy()
+        queries = (part for block in blocks(features, self._device) for part in block.split(QUERIES))
+        return torch.cat([self._votes(normalize(part)).cpu() for part in queries]).numpy()
 
     def _votes(self, queries: Tensor) -> Tensor:
         similarity = queries.new_empty(len(queries), 0)

@@ -13,7 +13,7 @@ from contrastbench.evaluation.vote import vote
 
 @dataclass(frozen=True)
 class Labelled:
-    """Features (N, D) float32 and class numbers (N,) of one split.
+    """Features (N, D), possibly memory-mapped, and class numbers (N,) of one split.
 
     clip  (N,) the example that a row belongs to, as sorted numbers 0 to C - 1, where examples are clips of several
           segments; None where every row is an example

@@ -45,9 +45,8 @@ def mochi_loss(
     counts = [mixed_negatives, mixed_negatives, mixed_with_query]
     n1, n2, n3 = (sampled(count) for count in counts)
     to_n1, to_n2, to_n3 = to_constant.gather(1, torch.cat([n1, n2, n3], dim=1)).split(counts, dim=1)
-    to_itself = (z * z.detach()).sum(dim=1, keepdim=True)
     pairs = _blend(a, to_n1, to_n2, cosine.detach()[n1, n2])
-    with_query = _blend(b, to_itself, to_n3, to_n3.detach())
+    with_query = _blend(b, 1, to_n3, to_n3.detach())  # moving along itself does not turn the anchor: no gradient
     logits = torch.cat([cosine.fill_diagonal_(-math.inf), pairs, with_query], dim=1) / temperature
     return functional.cross_entropy(logits, torch.arange(anchors, device=z.device).roll(len(z1)))
 
@@ -69,7 +68,7 @@ class Cosines(torch.autograd.Function):
         return (both + rows) @ z + both.T @ z
 
 
-def _blend(share: Tensor, first: Tensor, second: Tensor, between: Tensor) -> Tensor:
+def _blend(share: Tensor, first: Tensor | float, second: Tensor, between: Tensor) -> Tensor:
     """q . n / ||n|| with n = share n1 + (1 - share) n2, where first = q . n1, second = q . n2, between = n1 . n2.
 
     n1 and n2 are unit vectors: ||n||^2 = share^2 + (1 - share)^2 + 2 share (1 - share) between.

@@ -15,7 +15,6 @@ def probe(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     data = open_prepared(grid.data_folder(job.track, job.dataset))
     features = read_features(grid, job, data)
     rows = RowWriter(grid, "probe", job, data.meta.hash)
-    judge(
-        rows, grid.track(job.track).probe, {split: examples(features, data, split) for split in SPLITS}, runtime.device
-    )
+    splits = {split: examples(features, data, split) for split in SPLITS}
+    judge(rows, grid.track(job.track).probe, splits, runtime.device)
     return rows.rows

@@ -17,10 +17,6 @@ def transfer_probe(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     """
     features, probed = features_on(grid, job, runtime.device)
     rows = RowWriter(grid, "transfer_probe", job, probed.meta.hash)
-    judge(
-        rows,
-        grid.track(job.track).probe,
-        {split: labelled(features, probed, split) for split in SPLITS},
-        runtime.device,
-    )
+    splits = {split: labelled(features, probed, split) for split in SPLITS}
+    judge(rows, grid.track(job.track).probe, splits, runtime.device)
     return rows.rows
