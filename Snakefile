@@ -5,8 +5,11 @@
 # On a cluster:     docs/cluster.md
 import sys
 
+from snakemake.scheduling.job_scheduler import JobScheduler
+
 from contrastbench.errors import UserError
 from contrastbench.pipeline.begin import begin
+from contrastbench.pipeline.scheduler import look_again_once
 from contrastbench.pipeline.slurm import check_slurm
 
 # A mistake of the user's is one line; left alone, Snakemake would show where in our code it was raised.
@@ -36,6 +39,7 @@ envvars:
 
 # To find data frames among `params`, Snakemake would import pandas, for a quarter of a second; ours are texts.
 sys.modules.setdefault("pandas", None)
+look_again_once(JobScheduler)
 
 
 # On a cluster these run where Snakemake does: they take seconds, or fetch archives, for which nodes have no network.
