@@ -3,8 +3,11 @@
 # On a GPU machine: snakemake --cores all --config device=cuda --resources gpu=1
 import sys
 
+from snakemake.scheduling.job_scheduler import JobScheduler
+
 from contrastbench.errors import UserError
 from contrastbench.pipeline.begin import begin
+from contrastbench.pipeline.scheduler import look_again_once
 
 # A mistake of the user's is one line; left alone, Snakemake would show where in our code it was raised.
 try:
@@ -15,6 +18,7 @@ GRID, PRESET, GPUS = RUN.grid, RUN.preset, RUN.gpus
 
 # To find data frames among `params`, Snakemake would import pandas, for a quarter of a second; ours are texts.
 sys.modules.setdefault("pandas", None)
+look_again_once(JobScheduler)
 
 
 wildcard_constraints:

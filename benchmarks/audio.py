@@ -1,6 +1,6 @@
 """Audio, side by side: the log-mel front end against torchaudio, few-shot episodes against a loop with scikit-learn.
 
-    python benchmarks/audio.py [--clips 64] [--seconds 5] [--episodes 10000] [--loop 200]
+    python benchmarks/audio.py [--clips 64] [--seconds 5] [--episodes 10000] [--loop 200] [--tiny]
 
 One thread. Both sides take turns, so that other work on the machine affects both; medians and ratios are printed.
 The loop runs only ``--loop`` of the episodes and is scaled up.
@@ -106,6 +106,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--episodes", type=int, default=10_000)
     parser.add_argument("--loop", type=int, default=200)
+    parser.add_argument("--tiny", action="store_true", help="least sizes, to see that this script works")
+    if parser.parse_args().tiny:
+        parser.set_defaults(clips=2, seconds=1.0, episodes=20, loop=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     # scikit-learn's NearestCentroid divides by zero in a by-product where a class has a single example.

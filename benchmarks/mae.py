@@ -1,6 +1,6 @@
 """Clips/s of one training step of the audio masked autoencoder, with and without masking.
 
-    python benchmarks/mae.py [--batch 64] [--seconds 10] [--frames 128] [--mels 128] [--width 192] [--depth 6]
+    python benchmarks/mae.py [--batch 64] [--seconds 10] [--frames 128] [--mels 128] [--width 192] [--depth 6] [--tiny]
 
 Forward, backward and update, on one thread. ``masked`` encodes a fifth of the patches and decodes all; ``visible``
 hides only one patch, so that nearly all pass through the same encoder and decoder; ``encoder`` is a full forward and
@@ -52,6 +52,9 @@ def main() -> None:
     for name, default in (("batch", 64), ("frames", 128), ("mels", 128), ("width", 192), ("depth", 6)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--tiny", action="store_true", help="least sizes, to see that this script works")
+    if parser.parse_args().tiny:
+        parser.set_defaults(batch=2, frames=32, mels=32, width=16, depth=1, seconds=0.1)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)

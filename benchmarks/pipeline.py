@@ -1,6 +1,6 @@
 """Seconds of a `snakemake --cores all` that finds nothing to do, against bare Snakefiles of as many jobs.
 
-    python benchmarks/pipeline.py [--preset smoke] [--repeats 5]
+    python benchmarks/pipeline.py [--preset smoke] [--repeats 5] [--tiny]
 
 Needs a finished run of the preset in this folder. A bare Snakefile has one rule, in a temporary folder. The first has
 one file per job and no parameters; the second has as many files as the preset (each of which Snakemake must find and
@@ -62,6 +62,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--preset", default="default")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--tiny", action="store_true", help="the smoke preset once, to see that this script works")
+    if parser.parse_args().tiny:
+        parser.set_defaults(preset="smoke", repeats=1)
     arguments = parser.parse_args()
     options = ("--config", f"preset={arguments.preset}")
     count, files = size_of_graph(Path(), *options)

@@ -6,7 +6,8 @@ file``). Nothing here needs the compiled parts, so this module declares what the
 It does nothing where the compiled parts load, and runs once per process.
 
 Every package of contrastbench that imports torchvision, torchaudio, timm or lightning imports this
-module first, in its ``__init__`` (``tests/test_layers.py`` checks that).
+module first, in its ``__init__`` (``tests/test_layers.py`` checks that). It also defers torch's compiler, which
+nothing here uses and torchvision would load.
 """
 
 import ctypes
@@ -17,6 +18,8 @@ import types
 from pathlib import Path
 
 import torch
+
+from contrastbench import deferred_compiler
 
 # Kept alive for the whole process: a torch.library.Library undoes its declarations when collected.
 _declarations: list[torch.library.Library] = []
@@ -70,3 +73,4 @@ if "torchvision" not in sys.modules:
     _declare_torchvision_operators()
 if "torchaudio" not in sys.modules:
     _declare_torchaudio_without_extension()
+deferred_compiler.defer()

@@ -1,5 +1,6 @@
 """One command per stage, from the table of stages: ``contrastbench STAGE TRACK DATASET METHOD SEED``."""
 
+import gc
 import re
 from collections.abc import Callable
 from importlib import import_module
@@ -131,9 +132,11 @@ def _run(grid: Grid, stage: Stage, job: Job, device: str) -> Any:
 
 
 def _call(name: str, grid: Grid, job: Job, runtime: Runtime) -> Any:
-    stage = import_module(f"contrastbench.stages.{name}")
+    stage = getattr(import_module(f"contrastbench.stages.{name}"), name)
+    gc.freeze()  # what was imported is not looked at again
+    gc.enable()
     try:
-        return getattr(stage, name)(grid, job, runtime)
+        return stage(grid, job, runtime)
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
             raise

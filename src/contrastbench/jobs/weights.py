@@ -1,5 +1,7 @@
 """What a training run leaves in its folder, written and read back."""
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -71,9 +73,7 @@ def write_run(
     folder = grid.trained(job)
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in method.state_dict().items()}
     write_bytes(folder / "model.safetensors", save(state))  # save_file would hide a full disk in an error of its own
-    import pandas as pd  # a quarter of a second, which the stages that only read runs need not wait for
-
-    write_text(folder / "history.csv", pd.DataFrame(log.history).to_csv(index=False))
+    write_text(folder / "history.csv", _as_csv(log.history))
     record = {
         "params": required_params(grid, job).model_dump(mode="json"),
         **made_from,
@@ -87,3 +87,11 @@ def write_run(
         "warnings": log.warnings,
     }
     write_text(folder / "run.json", json.dumps(record, indent=1) + "\n")
+
+
+def _as_csv(history: list[dict[str, float]]) -> str:
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(dict.fromkeys(name for entry in history for name in entry)), lineterminator="\n")
+    table.writeheader()
+    table.writerows(history)
+    return text.getvalue()
