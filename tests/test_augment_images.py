@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 
+from contrastbench.augment import images as augmentation
 from contrastbench.augment.images import (
     augment_images,
+    change_some,
     crop_resize,
     gaussian_blur,
     jitter,
@@ -240,3 +242,24 @@ def test_to_float_turns_stored_bytes_into_channels_first():
     out = to_float(raw)
     assert out.shape == (2, 3, 2, 2) and out.dtype == torch.float32
     assert out[1, 2, 0, 1].item() == pytest.approx(raw[1, 0, 1, 2].item() / 255)
+
+
+def test_an_accelerator_changes_the_same_images_to_the_same(monkeypatch):
+    """There every image is changed and most results are dropped, because to count the chosen ones would wait."""
+    before, sigma = images(16), torch.linspace(0.1, 2.0, 16)
+    chosen = torch.arange(16) % 3 == 0
+
+    def blurred(batch: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        return gaussian_blur(batch, own, 3)
+
+    on_cpu = change_some(before.clone(), chosen, blurred, sigma)
+    monkeypatch.setattr(augmentation, "is_queued", lambda device: True)
+    torch.testing.assert_close(change_some(before.clone(), chosen, blurred, sigma), on_cpu, rtol=0, atol=1e-6)
+    assert torch.equal(on_cpu[~chosen], before[~chosen]) and not torch.equal(on_cpu[chosen], before[chosen])
+
+
+def test_an_accelerators_views_are_the_cpus_of_one_chunk(monkeypatch):
+    batch = images(augmentation.CPU_CHUNK)
+    on_cpu = augment_images(batch, FULL, generator())
+    monkeypatch.setattr(augmentation, "is_queued", lambda device: True)
+    torch.testing.assert_close(augment_images(batch, FULL, generator()), on_cpu, rtol=0, atol=1e-6)

@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from uamix_cases import FRAMES, MELS, smallest_track
 
+from contrastbench.augment.host import on_host
 from contrastbench.methods import method_class
 from contrastbench.modalities import modality
 from contrastbench.params.root import load
@@ -205,3 +206,16 @@ def test_a_queue_knows_its_length_again_after_loading():
     assert queue.full(1) and not queue.full(0) and not fresh.full(1)
     nn.ModuleList([fresh]).load_state_dict(nn.ModuleList([queue]).state_dict())
     assert fresh.full(1) and not fresh.full(0)
+
+
+def test_what_the_host_draws_follows_from_how_far_the_device_has_drawn():
+    def draw(seed: int, offset: int) -> list[int]:
+        generator = MetaGenerator()
+        generator.manual_seed(seed)
+        generator.get_offset = lambda: offset
+        return torch.randperm(50, generator=on_host(generator)).tolist()
+
+    assert draw(1, 4) == draw(1, 4)
+    assert len({tuple(draw(seed, offset)) for seed in range(5) for offset in range(0, 20, 4)}) == 25
+    generator = torch.Generator()
+    assert on_host(generator) is generator

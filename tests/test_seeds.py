@@ -2,7 +2,7 @@
 
 import torch
 
-from contrastbench.training.seeds import generator_for, seed_for
+from contrastbench.training.seeds import generator_for, seed_for, seed_globally
 
 CPU = torch.device("cpu")
 
@@ -29,3 +29,10 @@ def test_streams_do_not_depend_on_the_order_in_which_they_are_used():
     first, second = draw("step", 0, 1), draw("step", 0, 2)
     torch.manual_seed(5)
     assert draw("step", 0, 2) == second and draw("step", 0, 1) == first and first != second
+
+
+def test_libraries_see_the_stream_that_torch_itself_would_give_them():
+    seed_globally(CPU, "global", 0, 3)
+    ours = torch.rand(3)
+    torch.manual_seed(seed_for("global", 0, 3))
+    assert torch.equal(ours, torch.rand(3))

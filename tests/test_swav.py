@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 
 from contrastbench.models.prototypes import EmbeddingQueue, Prototypes
+from contrastbench.objectives import swav
 from contrastbench.objectives.swav import assignment_loss, sinkhorn_codes, swapped_prediction_loss
 
 
@@ -30,9 +31,11 @@ def loop_codes(scores: torch.Tensor, epsilon: float, iterations: int) -> torch.T
     return torch.tensor([[row[b] * batch for row in q] for b in range(batch)], dtype=torch.float64)
 
 
-@pytest.mark.parametrize("epsilon", [0.02, 0.03, 0.05, 0.5])  # 0.02 runs on logarithms
+@pytest.mark.parametrize("queued", [False, True])  # an accelerator's codes, chosen by epsilon alone
+@pytest.mark.parametrize("epsilon", [0.01, 0.02, 0.03, 0.05, 0.5])  # the first two run on logarithms
 @pytest.mark.parametrize("iterations", [1, 3, 10])
-def test_codes_equal_a_float64_loop(epsilon, iterations):
+def test_codes_equal_a_float64_loop(monkeypatch, epsilon, iterations, queued):
+    monkeypatch.setattr(swav, "is_queued", lambda device: queued)
     scores = cosines(12, 7)
     scores[0, 0], scores[1, 1] = 1.0, -1.0  # the whole range of cosines
     codes = sinkhorn_codes(scores, epsilon=epsilon, iterations=iterations)
@@ -51,8 +54,6 @@ def test_codes_are_finite_and_their_rows_sum_to_one_in_every_precision(epsilon, 
 
 
 def test_both_ways_of_scaling_agree_where_both_can():
-    from contrastbench.objectives import swav
-
     exponent = cosines(64, 30) / 0.05
     exponent = exponent - exponent.max()
     ours = swav._scaled(exponent.clone(), 3)

@@ -44,12 +44,14 @@ def _augment_chunk(images: Tensor, params: AugmentParams, generator: Generator) 
     views = crop_resize(images, boxes, flips)
     views = jitter(views, *sample_jitter(batch, params, generator))
     gray = _coin(batch, params.grayscale_probability, generator)
-    if channels == 3:
+    if channels == 3 and params.grayscale_probability > 0:
         views = change_some(views, gray, lambda chosen: luma(chosen).expand(-1, 3, -1, -1))
     low, high = params.blur_sigma
     sigma = torch.rand(batch, generator=generator, device=images.device) * (high - low) + low
     blurred = _coin(batch, params.blur_probability, generator)
-    return change_some(views, blurred, lambda chosen, own: gaussian_blur(chosen, own, params.blur_kernel), sigma)
+    if params.blur_probability > 0:
+        views = change_some(views, blurred, lambda chosen, own: gaussian_blur(chosen, own, params.blur_kernel), sigma)
+    return views
 
 
 def change_some(images: Tensor, chosen: Tensor, change: Callable[..., Tensor], *parameters: Tensor) -> Tensor:

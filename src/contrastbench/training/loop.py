@@ -30,7 +30,7 @@ from contrastbench.training.order import ExampleOrder
 from contrastbench.training.progress import TrainingProgress
 from contrastbench.training.record import TrainingLog
 from contrastbench.training.resumable import ResumableRun
-from contrastbench.training.seeds import seed_for
+from contrastbench.training.seeds import seed_for, seed_globally
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def train(
     begun = time.perf_counter() - log.seconds
     with TrainingProgress(type(method).__name__, order.total, log, params.batch_size, show=show_progress) as progress:
         for number, (stored, index) in enumerate(rows, start=log.steps):
-            torch.manual_seed(seed_for("global", seed, number))  # for libraries that use the global generator
+            seed_globally(engine.device, "global", seed, number)
             step = Step(number, order.total, order.per_epoch, generator.manual_seed(seed_for("step", seed, number)))
             factor = learning_rate_factor(
                 number, order.total, params.warmup_epochs * order.per_epoch, params.final_learning_rate_fraction
