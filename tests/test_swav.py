@@ -32,7 +32,7 @@ def loop_codes(scores: torch.Tensor, epsilon: float, iterations: int) -> torch.T
 
 
 @pytest.mark.parametrize("queued", [False, True])  # an accelerator's codes, chosen by epsilon alone
-@pytest.mark.parametrize("epsilon", [0.02, 0.03, 0.05, 0.5])  # 0.02 runs on logarithms
+@pytest.mark.parametrize("epsilon", [0.01, 0.02, 0.03, 0.05, 0.5])  # the first two run on logarithms
 @pytest.mark.parametrize("iterations", [1, 3, 10])
 def test_codes_equal_a_float64_loop(monkeypatch, epsilon, iterations, queued):
     monkeypatch.setattr(swav, "is_queued", lambda device: queued)

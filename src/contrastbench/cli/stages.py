@@ -182,11 +182,11 @@ def _verify(grid: Grid, stage: Stage, job: Job) -> None:
 
 
 def _call(name: str, grid: Grid, job: Job, runtime: Runtime) -> Any:
-    stage = import_module(f"contrastbench.stages.{name}")
+    stage = getattr(import_module(f"contrastbench.stages.{name}"), name)
     gc.freeze()  # what was imported is not looked at again
     gc.enable()
     try:
-        return getattr(stage, name)(grid, job, runtime)
+        return stage(grid, job, runtime)
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
             raise
