@@ -125,16 +125,14 @@ def logits(x: Tensor, weight: Tensor) -> Tensor:
 
 def mean_and_scale(features: np.ndarray, device: str) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (D,) of the rows of ``features``, summed in float64; 1 for a constant feature."""
-    count = len(features)
-    mean = torch.zeros(features.shape[1], dtype=torch.float64, device=device)
-    variance = mean.clone()
+    total = torch.zeros(features.shape[1], dtype=torch.float64, device=device)
     for block in blocks(features, device):
-        mean += block.double().sum(dim=0) / count
+        total += block.sum(dim=0, dtype=torch.float64)
+    mean = (total / len(features)).float()  # of a constant it is that constant, so that all deviations are 0
+    squares = torch.zeros_like(total)
     for block in blocks(features, device):
-        variance += (block - mean).square().sum(dim=0) / count
-    rounding = count * torch.finfo(torch.float64).eps * mean  # what summing can make of a constant
-    scale = torch.where(variance <= rounding.square(), 1.0, variance.sqrt())
-    return mean.float(), scale.float()
+        squares += (block - mean).square().sum(dim=0, dtype=torch.float64)
+    return mean, torch.where(squares > 0, (squares / len(features)).sqrt(), 1).float()
 
 
 def low_label_probe(
