@@ -49,6 +49,7 @@ from contrastbench.params.root import load
 ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
 STEPS, RELATIVE_STEP = 20, 0.1
+BATCH = 256  # as in params.yaml
 
 
 def trained(images: Tensor, labels: Tensor, *, adversarial: float | None, epochs: int) -> nn.Module:
@@ -164,14 +165,16 @@ def main() -> None:
             return ~attack(wrapped, images, labels, epsilons=eps)[2]
 
     def our_standard(eps: float) -> Tensor:
-        broken_by = autoattack(model, images[few], labels[few], Settings(eps), seed=0, device=CPU).broken_by
+        broken_by = autoattack(
+            model, images[few], labels[few], Settings(eps, batch_size=BATCH), seed=0, device=CPU
+        ).broken_by
         assert broken_by is not None
         return broken_by == ROBUST
 
     def pyautoattacks(eps: float) -> Tensor:
         with global_seed(0):
             standard = pyautoattack.AutoAttack(plain, norm="Linf", eps=eps, seed=0, version="standard", device="cpu")
-            adversarial, _ = standard.run_standard_evaluation(images[few], labels[few], batch_size=128)
+            adversarial, _ = standard.run_standard_evaluation(images[few], labels[few], batch_size=BATCH)
         return plain(adversarial).argmax(1) == labels[few]
 
     def untouched() -> Tensor:

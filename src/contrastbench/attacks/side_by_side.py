@@ -57,10 +57,10 @@ def targeted_fab(attack: FABAttack_PT, x: Tensor, y: Tensor, *, batch_size: int)
         targets = likely[tried : tried + max(1, batch_size // len(left)), left]
         images = x[left].repeat(len(targets), 1, 1, 1)
         found, distance = _nearest(attack, images, y[left].repeat(len(targets)), targets.flatten())
-        distance, nearest = distance.view(len(targets), -1).min(0)
-        broken = distance <= attack.eps
-        found = found.view(*targets.shape, *x.shape[1:])
-        adversarial[left[broken]] = found[nearest, torch.arange(len(left), device=x.device)][broken]
+        inside = (distance <= attack.eps).view(targets.shape)
+        broken, first = inside.any(0), inside.int().argmax(0)
+        found = found.view(*targets.shape, *x.shape[1:])[first, torch.arange(len(left), device=x.device)]
+        adversarial[left[broken]] = found[broken]
         left = left[~broken]
         tried += len(targets)
     return adversarial
