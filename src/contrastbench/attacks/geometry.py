@@ -66,8 +66,9 @@ def steepest_ascent(gradient: Tensor, norm: Norm) -> Tensor:
 
 def per_example(values: Radius, like: Tensor) -> Tensor:
     """``values`` (a number or (B,)) shaped to broadcast over ``like`` (B, ...)."""
-    tensor = values.to(like) if isinstance(values, Tensor) else like.new_full((), values)
-    return tensor.view(-1, *[1] * (like.dim() - 1)) if tensor.dim() else tensor
+    if not isinstance(values, Tensor):
+        return torch.full((), values, dtype=like.dtype, device=like.device)  # as_tensor would copy, and wait for it
+    return values.to(like).view(-1, *[1] * (like.dim() - 1)) if values.dim() else values.to(like)
 
 
 def _smooth(norm: Norm) -> Norm:
