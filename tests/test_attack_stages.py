@@ -14,6 +14,7 @@ from asked_protocols import asked_protocols
 from conftest import REPOSITORY
 from safetensors.torch import load_file
 from small_project import LEARNS_DIGITS, judged, run, small_grid
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from contrastbench.attacks import autoattack as aa
 from contrastbench.errors import UserError
@@ -196,6 +197,10 @@ def test_each_head_is_kept_as_it_was_fitted_and_attacked(project: Grid, job: Job
     images = torch.from_numpy(np.array(data.x("test"))).permute(0, 3, 1, 2).float() / 255
     logits = kept(images)
     assert torch.equal(logits, ready(fitted)(images))
+    attacked = stage._victim(kept, job, data, suite, torch.device("cpu")).model
+    norms = [sum(isinstance(module, _BatchNorm) for module in model.modules()) for model in (kept, attacked)]
+    assert norms[0] > 0 and norms[1] == 0, "BatchNorm is folded for the attacks, and only for them"
+    torch.testing.assert_close(attacked(images), logits, rtol=1e-3, atol=1e-4)
     correct = (logits.argmax(1).numpy() == data.y("test"))[attack_order(len(images), job.seed)]
     assert np.array_equal(verdicts_of(project, job, head)["clean"].robust, correct)
     assert not next(iter(kept.parameters())).requires_grad and not kept.training

@@ -142,6 +142,7 @@ def test_the_step_to_a_hyperplane_is_pyautoattacks() -> None:
     assert int((left.abs() < 1e-9).sum()) > 150 and bool((left[:5].abs() > 1).all())
     assert float((x + step).min()) >= 0 and float((x + step).max()) <= 1
     assert torch.equal(to_hyperplane(x, torch.zeros_like(x), value), torch.zeros_like(x))
+    to_hyperplane(x, gradient, value * torch.nan)  # ends
 
 
 def test_square_stops_at_its_queries_and_where_all_are_fooled(model: nn.Module, digits: tuple[Tensor, Tensor]) -> None:

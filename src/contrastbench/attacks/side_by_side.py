@@ -1,9 +1,9 @@
 """Targeted APGD, targeted FAB and Square in the l_inf ball, with what pyautoattack does in sequence side by side.
 
 pyautoattack takes one target class after another, and one query after another, each time for the few images that are
-left; a network takes a hundred images at once at less than half the time per image. The functions here take
-pyautoattack's own attacks, with their settings, and come to the same verdict on every image, from the same random
-numbers (tests/test_side_by_side.py); only sums of another order make their images differ.
+left; a network takes less time per image when it gets more of them at once. The functions here take pyautoattack's own
+attacks, with their settings, and come to the same verdict on every image, from the same random numbers
+(tests/test_side_by_side.py); their images differ by rounding.
 """
 
 import torch
@@ -12,7 +12,7 @@ from pyautoattack.fab_pt import FABAttack_PT
 from pyautoattack.square import SquareAttack
 from torch import Generator, Tensor, nn
 
-# Of Square's queries, one in 15 to 60 improves an image of digits; those evaluated beyond it are thrown away.
+# Few queries improve an image, but those evaluated beyond one that does are thrown away.
 QUERIES_AHEAD = 8
 
 
@@ -121,7 +121,7 @@ def to_hyperplane(x: Tensor, gradient: Tensor, value: Tensor) -> Tensor:
         brought = (weight * room).masked_fill(free, 0).sum(1, keepdim=True)
         rate = (weight * free).sum(1, keepdim=True)
         further = torch.where(rate > 0, (wanted - brought) / rate, torch.inf)
-        if bool((further <= step).all()):
+        if not bool((further > step).any()):  # nor where they are not a number
             return (direction * torch.minimum(step, room)).view_as(x)
         step = torch.maximum(step, further)
 
