@@ -141,7 +141,7 @@ def accuracy(method: ContrastiveMethod, train: Split, test: Split, track: Any, d
     inputs, on = modality("image").inputs, torch.device(device)
     fitted, judged = (Labelled(extract_features(method.encoder, x, inputs, device=on), y) for x, y in (train, test))
     probe = track.probe
-    knn = fit_knn(fitted, neighbours=probe.knn_neighbours, temperature=probe.knn_temperature)
+    knn = fit_knn(fitted, neighbours=probe.knn_neighbours, temperature=probe.knn_temperature, device=device)
     return float(is_correct(knn, judged).mean())
 
 
