@@ -90,7 +90,7 @@ def test_list_names_every_data_set_and_method(project, run):
         ),
         (
             ("pretrain", "unremix", "digits", "simclr", "0", "--device", "cpu", "--devices", "5000"),
-            "--devices 5000: must be a whole number from 1 on, at most ",
+            "--devices 5000: must be a whole number from 1 to ",
         ),
         (
             ("pretrain", "unremix", "digits", "simclr", "0"),
