@@ -177,7 +177,7 @@ def test_the_snakefile_limits_the_jobs_at_once(machine, repository):
         'print("LIMIT", workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources else None)\n'
         'for name in ("pretrain", "features"):\n'
         '    print(name, "claims", workflow.get_rule(name).resources["gpu"].value if RUN.gpus else None)\n'
-        'if DEVICES > 1:\n'
+        "if DEVICES > 1:\n"
         '    print("cores", workflow.get_rule("pretrain").resources["cpus_per_task"].value)\n'
     )
     environment = os.environ | {"PYTHONPATH": f"{machine}{os.pathsep}{repository / 'src'}"}
