@@ -3,21 +3,19 @@
     python benchmarks/judging.py [--rows 45000] [--queries 1000] [--features 512] [--classes 10] [--rounds 3] [--tiny]
     python benchmarks/judging.py --rows 1000000 --rounds 1 --ours
 
-Features are noisy class centres in a memory-mapped float32 file. Every side runs in a process of its own, on one
-thread; the sides take turns. Printed are the medians of CPU seconds and of the peak of resident memory (mapped pages
-included; before it begins, a process holds its libraries), the ratios to ours, and how many verdicts differ from ours.
-``--ours`` leaves out the others, which hold several copies of the features.
+Features are noisy class centres in a memory-mapped float32 file. Every side runs in a process of its own, forked from
+one that has loaded the libraries, on one thread; the sides take turns. Printed are the medians of CPU seconds and of
+the peak of resident memory (libraries and mapped pages included), the ratios to ours, and how many verdicts differ from
+ours. ``--ours`` leaves out the others, which hold several copies of the features.
 """
 
 import argparse
-import json
 import re
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -123,8 +121,8 @@ def peak_mib() -> float:
     return int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[0]) / 1024
 
 
-def measure(folder: Path, protocol: str, side: str, strengths: int) -> None:
-    """Run one side in this process; print CPU seconds, MiB of memory before it and at its peak, and save verdicts."""
+def measure(folder: Path, protocol: str, side: str, strengths: int) -> tuple[float, float, float]:
+    """Run one side in this process and save its verdicts; CPU seconds, MiB of memory before it and at its peak."""
     torch.set_num_threads(1)
     splits = {
         split: Labelled(np.load(folder / f"{split}_x.npy", mmap_mode="r"), np.load(folder / f"{split}_y.npy"))
@@ -135,26 +133,17 @@ def measure(folder: Path, protocol: str, side: str, strengths: int) -> None:
     predicted = SIDES[protocol][side](splits, GRID[-strengths:])
     seconds = time.process_time() - begun
     np.save(folder / f"{protocol} {side}.npy", predicted == splits["test"].labels)
-    print(json.dumps([seconds, before, peak_mib()]))
+    return seconds, before, peak_mib()
 
 
 def compare(folder: Path, protocol: str, rounds: int, strengths: int, ours_alone: bool) -> None:
     """Run the sides of a protocol in turns and print medians and ratios."""
     names = list(SIDES[protocol])[: 1 if ours_alone else None]
-    found: dict[str, list[list[float]]] = {name: [] for name in names}
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}
     for _ in range(rounds):
         for name in names:
-            command = [
-                sys.executable,
-                __file__,
-                "--measure",
-                str(folder),
-                protocol,
-                name,
-                "--strengths",
-                str(strengths),
-            ]
-            found[name].append(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+            with get_context("fork").Pool(1) as process:
+                found[name].append(process.apply(measure, (folder, protocol, name, strengths)))
     medians = {name: [statistics.median(column) for column in zip(*runs, strict=True)] for name, runs in found.items()}
     ours = medians["contrastbench"]
     verdicts = {name: np.load(folder / f"{protocol} {name}.npy") for name in names}
@@ -178,14 +167,9 @@ def main() -> None:
         "--folder", type=Path, help="where the features are put (default: the system's temporary folder)"
     )
     parser.add_argument("--tiny", action="store_true", help="least sizes, to see that this script works")
-    parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     if parser.parse_args().tiny:
         parser.set_defaults(rows=400, queries=50, features=16, rounds=1, strengths=2)
     arguments = parser.parse_args()
-    if arguments.measure:
-        folder, protocol, side = arguments.measure
-        measure(Path(folder), protocol, side, arguments.strengths)
-        return
     with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
         folder = Path(temporary)
         write_features(folder, arguments.rows, arguments.queries, arguments.features, arguments.classes)

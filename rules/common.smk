@@ -45,17 +45,24 @@ def benchmark_of(stage, job=JOB):
 
 def resources_of(stage=None):
     """What a stage's job asks for, more of it after each failure; the stage may be a wildcard."""
-
-    def first(wildcards):
-        return needs(GRID, stage or wildcards.stage, job_of(wildcards), on_gpu=GPUS > 0)
-
     processes = DEVICES if stage in TRAINING else 1
-    asked = {
-        "mem_mb": lambda wildcards, attempt: attempt
-        * processes
-        * first(wildcards).mem_mb,
-        "runtime": lambda wildcards, attempt: attempt * first(wildcards).runtime,
+
+    def asked(wildcards, attempt):
+        return needs(
+            GRID,
+            stage or wildcards.stage,
+            job_of(wildcards),
+            on_gpu=GPUS > 0,
+            attempt=attempt,
+        )
+
+    resources = {
+        "mem_mb": lambda wildcards, attempt: processes
+        * asked(wildcards, attempt).mem_mb,
+        "runtime": lambda wildcards, attempt: asked(wildcards, attempt).runtime,
     }
-    return asked | (
-        {"gpu": GPUS * processes} if GPUS and stage not in WITHOUT_ENCODER else {}
-    )
+    if GPUS and stage not in WITHOUT_ENCODER:
+        resources["gpu"] = GPUS * processes
+    if processes > 1:  # Slurm's own word; `threads` ends at the profile's `cores`
+        resources["cpus_per_task"] = processes
+    return resources

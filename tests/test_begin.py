@@ -59,19 +59,19 @@ def edited(folder: Path, old: str, new: str) -> None:
         ({"device": "cuda:3"}, "must be auto, cpu or cuda; to choose among GPUs, set CUDA_VISIBLE_DEVICES"),
         (
             {"device": "cpu", "devices": 0},
-            "--config devices=0: must be a whole number from 1 on, at most 4, the cores",
+            "--config devices=0: must be a whole number from 1 to 4, the cores",
         ),
         (
             {"device": "cpu", "devices": 5},
-            "--config devices=5: must be a whole number from 1 on, at most 4, the cores",
+            "--config devices=5: must be a whole number from 1 to 4, the cores",
         ),
         (
             {"device": "cpu", "devices": "all"},
-            "--config devices=all: must be a whole number from 1 on, at most 4, the cores",
+            "--config devices=all: must be a whole number from 1 to 4, the cores",
         ),
         (
             {"device": "cpu", "devices": True},
-            "--config devices=True: must be a whole number from 1 on, at most 4, the cores",
+            "--config devices=True: must be a whole number from 1 to 4, the cores",
         ),
         (
             {"device": "cpu", "devices": 3},
@@ -101,7 +101,7 @@ def test_devices_that_train_together_are_no_more_than_jobs_may_use(
     for limit, most in ((None, 4), (2, 2)):
         begun = begin({"device": "cuda", "devices": most}, gpu_limit=limit)
         assert (begun.gpus, begun.devices) == (1, most) and os.environ[device.DEVICES_VARIABLE] == str(most)
-        with pytest.raises(UserError, match=f"devices={2 * most}: .*, at most {most}, the GPUs to be had here"):
+        with pytest.raises(UserError, match=f"devices={2 * most}: .* from 1 to {most}, the GPUs available here"):
             begin({"device": "cuda", "devices": 2 * most}, gpu_limit=limit)
     options = {"device": "cuda", "devices": 8}
     assert begin(options, elsewhere=True).devices == 8, "nobody here knows"

@@ -90,7 +90,7 @@ def test_list_names_every_data_set_and_method(project, run):
         ),
         (
             ("pretrain", "unremix", "digits", "simclr", "0", "--device", "cpu", "--devices", "5000"),
-            "--devices 5000: must be a whole number from 1 on, at most ",
+            "--devices 5000: must be a whole number from 1 to ",
         ),
         (
             ("pretrain", "unremix", "digits", "simclr", "0"),
@@ -115,6 +115,14 @@ def test_a_mistake_is_one_line_and_code_2(project, run, arguments, expected):
 def test_a_wrong_call_is_code_2_without_traceback(run, arguments):
     code, out, err = run(*arguments)
     assert code == 2 and "Usage:" in err and "Traceback" not in err + out
+
+
+def test_no_devices_are_refused_as_such_where_there_are_gpus(project, run, monkeypatch):
+    claimed = []
+    monkeypatch.setattr("contrastbench.cli.stages.claim_device", lambda device, gpus: claimed.append(gpus) or "cpu")
+    code, _, err = run("pretrain", "unremix", "digits", "simclr", "0", "--devices", "0")
+    assert code == 2 and "--devices 0: must be a whole number from 1" in err
+    assert claimed == [1], "without any, it would say that there is no GPU"
 
 
 def test_a_reference_row_cannot_be_trained(project, run):

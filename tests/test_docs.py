@@ -185,6 +185,12 @@ def test_named_functions_and_tests_exist(page):
     assert missing_names(read(page)) == []
 
 
+def test_versions_are_those_of_pyproject():
+    pinned = set(re.findall(r'"([\w-]+==[\w.]+)"', read(REPOSITORY / "pyproject.toml")))
+    named = {pin for page in PAGES for pin in re.findall(r"[\w-]+==[\w.]+", read(page))}
+    assert named and named <= pinned
+
+
 def test_there_is_something_to_check():
     """Guards the checks above against finding nothing."""
     text = "\n".join(map(read, PAGES))

@@ -177,6 +177,8 @@ def test_the_snakefile_limits_the_jobs_at_once(machine, repository):
         'print("LIMIT", workflow.global_resources["gpu"].value if "gpu" in workflow.global_resources else None)\n'
         'for name in ("pretrain", "features"):\n'
         '    print(name, "claims", workflow.get_rule(name).resources["gpu"].value if RUN.gpus else None)\n'
+        "if DEVICES > 1:\n"
+        '    print("cores", workflow.get_rule("pretrain").resources["cpus_per_task"].value)\n'
     )
     environment = os.environ | {"PYTHONPATH": f"{machine}{os.pathsep}{repository / 'src'}"}
 
@@ -188,7 +190,7 @@ def test_the_snakefile_limits_the_jobs_at_once(machine, repository):
 
     assert {"LIMIT 4", "pretrain claims 1", "features claims 1"} <= {*dry_run("--cores", "8")}
     together = dry_run("--cores", "8", "--resources", "gpu=3", devices=2)
-    assert {"LIMIT 3", "pretrain claims 2", "features claims 1"} <= {*together}
+    assert {"LIMIT 3", "pretrain claims 2", "features claims 1", "cores 2"} <= {*together}
     assert "contrastbench: --resources gpu=5: must be from 1 to 4, the GPUs visible here" in dry_run(
         "--cores", "8", "--resources", "gpu=5"
     )

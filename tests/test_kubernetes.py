@@ -65,7 +65,7 @@ def test_a_job_asks_for_what_it_needs_and_sees_the_shared_folder(kubectl, script
     container = pod["containers"][0]
     assert pod["restartPolicy"] == "Never" and container["image"] == "registry/image:1"
     assert container["resources"] == {
-        "requests": {"cpu": 1, "memory": "1500M"},
+        "requests": {"cpu": 2, "memory": "1500M"},  # a process on each GPU
         "limits": {"memory": "1500M", "nvidia.com/gpu": 2},
     }
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
@@ -78,7 +78,8 @@ def test_a_job_asks_for_what_it_needs_and_sees_the_shared_folder(kubectl, script
 def test_a_job_without_a_gpu_asks_for_none_and_its_failure_is_seen(kubectl, scripts, tmp_path):
     job = submitted(scripts, tmp_path, 0, "exit 3")
     asked = yaml.safe_load((kubectl / "job.yaml").read_text())
-    assert asked["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"] == {"memory": "1500M"}
+    resources = asked["spec"]["template"]["spec"]["containers"][0]["resources"]
+    assert resources == {"requests": {"cpu": 1, "memory": "1500M"}, "limits": {"memory": "1500M"}}
     assert said(scripts / "status", job) == "failed\n"
     (kubectl / "ended-0").write_text("")
     assert said(scripts / "status", job) == "running\n"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_project import small_grid
+from small_project import prepared_data, small_grid
 from torch import nn
 
 from contrastbench.models.encoders import build_encoder
@@ -15,7 +15,7 @@ from contrastbench.params.vit import ViTParams
 from contrastbench.pipeline import resources
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
-from contrastbench.pipeline.resources import LONGEST, Needs, needs
+from contrastbench.pipeline.resources import ASSUMED, LONGEST, Needs, needs
 
 DIGITS = Job("unremix", "digits", "unremix", 0)
 ATTACKED = Job("swaro", "digits", "swaro", 0)
@@ -87,6 +87,21 @@ def test_time_grows_with_epochs_attacks_and_encoder_and_ends_at_a_day(tmp_path):
         for n in (0, 100_000)
     )
     assert few < many
+
+
+def test_each_attempt_asks_for_more_and_none_for_more_than_a_day(tmp_path):
+    grid = small_grid(tmp_path)
+    first, third = (needs(grid, "pretrain", DIGITS, on_gpu=False, attempt=attempt) for attempt in (1, 3))
+    assert third == Needs(3 * first.mem_mb, 3 * first.runtime)
+    assert needs(grid, "pretrain", DIGITS, on_gpu=False, attempt=1000).runtime == LONGEST
+
+
+def test_the_size_of_data_is_known_once_they_are_prepared(tmp_path):
+    """Those of a run's first jobs are guessed; the next attempt knows."""
+    folder = tmp_path / "data/prepared/digits"
+    assert resources._shape(folder) == ASSUMED
+    data = prepared_data(tmp_path, "digits", 0.1)
+    assert resources._shape(folder) == data.x("train").shape[:3] == (len(data.x("train")), 8, 8)
 
 
 def test_every_stage_of_every_preset_asks_for_a_whole_number_of_both(repository):

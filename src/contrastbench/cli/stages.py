@@ -88,7 +88,7 @@ def _training(stage: Stage) -> Callable[..., None]:
         grid = Grid(preset)
         grid.job(stage.name, track, dataset, method)
         jobs = [grid.job(stage.name, track, dataset, method, seed) for seed in seeds or grid.track(track).seeds]
-        on = claim_device(device, devices)
+        on = claim_device(device, max(1, devices))
         check_devices(devices, on, count_devices(on))
         check_batches(grid, jobs, devices)
         for job in jobs:

@@ -1,7 +1,7 @@
 """How much memory and time a job asks a cluster for, from the sizes of its data, encoder, batches and attacks.
 
-Generous guesses: a scheduler kills a job that takes more. It then runs again with more of both (``attempt`` in
-rules/common.smk), and training and attacks continue where they stopped, so that a guess too low costs little.
+Generous guesses: a scheduler kills a job that takes more. It then runs again with more of both (``attempt``), and
+training and attacks continue where they stopped, so that a guess too low costs little.
 """
 
 import math
@@ -38,7 +38,7 @@ WITHOUT_ENCODER = {
 START_MINUTES = 5  # Python, torch, the two Snakemakes around a job, a slow file system
 BASE_MB = {False: 1500, True: 6000}  # libraries; with a GPU also CUDA's context and pinned buffers
 SPEED = {False: 1e10, True: 2e12}  # multiply-adds a second: a slow core; an old GPU in float32
-LONGEST = 24 * 60  # minutes; what takes longer continues in the next attempt
+LONGEST = 24 * 60  # minutes of any attempt; what takes longer continues in the next one
 JUDGED_MB = 0.02  # an example's share in kNN and probes
 STEP = 3  # a forward and a backward pass, in forward passes
 VIEWS = 2
@@ -49,8 +49,13 @@ CONVOLUTIONS = {"resnet-slim": 50, "resnet18": 133, "resnet50": 310}
 OTHER_ENCODER = 1e9, 64  # multiply-adds and width of an encoder that is neither
 
 
-def needs(grid: Grid, stage_name: str, job: Job, *, on_gpu: bool) -> Needs:
-    """What the first attempt of a job asks for."""
+def needs(grid: Grid, stage_name: str, job: Job, *, on_gpu: bool, attempt: int = 1) -> Needs:
+    """What the ``attempt``-th attempt of a job, counted from 1, asks for."""
+    first = _first_needs(grid, stage_name, job, on_gpu)
+    return Needs(attempt * first.mem_mb, min(attempt * first.runtime, LONGEST))
+
+
+def _first_needs(grid: Grid, stage_name: str, job: Job, on_gpu: bool) -> Needs:
     if stage_name in WITHOUT_ENCODER:
         return WITHOUT_ENCODER[stage_name]
     track = grid.track(job.track)
@@ -69,7 +74,7 @@ def needs(grid: Grid, stage_name: str, job: Job, *, on_gpu: bool) -> Needs:
     # What a backward pass keeps: about a byte per multiply-add and channel, on the GPU where there is one.
     kept_mb = 0.0 if on_gpu else VIEWS * batch_size * forward / width / 1e6
     minutes = START_MINUTES + passes * forward / SPEED[on_gpu] / 60
-    return Needs(math.ceil(BASE_MB[on_gpu] + held_mb + kept_mb), min(math.ceil(minutes), LONGEST))
+    return Needs(math.ceil(BASE_MB[on_gpu] + held_mb + kept_mb), math.ceil(minutes))
 
 
 def _training_passes(params: PretrainParams, examples: int) -> int:
@@ -96,9 +101,11 @@ def _cost(encoder: object, size: Sequence[int]) -> tuple[float, int]:
     return OTHER_ENCODER
 
 
-@cache
 def _shape(folder: Path) -> tuple[int, ...]:
     """(N, height, width) of the training split; of data that are yet to be prepared, a guess."""
-    if not (folder / "meta.json").is_file():
-        return ASSUMED
+    return _stored_shape(folder) if (folder / "meta.json").is_file() else ASSUMED
+
+
+@cache
+def _stored_shape(folder: Path) -> tuple[int, ...]:
     return open_prepared(folder).x("train").shape[:3]

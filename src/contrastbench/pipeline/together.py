@@ -12,8 +12,8 @@ def check_devices(devices: Any, device: str, there: int | None, asked: str = "--
     """Refuse more ``devices`` than are ``there``: GPUs that may be used, or cores; None where nobody knows."""
     if type(devices) is int and 1 <= devices <= (there or devices):
         return
-    most = f", at most {there}, the {'GPUs' if device == 'cuda' else 'cores'} to be had here" if there else ""
-    raise UserError(f"{asked}{devices}: must be a whole number from 1 on{most}")
+    which = f"from 1 to {there}, the {'GPUs' if device == 'cuda' else 'cores'} available here" if there else "from 1 on"
+    raise UserError(f"{asked}{devices}: must be a whole number {which}")
 
 
 def check_batches(grid: Grid, jobs: Iterable[Job], devices: int) -> None:
