@@ -127,6 +127,26 @@ def test_fab_finds_the_nearest_images_that_pyautoattack_finds(model: nn.Module, 
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(("part", "ours"), [("apgd_targeted", targeted_apgd), ("fab", targeted_fab)])
+def test_of_many_classes_the_nine_likeliest_are_tried(part: str, ours: Callable) -> None:
+    """However many fit into a batch. The tenth is near the image, and nothing that the nine before it see changes."""
+
+    class TenthIsNear(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            others = torch.tensor([9.0, *[8.9] * 9, 8.0, *[0.0] * 4])
+            return others + 100 * nn.functional.one_hot(torch.tensor(10), 15) * x.mean((1, 2, 3)).unsqueeze(1)
+
+    x, y, model = torch.full((2, 3, 8, 8), 0.005), torch.zeros(2, dtype=torch.long), TenthIsNear()
+    attack = getattr(build(model, Settings(0.02, iterations=5), 3, 15, torch.device("cpu")), part)
+    attack.targeted = part == "fab"
+    with torch.no_grad():
+        for attacked in (attack.perturb(x, y), ours(attack, x, y, batch_size=100)):
+            assert torch.equal(attacked, x)
+    attack.n_target_classes = 10
+    with torch.no_grad():
+        assert bool((model(ours(attack, x, y, batch_size=100)).argmax(1) == 10).all())
+
+
 def test_the_step_to_a_hyperplane_is_pyautoattacks() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(200, 3, 4, 4, generator=generator, dtype=torch.float64).mul(1.4).sub(0.2).clamp(0, 1)

@@ -54,7 +54,8 @@ def targeted_fab(attack: FABAttack_PT, x: Tensor, y: Tensor, *, batch_size: int)
     adversarial = x.clone()
     tried = 0
     while tried < attack.n_target_classes and len(left):
-        targets = likely[tried : tried + max(1, batch_size // len(left)), left]
+        count = min(attack.n_target_classes - tried, max(1, batch_size // len(left)))
+        targets = likely[tried : tried + count, left]
         images = x[left].repeat(len(targets), 1, 1, 1)
         found, distance = _nearest(attack, images, y[left].repeat(len(targets)), targets.flatten())
         inside = (distance <= attack.eps).view(targets.shape)
@@ -62,7 +63,7 @@ def targeted_fab(attack: FABAttack_PT, x: Tensor, y: Tensor, *, batch_size: int)
         found = found.view(*targets.shape, *x.shape[1:])[first, torch.arange(len(left), device=x.device)]
         adversarial[left[broken]] = found[broken]
         left = left[~broken]
-        tried += len(targets)
+        tried += count
     return adversarial
 
 
