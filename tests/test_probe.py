@@ -17,6 +17,7 @@ from contrastbench.evaluation.intervals import wilson
 from contrastbench.evaluation.knn import fit_knn
 from contrastbench.evaluation.labelled import Labelled, is_correct, sample_examples, sample_per_class
 from contrastbench.evaluation.linear_probe import fit_linear, linear_probe, logistic_regressions, low_label_probe
+from contrastbench.jobs import judged
 from contrastbench.jobs.features_file import examples, labelled, read_features, write_features
 from contrastbench.jobs.frozen import judge
 from contrastbench.jobs.rows import RowWriter
@@ -352,6 +353,19 @@ def test_features_that_are_no_numbers_are_never_judged(grid, digits):
     assert not (grid.root / "runs").exists()
     with pytest.raises(UserError, match=rf"features.safetensors: no such file; {AGAIN} first"):
         read_features(grid, PIXELS, digits)
+
+
+def test_neither_are_those_of_other_data(grid, monkeypatch):
+    found = {
+        "training_data": None,
+        "open_prepared": None,
+        "load_trained": None,
+        "encode": {"test": np.full((2, 2), np.inf)},
+    }
+    for name, value in found.items():
+        monkeypatch.setattr(judged, name, lambda *_, value=value: value)
+    with pytest.raises(UserError, match="simclr 0: the test features are not finite"):
+        judged.features_on(grid, Job("unremix", "mnist5k-to-digits", "simclr", 0), "cpu")
 
 
 @pytest.mark.parametrize(
