@@ -11,6 +11,7 @@ included; before it begins, a process holds its libraries), the ratios to ours, 
 
 import argparse
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -33,6 +34,7 @@ from contrastbench.evaluation.labelled import Labelled
 from contrastbench.evaluation.linear_probe import fit_linear
 
 NEIGHBOURS, TEMPERATURE, GRID = 200, 0.1, (0.001, 0.01, 0.1, 1.0, 10.0)
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # torch's, scikit-learn's, and numpy's
 BATCH = 512  # of queries, in lightly's formula
 Splits = dict[str, Labelled]
 
@@ -154,7 +156,8 @@ def compare(folder: Path, protocol: str, rounds: int, strengths: int, ours_alone
                 "--strengths",
                 str(strengths),
             ]
-            found[name].append(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+            ran = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | ONE_THREAD)
+            found[name].append(json.loads(ran.stdout))
     medians = {name: [statistics.median(column) for column in zip(*runs, strict=True)] for name, runs in found.items()}
     ours = medians["contrastbench"]
     verdicts = {name: np.load(folder / f"{protocol} {name}.npy") for name in names}
