@@ -13,6 +13,7 @@ from small_project import run, small_grid
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.store import open_prepared, write_prepared
 from contrastbench.errors import UserError
+from contrastbench.evaluation import linear_probe as linear_probe_module
 from contrastbench.evaluation.intervals import wilson
 from contrastbench.evaluation.knn import fit_knn
 from contrastbench.evaluation.labelled import Labelled, is_correct, sample_examples, sample_per_class
@@ -173,6 +174,14 @@ def test_the_regression_is_scikit_learns(in_blocks, classes):
         wanted = theirs.predict_proba(scaler.transform(TEST.features.astype(float)))
         np.testing.assert_allclose(model.predict_proba(TEST.features), wanted, atol=0.01)
         assert set(model.predict(TEST.features)) <= set(train.labels)
+
+
+def test_a_regression_that_has_not_converged_says_so(monkeypatch, recwarn):
+    list(logistic_regressions(TRAIN, GRID, "cpu"))
+    assert not recwarn
+    monkeypatch.setattr(linear_probe_module, "MAX_STEPS", 2)
+    with pytest.warns(UserWarning, match="C = 10: not converged after 2 steps"):
+        list(logistic_regressions(TRAIN, [10.0], "cpu"))
 
 
 def test_knn_at_the_ends_of_the_temperature():
