@@ -1,5 +1,6 @@
 """What runs side by side ends as pyautoattack's sequence does, on every image, in far fewer calls of the model."""
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -163,6 +164,13 @@ def test_the_step_to_a_hyperplane_is_pyautoattacks() -> None:
     assert float((x + step).min()) >= 0 and float((x + step).max()) <= 1
     assert torch.equal(to_hyperplane(x, torch.zeros_like(x), value), torch.zeros_like(x))
     to_hyperplane(x, gradient, value * torch.nan)  # ends
+
+
+def test_square_in_float64_is_pyautoattacks(model: nn.Module, images: tuple[Tensor, Tensor]) -> None:
+    x, exact = images[0].double(), copy.deepcopy(model).double()
+    attack = attack_of(exact, "square", 0.12)
+    expected, found = attack.perturb(x, images[1]), square(attack, x, images[1], batch_size=60)
+    assert torch.equal(exact(found).argmax(1), exact(expected).argmax(1))
 
 
 def test_square_stops_at_its_queries_and_where_all_are_fooled(model: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
