@@ -80,7 +80,6 @@ def bare(params: ImagePretrainParams, steps: int, warm: int, device: str) -> flo
     """Images/s of the network alone; an image is two views of one."""
     method = fresh(params).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     engine = engine_for(device, params.training.precision)
-    step, optimizer = engine.setup(method, build_optimizer(method, params.training))
     generator = torch.Generator(engine.device).manual_seed(0)
     shape = (params.training.batch_size, 3, 32, 32)
     views = [torch.rand(shape, generator=generator, device=engine.device) for _ in range(2)]
@@ -89,6 +88,7 @@ def bare(params: ImagePretrainParams, steps: int, warm: int, device: str) -> flo
         return {"loss": sum(method.project(view).output.square().mean() for view in views)}  # type: ignore[dict-item]
 
     method.training_step = project  # type: ignore[method-assign,assignment]
+    step, optimizer = engine.setup(method, build_optimizer(method, params.training))
     begun = 0.0
     for number in range(warm + steps):
         if number == warm:
