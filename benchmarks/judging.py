@@ -23,6 +23,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -124,6 +125,7 @@ def peak_mib() -> float:
 def measure(folder: Path, protocol: str, side: str, strengths: int) -> tuple[float, float, float]:
     """Run one side in this process and save its verdicts; CPU seconds, MiB of memory before it and at its peak."""
     torch.set_num_threads(1)
+    threadpool_limits(1)  # NumPy's, SciPy's and scikit-learn's
     splits = {
         split: Labelled(np.load(folder / f"{split}_x.npy", mmap_mode="r"), np.load(folder / f"{split}_y.npy"))
         for split in ("train", "validation", "test")

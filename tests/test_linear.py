@@ -52,6 +52,14 @@ def test_values_and_gradients_are_those_of_float64(shape, outputs, bias):
         torch.testing.assert_close(found.grad.double(), wanted.grad, rtol=0, atol=5e-6)
 
 
+def test_no_row_has_no_gradient():
+    layer = OneDNNLinear(6, 4)
+    y = layer(torch.empty(3, 0, 6))
+    y.sum().backward()
+    assert y.shape == (3, 0, 4)
+    assert torch.equal(layer.weight.grad, torch.zeros(4, 6)) and torch.equal(layer.bias.grad, torch.zeros(4))
+
+
 def test_inputs_and_gradients_need_not_be_contiguous():
     torch.manual_seed(0)
     layer = OneDNNLinear(6, 4)

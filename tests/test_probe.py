@@ -13,10 +13,12 @@ from small_project import run, small_grid
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.store import open_prepared, write_prepared
 from contrastbench.errors import UserError
+from contrastbench.evaluation import linear_probe as linear_probe_module
 from contrastbench.evaluation.intervals import wilson
 from contrastbench.evaluation.knn import fit_knn
 from contrastbench.evaluation.labelled import Labelled, is_correct, sample_examples, sample_per_class
 from contrastbench.evaluation.linear_probe import fit_linear, linear_probe, logistic_regressions, low_label_probe
+from contrastbench.jobs import judged
 from contrastbench.jobs.features_file import examples, labelled, read_features, write_features
 from contrastbench.jobs.frozen import judge
 from contrastbench.jobs.rows import RowWriter
@@ -172,6 +174,14 @@ def test_the_regression_is_scikit_learns(in_blocks, classes):
         wanted = theirs.predict_proba(scaler.transform(TEST.features.astype(float)))
         np.testing.assert_allclose(model.predict_proba(TEST.features), wanted, atol=0.01)
         assert set(model.predict(TEST.features)) <= set(train.labels)
+
+
+def test_a_regression_that_has_not_converged_says_so(monkeypatch, recwarn):
+    list(logistic_regressions(TRAIN, GRID, "cpu"))
+    assert not recwarn
+    monkeypatch.setattr(linear_probe_module, "MAX_STEPS", 2)
+    with pytest.warns(UserWarning, match="C = 10: not converged after 2 steps"):
+        list(logistic_regressions(TRAIN, [10.0], "cpu"))
 
 
 def test_knn_at_the_ends_of_the_temperature():
@@ -352,6 +362,19 @@ def test_features_that_are_no_numbers_are_never_judged(grid, digits):
     assert not (grid.root / "runs").exists()
     with pytest.raises(UserError, match=rf"features.safetensors: no such file; {AGAIN} first"):
         read_features(grid, PIXELS, digits)
+
+
+def test_neither_are_those_of_other_data(grid, monkeypatch):
+    found = {
+        "training_data": None,
+        "open_prepared": None,
+        "load_trained": None,
+        "encode": {"test": np.full((2, 2), np.inf)},
+    }
+    for name, value in found.items():
+        monkeypatch.setattr(judged, name, lambda *_, value=value: value)
+    with pytest.raises(UserError, match="simclr 0: the test features are not finite"):
+        judged.features_on(grid, Job("unremix", "mnist5k-to-digits", "simclr", 0), "cpu")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What runs side by side ends as pyautoattack's sequence does, on every image, in far fewer calls of the model."""
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -127,6 +128,26 @@ def test_fab_finds_the_nearest_images_that_pyautoattack_finds(model: nn.Module, 
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(("part", "ours"), [("apgd_targeted", targeted_apgd), ("fab", targeted_fab)])
+def test_of_many_classes_the_nine_likeliest_are_tried(part: str, ours: Callable) -> None:
+    """However many fit into a batch. The tenth is near the image, and nothing that the nine before it see changes."""
+
+    class TenthIsNear(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            others = torch.tensor([9.0, *[8.9] * 9, 8.0, *[0.0] * 4])
+            return others + 100 * nn.functional.one_hot(torch.tensor(10), 15) * x.mean((1, 2, 3)).unsqueeze(1)
+
+    x, y, model = torch.full((2, 3, 8, 8), 0.005), torch.zeros(2, dtype=torch.long), TenthIsNear()
+    attack = getattr(build(model, Settings(0.02, iterations=5), 3, 15, torch.device("cpu")), part)
+    attack.targeted = part == "fab"
+    with torch.no_grad():
+        for attacked in (attack.perturb(x, y), ours(attack, x, y, batch_size=100)):
+            assert torch.equal(attacked, x)
+    attack.n_target_classes = 10
+    with torch.no_grad():
+        assert bool((model(ours(attack, x, y, batch_size=100)).argmax(1) == 10).all())
+
+
 def test_the_step_to_a_hyperplane_is_pyautoattacks() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(200, 3, 4, 4, generator=generator, dtype=torch.float64).mul(1.4).sub(0.2).clamp(0, 1)
@@ -143,6 +164,13 @@ def test_the_step_to_a_hyperplane_is_pyautoattacks() -> None:
     assert float((x + step).min()) >= 0 and float((x + step).max()) <= 1
     assert torch.equal(to_hyperplane(x, torch.zeros_like(x), value), torch.zeros_like(x))
     to_hyperplane(x, gradient, value * torch.nan)  # ends
+
+
+def test_square_in_float64_is_pyautoattacks(model: nn.Module, images: tuple[Tensor, Tensor]) -> None:
+    x, exact = images[0].double(), copy.deepcopy(model).double()
+    attack = attack_of(exact, "square", 0.12)
+    expected, found = attack.perturb(x, images[1]), square(attack, x, images[1], batch_size=60)
+    assert torch.equal(exact(found).argmax(1), exact(expected).argmax(1))
 
 
 def test_square_stops_at_its_queries_and_where_all_are_fooled(model: nn.Module, digits: tuple[Tensor, Tensor]) -> None:

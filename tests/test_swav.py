@@ -37,7 +37,7 @@ def loop_codes(scores: torch.Tensor, epsilon: float, iterations: int) -> torch.T
 def test_codes_equal_a_float64_loop(monkeypatch, epsilon, iterations, queued):
     monkeypatch.setattr(swav, "is_queued", lambda device: queued)
     scores = cosines(12, 7)
-    scores[0, 0], scores[1, 1] = 1.0, -1.0  # the whole range of cosines
+    scores[0, 0], scores[:, 1] = 1.0, -1.0  # the whole range of cosines, and a prototype that is far from all
     codes = sinkhorn_codes(scores, epsilon=epsilon, iterations=iterations)
     assert codes.dtype == torch.float32
     torch.testing.assert_close(codes.double(), loop_codes(scores, epsilon, iterations), rtol=2e-4, atol=1e-7)

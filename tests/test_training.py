@@ -388,6 +388,15 @@ def test_diagnostics_see_labels_and_leave_training_alone(tmp_path, monkeypatch):
     assert same_weights(measured, plain)
 
 
+def test_diagnostics_see_the_labels_of_their_batch(tmp_path):
+    class Curious(Spy):
+        def diagnose(self, batch, labels):
+            return {"right": float((labels == batch.index % CLASSES).double().mean())}
+
+    log = spied(tmp_path, Curious(), epochs=2, log_every_steps=1)
+    assert [entry["right"] for entry in log.history] == [1.0] * 6
+
+
 def test_joined_arrays_read_as_one():
     first, second = np.arange(5), np.arange(100, 103)
     joined = Joined([first, second])

@@ -54,7 +54,8 @@ def targeted_fab(attack: FABAttack_PT, x: Tensor, y: Tensor, *, batch_size: int)
     adversarial = x.clone()
     tried = 0
     while tried < attack.n_target_classes and len(left):
-        targets = likely[tried : tried + max(1, batch_size // len(left)), left]
+        count = min(attack.n_target_classes - tried, max(1, batch_size // len(left)))
+        targets = likely[tried : tried + count, left]
         images = x[left].repeat(len(targets), 1, 1, 1)
         found, distance = _nearest(attack, images, y[left].repeat(len(targets)), targets.flatten())
         inside = (distance <= attack.eps).view(targets.shape)
@@ -62,7 +63,7 @@ def targeted_fab(attack: FABAttack_PT, x: Tensor, y: Tensor, *, batch_size: int)
         found = found.view(*targets.shape, *x.shape[1:])[first, torch.arange(len(left), device=x.device)]
         adversarial[left[broken]] = found[broken]
         left = left[~broken]
-        tried += len(targets)
+        tried += count
     return adversarial
 
 
@@ -159,7 +160,7 @@ def _random_search(attack: SquareAttack, x: Tensor, y: Tensor, batch_size: int) 
         proposed = now + changes.at(queries.clamp_max(attack.n_queries - 1))
         proposed = torch.minimum(torch.maximum(proposed, low[left].unsqueeze(1)), high[left].unsqueeze(1))
         worth = (proposed != now).flatten(2).any(2) & (queries < attack.n_queries)
-        margins = torch.full(queries.shape, torch.inf, device=x.device)
+        margins = torch.full(queries.shape, torch.inf, dtype=margin.dtype, device=x.device)
         margins[worth] = _margin(attack.predict(proposed[worth]), y[left].unsqueeze(1).expand_as(worth)[worth])
         better = (margins < margin[left].unsqueeze(1)) | (margins <= 0)
         improved, first = better.any(1), better.int().argmax(1)

@@ -4,6 +4,7 @@ The inverse L2 strength is chosen on the validation split from a fixed grid; the
 the chosen classifier.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -83,7 +84,8 @@ def logistic_regressions(train: Labelled, strengths: Sequence[float], device: st
     """Classifiers fitted to ``train`` with each of ``strengths``, every one from where the last one ended.
 
     Each minimises mean cross-entropy + ||W||^2 / (2 C N) by scipy's L-BFGS-B, with scikit-learn's tolerances. Loss and
-    gradient are summed over blocks of rows on the device, so that the features need not fit into memory.
+    gradient are summed over blocks of rows on the device, so that the features need not fit into memory. Warns of one
+    that has not converged after MAX_STEPS.
     """
     classes, number = np.unique(train.labels, return_inverse=True)
     mean, scale = mean_and_scale(train.features, device)
@@ -109,7 +111,10 @@ def logistic_regressions(train: Labelled, strengths: Sequence[float], device: st
     flat = np.zeros(start.weight.numel())
     options = {"maxiter": MAX_STEPS, "maxls": 50, "gtol": TOLERANCE, "ftol": 64 * np.finfo(float).eps}
     for strength in strengths:
-        flat = minimize(loss_and_gradient, flat, strength, method="L-BFGS-B", jac=True, options=options).x
+        found = minimize(loss_and_gradient, flat, strength, method="L-BFGS-B", jac=True, options=options)
+        if found.nit >= MAX_STEPS:  # a line search that rounding ends is near enough to the minimum
+            warnings.warn(f"linear probe, C = {strength:g}: not converged after {MAX_STEPS} steps", stacklevel=2)
+        flat = found.x
         weight = torch.from_numpy(flat).to(device, torch.float32).view(rows, -1)
         yield LogisticRegression(classes, mean, scale, weight)
 

@@ -33,11 +33,16 @@ def origin_of(grid: Grid, job: Job, data: Prepared) -> str:
 def write_features(grid: Grid, job: Job, data: Prepared, arrays: dict[str, np.ndarray]) -> None:
     """Write the file of features; features that are not finite are refused, so that no protocol judges them."""
     folder = grid.layout.run("features", job)
-    for split, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise UserError(f"{folder}: the {split} features are not finite; the training run has diverged")
+    check_finite(arrays, str(folder))
     dense = {split: np.ascontiguousarray(array) for split, array in arrays.items()}
     write_bytes(folder / FILE, save(dense, {ORIGIN: origin_of(grid, job, data)}))
+
+
+def check_finite(arrays: dict[str, np.ndarray], where: str) -> None:
+    """Refuse features that are not finite: the probes would judge them, and say nothing."""
+    for split, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise UserError(f"{where}: the {split} features are not finite; the training run has diverged")
 
 
 def read_features(grid: Grid, job: Job, data: Prepared) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ from contrastbench.datasets.store import Prepared, open_prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.clips import Clips, by_clip, pool
 from contrastbench.jobs.encode import Features, encode, reference_features
-from contrastbench.jobs.features_file import labelled, read_features
+from contrastbench.jobs.features_file import check_finite, labelled, read_features
 from contrastbench.jobs.weights import load_trained, training_data
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
@@ -25,9 +25,11 @@ def features_on(grid: Grid, job: Job, device: str) -> tuple[Features, Prepared]:
         return reference_features(data), data
     method = load_trained(grid, job)
     try:
-        return encode(method, data, device, own), data
+        features = encode(method, data, device, own)
     except UserError as error:
         raise UserError(f"{job.dataset}: {error}") from None
+    check_finite(features, job.name)
+    return features, data
 
 
 def clips_of(features: Features, data: Prepared, splits: Sequence[str], class_of: str = "y") -> Clips:

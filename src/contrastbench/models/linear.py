@@ -23,7 +23,8 @@ class OneDNNLinear(nn.Linear):
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x (..., K) times the transpose of weight (N, K), plus bias (N,), as ``torch.nn.functional.linear``."""
     in_float32 = x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    if in_float32 and x.device.type == "cpu" and torch.backends.mkldnn.is_available():
+    some = x.numel() > 0  # oneDNN refuses to multiply nothing
+    if some and in_float32 and x.device.type == "cpu" and torch.backends.mkldnn.is_available():
         return _Product.apply(x, weight, bias)
     return functional.linear(x, weight, bias)
 
