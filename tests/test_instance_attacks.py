@@ -16,7 +16,7 @@ from contrastbench.params.root import load
 IMAGES = 32
 CASES = [
     ("rocl", {"reforward_target": True}),
-    ("rocl", {"regularization": 0.5}),  # the same attack, computed in another way
+    ("rocl", {"reforward_target": False, "regularization": 0.5}),  # the same attack, computed in another way
     ("acl", {}),
     ("clae", {}),
     ("clae", {"weight": 0.25}),
