@@ -36,7 +36,7 @@ def attack(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, **chang
     )
 
 
-@pytest.mark.parametrize("start", ["uniform", "gaussian", "image"])
+@pytest.mark.parametrize("start", ["uniform", "unclipped-uniform", "gaussian", "image"])
 def test_attack_stays_in_ball_and_bounds_raises_the_loss_and_leaves_no_trace(start):
     model, images, labels = small_model(), torch.rand(8, 1, 8, 8), torch.arange(8) % 3
     images[0, 0, 0] = torch.tensor([0.0, 1.0] * 4)
@@ -68,11 +68,39 @@ def test_attack_equals_a_loop_over_foolbox_like_steps():
     torch.testing.assert_close(ours, x, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("start", "reach", "clipped"),
+    [("uniform", 0.1, True), ("unclipped-uniform", 0.1, False), ("gaussian", 0.0035, False), ("image", 0.0, True)],
+)
+def test_where_the_attack_starts(start, reach, clipped):
+    """The images that the loss is first asked about: on a black image, half of the noise lies below 0."""
+    asked, images = [], torch.zeros(4, 1, 8, 8)
+
+    def ascend(x):
+        asked.append(x.detach().clone())
+        return x.sum()
+
+    generator = torch.Generator().manual_seed(0)
+    training_attack(small_model(), images, ascend, eps=0.1, step_size=0.03, steps=2, generator=generator, start=start)
+    first, second = asked
+    assert first.abs().max() == pytest.approx(reach, abs=0.1 * reach)
+    assert (first.min() >= 0) == clipped
+    assert second.min() >= 0 and second.max() <= 0.1 + 1e-6
+
+
 def test_an_image_with_radius_zero_is_unchanged():
     model, images, labels = small_model(), torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64)
     moved = attack(model, images, labels, eps=torch.tensor([0.0, 0.1, 0.0, 0.1])) - images
     assert moved.flatten(1).abs().amax(1)[[0, 2]].max() == 0
     assert moved.flatten(1).abs().amax(1)[[1, 3]].min() > 0.05
+
+
+def test_frozen_may_leave_the_modes_alone():
+    model = small_model()
+    model[1].eval()
+    with frozen(model, in_eval_mode=False):
+        assert model.training and not model[1].training and not any(p.requires_grad for p in model.parameters())
+    assert model.training and not model[1].training and all(p.requires_grad for p in model.parameters())
 
 
 def test_mode_and_gradients_come_back_when_the_loss_fails():
@@ -130,8 +158,10 @@ COST = {
 @pytest.mark.parametrize("name", METHODS)
 def test_image_passes_of_a_step(name):
     """Specification of SwARo, section 2: RoCL 19 B, ACL 14 B, SwAV and SimCLR 2 B, SwARo about 9.7 B."""
-    steps = {} if name in ("simclr", "swav", "clae", "supervised") else {"steps": 5 if name == "acl" else 7}
-    method = make_method(name, **steps)
+    settings = {} if name in ("simclr", "swav", "clae", "supervised") else {"steps": 5 if name == "acl" else 7}
+    if name == "rocl":
+        settings["reforward_target"] = True
+    method = make_method(name, **settings)
     with ImagePasses(method.encoder) as passes:
         method.training_step(views_of(method, 16), step_of(0))
     with_gradient, forward_only = COST[name]

@@ -55,7 +55,10 @@ class ACLSettings(AttackSettings):
 
 
 class CLAESettings(MethodSettings):
-    """CLAE: ``weight`` (alpha) of the adversarial term, whose views come from one FGSM step of size ``eps``."""
+    """CLAE: ``weight`` (alpha) of the adversarial term, whose views come from one FGSM step of size ``eps``.
+
+    The authors' 0.03 is a step in pixels normalised by a deviation of 0.5: 0.015 in [0, 1].
+    """
 
     temperature: Positive
     eps: Epsilon
