@@ -20,7 +20,7 @@ from contrastbench.reporting.embedding import embedding_maps
 from contrastbench.reporting.figures import Chart, protocol_curves, selection_curves, simplex, training_curves
 from contrastbench.reporting.provenance import costs, facts
 from contrastbench.reporting.published import HEADING, published_for
-from contrastbench.reporting.render import FAILED, MADE_BY_OLDER, OLDER, TIE, value_text
+from contrastbench.reporting.render import FAILED, MADE_BY_OLDER, OLDER, TIE, cell_text
 from contrastbench.reporting.rendered import ablation_methods, by_track
 from contrastbench.reporting.robustness_figures import attack_heatmap, transfer_matrix
 from contrastbench.reporting.tables import Table, ablation_tables, tables_of
@@ -90,7 +90,7 @@ def build_report(
         problems=[*loaded.problems, *loaded.left_out, *([older] if (older := chosen.older_line()) else [])],
         plotly=Markup(get_plotlyjs()),
         metrics=METRICS,
-        value_text=value_text,
+        cell_text=cell_text,
         published_for=published_for,
         published_heading=HEADING,
         failed=FAILED,

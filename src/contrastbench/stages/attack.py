@@ -59,6 +59,7 @@ def attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
 
         verdicts = evaluate(victim, attacks, store, tell)
         failures = failed_checks(victim, params, job.dataset, head, verdicts)
+        chosen = chosen | {"drawn_from": len(victim.y)}
         about = HeadRows(rows, head, chosen, failures, dimensions=int(np.prod(data.x("test").shape[1:])))
         for spec in attacks:
             about.write(spec, verdicts[spec.name])
@@ -103,7 +104,7 @@ def _victim(classifier: Classifier, job: Job, data: Prepared, params: Robustness
 class HeadRows:
     """Adds the rows of one head.
 
-    chosen      what was chosen for the head, which every row says
+    chosen      what every row says: what was chosen for the head, and ``drawn_from`` (results/rows.py)
     failures    failed checks by attack; under ``""`` those that concern every attack on the head
     dimensions  numbers in one image: bounds the distance of an image that no attack broke
     """
