@@ -23,11 +23,15 @@ MADE_BY_OLDER = "not all of its rows were made by the present code of their stag
 
 def legend(tables: Iterable[Table]) -> str:
     """What the marks in ``tables`` mean."""
+    return " ".join([LEGEND, *notes(tables)])
+
+
+def notes(tables: Iterable[Table]) -> list[str]:
+    """What is to be said only where ``tables`` have such cells."""
     shown = list(tables)
-    parts = [LEGEND]
-    parts += [OTHER_N] if any(table.other_n(*place) for table in shown for place in table.cells) else []
-    parts += [f"{OLDER}: {MADE_BY_OLDER}."] if any(table.has_older for table in shown) else []
-    return " ".join(parts)
+    other_n = any(table.other_n(*place) for table in shown for place in table.cells)
+    older = any(table.has_older for table in shown)
+    return [OTHER_N] * other_n + [f"{OLDER}: {MADE_BY_OLDER}."] * older
 
 
 def as_frame(tables: list[Table]) -> pd.DataFrame:

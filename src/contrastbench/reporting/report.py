@@ -20,7 +20,7 @@ from contrastbench.reporting.embedding import embedding_maps
 from contrastbench.reporting.figures import Chart, protocol_curves, selection_curves, simplex, training_curves
 from contrastbench.reporting.provenance import costs, facts
 from contrastbench.reporting.published import HEADING, published_for
-from contrastbench.reporting.render import FAILED, MADE_BY_OLDER, OLDER, TIE, cell_text
+from contrastbench.reporting.render import FAILED, OLDER, TIE, cell_text, notes
 from contrastbench.reporting.rendered import ablation_methods, by_track
 from contrastbench.reporting.robustness_figures import attack_heatmap, transfer_matrix
 from contrastbench.reporting.tables import Table, ablation_tables, tables_of
@@ -95,9 +95,7 @@ def build_report(
         published_heading=HEADING,
         failed=FAILED,
         older=OLDER,
-        made_by_older=MADE_BY_OLDER
-        if any(t.has_older for each in tracks for t in (*each.tables, *each.ablation))
-        else "",
+        notes=notes(table for each in tracks for table in (*each.tables, *each.ablation)),
         tie=TIE,
     )
     if len(page.encode()) > LARGEST:
