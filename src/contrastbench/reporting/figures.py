@@ -25,6 +25,7 @@ class Chart:
     figure: go.Figure
 
 
+BARS = "Bars: 95 % interval over seeds and test examples."
 PALETTE = (*qualitative.T10, *qualitative.Vivid)
 
 
@@ -168,7 +169,7 @@ def _protocol_chart(
     said = [f"{rest.way}-way" * bool(rest.way), rest.classifier, rest.head and rest.head.upper()]
     steps = f"{rest.steps} steps" if rest.steps else ""
     title = ", ".join(text for text in (f"{rest.family} on {dataset}", rest.norm, steps, *said) if text)
-    return Chart(title, f"{curve.reading} Bars: 95 % interval over seeds and test examples.", figure)
+    return Chart(title, f"{curve.reading} {BARS}", figure)
 
 
 def _is_zero(key: Key, curve: Curve, dataset: str, rest: Protocol) -> bool:
