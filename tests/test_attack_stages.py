@@ -176,6 +176,10 @@ def verdicts_of(grid: Grid, job: Job, head: str) -> dict[str, Verdict]:
     return {name.removeprefix(f"{head}/"): found for name, found in every.items() if name.startswith(f"{head}/")}
 
 
+def test_rows_say_whose_order_their_images_are_the_first_of(project: Grid) -> None:
+    assert {each.detail["drawn_from"] for rows in ROWS.values() for each in rows.values()} == {400}
+
+
 def test_rows_agree_with_the_verdicts(project: Grid) -> None:
     verdicts = verdicts_of(project, SIMCLR, "slf")
     pgd = verdicts["pgd-10-linf@0.15"]

@@ -71,6 +71,7 @@ def attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
 
         verdicts = evaluate(victim, attacks, store, tell)
         failures = failed_checks(victim, params, job.dataset, attacks, verdicts)
+        chosen = chosen | {"drawn_from": len(victim.y)}
         about = HeadRows(rows, head, chosen, failures, cost, data.x("test")[0].size, len(data.meta.classes))
         for spec in attacks:
             if spec.kind == "apgd":
@@ -118,7 +119,7 @@ def _victim(classifier: Classifier, job: Job, data: Prepared, params: Robustness
 class HeadRows:
     """Adds the rows of one head.
 
-    chosen      what was chosen for the head, which every row says
+    chosen      what every row says: what was chosen for the head, and ``drawn_from`` (results/rows.py)
     failures    failed checks by attack; under ``""`` those that concern every attack on the head
     cost        of the encoder's training, which rows of clean accuracy say
     dimensions  numbers in one image: bounds the distance of an image that no attack broke
