@@ -17,8 +17,8 @@ from scipy import ndimage
 
 from contrastbench.params.corruptions import KINDS
 
-# Images (N, H, W, C) in [0, 1] and a random generator for each, with the settings of one severity.
-Images, Generators = np.ndarray, Sequence[np.random.Generator]
+Images = np.ndarray  # (N, H, W, C) in [0, 1]; what leaves that range is cut off in the end
+Generators = Sequence[np.random.Generator]  # one for each image
 
 AT_ONCE = 512  # images: bounds the memory that float64 takes
 LARGE = 48  # pixels from which a side is nearer to 64 than to 32, as a factor
