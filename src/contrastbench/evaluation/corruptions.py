@@ -185,8 +185,10 @@ def _frost_picture(name: str, scale: float) -> np.ndarray:
 
 
 def _frost(x: Images, generators: Generators, kept: float, weight: float, scale: float) -> Images:
+    larger = max(x.shape[1:3]) / 64  # than the largest that settings were published for
+
     def crop(generator: np.random.Generator) -> np.ndarray:
-        picture = _frost_picture(FROSTS[generator.integers(len(FROSTS))], scale)
+        picture = _frost_picture(FROSTS[generator.integers(len(FROSTS))], scale * max(1, larger))
         top, left = (generator.integers(has - needs) for has, needs in zip(picture.shape, x.shape[1:3], strict=False))
         return picture[top : top + x.shape[1], left : left + x.shape[2]]
 
