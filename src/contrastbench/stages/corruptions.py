@@ -80,7 +80,8 @@ def choose(count: int, wanted: int | None, dataset: str) -> np.ndarray:
     if wanted is None:
         return np.arange(count)
     if wanted > count:
-        raise UserError(f"corruptions.images: {wanted} images asked for, the test split of {dataset} has {count}; null takes all")
+        has = f"the test split of {dataset} has {count}; null takes all"
+        raise UserError(f"corruptions.images: {wanted} images asked for, {has}")
     return np.sort(np.random.default_rng(seed_for("corrupted images", dataset)).permutation(count)[:wanted])
 
 
