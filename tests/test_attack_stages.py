@@ -23,6 +23,7 @@ from contrastbench.evaluation.robustness import failed_checks
 from contrastbench.evaluation.verdicts import PartialStore, Verdict, attack_order, read_verdicts
 from contrastbench.jobs.classifiers import FILE, fit_classifier, load_classifier, ready
 from contrastbench.jobs.runtime import Runtime
+from contrastbench.jobs.training_cost import training_cost
 from contrastbench.jobs.weights import load_trained, training_data
 from contrastbench.params.base import overlay, validate
 from contrastbench.params.robustness import RobustnessParams
@@ -223,6 +224,14 @@ def test_the_worst_case_is_no_better_than_any_attack_at_its_radius(project: Grid
         for name in ("pgd-10-linf@0.15", "autoattack-linf@0.15"):
             other = row(method, prefix + name)
             assert not (robust & ~unpack_correct(other.correct or "", other.n)[: worst.n]).any()
+
+
+def test_rows_of_clean_accuracy_say_what_the_training_cost(project: Grid) -> None:
+    for job in (SIMCLR, SUPERVISED):
+        cost = training_cost(project, job, training_data(project, job), torch.device("cpu"))
+        told = {name: {key: each.detail.get(key) for key in cost} for name, each in ROWS[job.method].items()}
+        assert cost["image_passes"] > 0 and told["clean"] == cost
+        assert not any(any(found.values()) for name, found in told.items() if not name.endswith("clean"))
 
 
 def test_what_was_learnt_shows(project: Grid) -> None:

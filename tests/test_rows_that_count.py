@@ -244,7 +244,9 @@ def test_remedies_name_the_preset(tmp_path, monkeypatch):
         assert "`snakemake --cores all --config preset=mine` makes them" in told
         if command == "report":
             assert str(run(command, "--preset", "min").exception).startswith("unknown preset 'min'; did you mean")
-    assert str(run("tables", "--ablation").exception) == "--ablation: goes with --track"
+    assert str(run("tables", "--target", "cost").exception) == "--target cost: goes with --track"
+    unknown = run("tables", "--track", "swaro", "--target", "costs")
+    assert str(unknown.exception) == "--target costs: must be ablation or cost"
 
 
 def test_rows_of_a_preset_that_is_no_more_are_left_out(tmp_path):

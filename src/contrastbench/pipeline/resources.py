@@ -60,7 +60,8 @@ def _first_needs(grid: Grid, stage_name: str, job: Job, on_gpu: bool) -> Needs:
         return WITHOUT_ENCODER[stage_name]
     track = grid.track(job.track)
     examples, *size = _shape(grid.root / grid.data_folder(job.track, job.trained.dataset))
-    forward, width = _cost(getattr(track, "encoder", None), size)
+    encoder = track.sections_of(job.method).get("encoder", getattr(track, "encoder", None))
+    forward, width = _cost(encoder, size)
     params = grid.pretrain_params(job) if stage_name in TRAINING else None
     if params is not None:
         batch_size, held_mb = max(phase.batch_size for phase in params.phases()), 0.0

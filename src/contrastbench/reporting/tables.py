@@ -92,10 +92,11 @@ def _split(cells: list[Cell]) -> list[Table]:
         groups.setdefault((cell.key.dataset, group_of(cell.key.protocol)), []).append(cell)
     places = [*GROUPS, OTHER]
     in_order = sorted(groups, key=lambda group: (dataset_order(group[0]), places.index(group[1])))
-    return [_table(dataset, group, groups[dataset, group]) for dataset, group in in_order]
+    return [table_of(dataset, group, groups[dataset, group]) for dataset, group in in_order]
 
 
-def _table(dataset: str, group: Group, cells: list[Cell]) -> Table:
+def table_of(dataset: str, group: Group, cells: list[Cell]) -> Table:
+    """One table of ``cells``, rows and columns in their order, what is significant marked."""
     keys = {cell.key.method: cell.key for cell in cells}
     methods = sorted(keys, key=lambda method: method_order(keys[method]))
     columns = sorted({cell.key.column for cell in cells}, key=_column_order)

@@ -29,6 +29,7 @@ from contrastbench.jobs.classifiers import (
 from contrastbench.jobs.rows import RowWriter
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.suite import suite
+from contrastbench.jobs.training_cost import training_cost
 from contrastbench.jobs.weights import load_trained, required_params
 from contrastbench.modalities import modality_of
 from contrastbench.params.robustness import RobustnessParams
@@ -44,6 +45,7 @@ def attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     params, data = suite(grid, job)
     rows = RowWriter(grid, "attack", job, data.meta.hash)
     origin = origin_of_classifiers(grid, job, data)
+    cost = training_cost(grid, job, data, torch.device(runtime.device))
     stores, classifiers = [], {}
     everything: dict[str, Verdict] = {}
     for head in params.heads_of(grid.track(job.track).base_method(job.method)):
@@ -59,7 +61,7 @@ def attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
 
         verdicts = evaluate(victim, attacks, store, tell)
         failures = failed_checks(victim, params, job.dataset, head, verdicts)
-        about = HeadRows(rows, head, chosen, failures, dimensions=int(np.prod(data.x("test").shape[1:])))
+        about = HeadRows(rows, head, chosen, failures, cost, dimensions=int(np.prod(data.x("test").shape[1:])))
         for spec in attacks:
             about.write(spec, verdicts[spec.name])
         for eps, robust in worst_cases(attacks, verdicts, params.worst_case_radii(job.dataset)).items():
@@ -105,6 +107,7 @@ class HeadRows:
 
     chosen      what was chosen for the head, which every row says
     failures    failed checks by attack; under ``""`` those that concern every attack on the head
+    cost        of the encoder's training, which rows of clean accuracy say
     dimensions  numbers in one image: bounds the distance of an image that no attack broke
     """
 
@@ -112,6 +115,7 @@ class HeadRows:
     head: str
     chosen: dict
     failures: dict[str, list[str]]
+    cost: dict[str, float]
     dimensions: int
 
     def write(self, spec: AttackSpec, verdict: Verdict) -> None:
@@ -120,6 +124,7 @@ class HeadRows:
         norm = None if clean else spec.norm
         protocol = Protocol(family=spec.kind, head=self.head, norm=norm, eps=spec.eps, steps=spec.steps or None)
         detail = self.chosen | {"passes": verdict.passes, "seconds": round(verdict.seconds, 3)}
+        detail |= self.cost if clean else {}
         if spec.kind == "autoattack" and verdict.broken_by is not None:
             broken_by = {name: int((verdict.broken_by == at).sum()) for at, name in enumerate(STANDARD)}
             detail |= {"broken_by": broken_by}
