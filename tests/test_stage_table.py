@@ -33,6 +33,8 @@ JOBS = [
     ("few_shot", Job("uamix", "instruments-to-esc50", "uamix-mae")),
     ("low_shot", Job("uamix", "instruments", "uamix-mae")),
     ("low_shot", Job("uamix", "instruments-to-esc50", "mae")),
+    ("corruptions", Job("unremix", "digits", "simclr")),
+    ("corruptions", Job("swaro", "digits", "supervised")),
     ("audio_attack", Job("uamix", "instruments", "mae")),
     ("audio_attack", Job("uamix", "instruments-to-esc50", "uamix-mae")),
     ("attack", Job("swaro", "digits", "swaro", 0)),

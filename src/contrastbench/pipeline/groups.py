@@ -58,6 +58,21 @@ FROZEN = (
         ),
     ),
 )
+_CORRUPTED = "Share of corrupted test images that the linear probe's classifier, fitted on clean ones, gets right"
+CORRUPTIONS = (
+    Group(
+        "Common corruptions",
+        f"{_CORRUPTED}. `corrupted`: mean over all kinds and severities; `corrupted-at-S`: mean over the kinds at "
+        "severity S, 0 being the same images without corruption.",
+        ("corrupted", "corrupted-at"),
+        curves=(Curve("severity", "severity", f"{_CORRUPTED}: mean over the kinds; severity 0 is clean accuracy."),),
+    ),
+    Group(
+        "Common corruptions, by kind",
+        f"{_CORRUPTED}: mean over the severities.",
+        ("corrupted-by",),
+    ),
+)
 _ATTACKED = "Share of test images still classified correctly under the strongest perturbation found within the radius"
 _RADIUS = Curve(
     "eps",

@@ -75,6 +75,9 @@ def _first_needs(grid: Grid, stage_name: str, job: Job, on_gpu: bool) -> Needs:
         if track.robustness is not None and "robustness" in STAGES[stage_name].sections:
             batch_size = track.robustness.batch_size
             passes += _attack_passes(track.robustness)
+        if track.corruptions is not None and "corruptions" in STAGES[stage_name].sections:
+            cells = len(track.corruptions.kinds) * len(track.corruptions.severities)
+            passes += cells * (track.corruptions.images or examples) * len(track.seeds)
     # What a backward pass keeps: about a byte per multiply-add and channel, on the GPU where there is one.
     kept_mb = 0.0 if on_gpu else VIEWS * batch_size * forward / width / 1e6
     minutes = START_MINUTES + passes * forward / SPEED[on_gpu] / 60
