@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_
 from contrastbench.errors import UserError
 from contrastbench.params.audio import AudioAttackParams
 from contrastbench.params.base import Section, explain, from_plain, moved, overlay, refusal
+from contrastbench.params.corruptions import CorruptionsParams
 from contrastbench.params.dataset_names import require_dataset_at
 from contrastbench.params.evaluation import FewShotParams, LowShotParams, PretrainParams, ProbeParams, Transfer
 from contrastbench.params.robustness import RobustnessParams
@@ -62,6 +63,7 @@ class TrackParams(Section):
     transfer: Annotated[tuple[Transfer, ...], AfterValidator(without_repeats)] = Field(default=(), exclude_if=_absent)
     few_shot: FewShotParams | None = Field(default=None, exclude_if=_absent)
     low_shot: LowShotParams | None = Field(default=None, exclude_if=_absent)
+    corruptions: CorruptionsParams | None = Field(default=None, exclude_if=_absent)
     robustness: RobustnessParams | None = Field(default=None, exclude_if=_absent)
     audio_attack: AudioAttackParams | None = Field(default=None, exclude_if=_absent)
 
