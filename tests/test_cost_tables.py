@@ -2,9 +2,11 @@
 
 import pytest
 from conftest import REPOSITORY
-from reporting_rows import loaded, row, verdicts
+from reporting_rows import asked, loaded, row, verdicts
 
 from contrastbench.params.root import load
+from contrastbench.pipeline.asked import NOT_ASKED, OTHER_PARAMETERS, Asked
+from contrastbench.pipeline.grid import Grid
 from contrastbench.reporting.cost import cost_tables, line_of
 from contrastbench.reporting.cost_figures import cost_lines
 from contrastbench.reporting.rendered import target_tables
@@ -110,3 +112,12 @@ def test_without_a_worst_case_pgd_is_the_headline_and_rows_without_a_cost_are_le
 def test_the_ablation_shows_no_variant_of_the_cost_target_alone():
     tables = target_tables(loaded(ROWS), "default", "swaro", "ablation", REPOSITORY)
     assert {method for table in tables for method in table.methods} == {"swav", "swaro", "swaro-add"}
+
+
+def test_rows_of_the_cost_targets_labels_count_and_no_others():
+    found = asked([each for each in rows_of("rocl", 15) if each.protocol.family == "clean"])
+    one = Asked(Grid(root=REPOSITORY), data=False)
+    assert [one.why_not(each) for each in found] == [None, None, None]
+    assert one.why_not(found[0].model_copy(update={"method": "rocl-16-epochs"})) == NOT_ASKED
+    of_other_length = asked(rows_of("rocl", 30))[0].params_hash
+    assert one.why_not(found[0].model_copy(update={"params_hash": of_other_length})) == OTHER_PARAMETERS
