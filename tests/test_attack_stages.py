@@ -63,6 +63,7 @@ SUITE = {
         "autoattack_tuned": 4,
         "square": 12,
         "transfer": 60,
+        "validation": 30,
     },
     "steps": {
         "pgd": 10,
@@ -298,8 +299,24 @@ def test_a_killed_stage_continues_and_ends_with_the_same_verdicts(
     assert {name.partition("/")[0] for name in tensors} == {"slf", "alf", "aff"}
     assert tensors.keys() == weights.keys()
     assert all(np.array_equal(tensor.numpy(), tensors[name].numpy()) for name, tensor in weights.items())
-    first = {name: (each.value, each.correct) for name, each in ROWS["simclr"].items() if each.stage == "attack"}
-    assert {each.protocol.name: (each.value, each.correct) for each in again} == first
+    first = {name: told(each) for name, each in ROWS["simclr"].items() if each.stage == "attack"}
+    assert {each.protocol.name: told(each) for each in again} == first
+
+
+def told(found: Row) -> tuple:
+    """What a row says but for the time it took."""
+    return found.value, found.correct, found.detail | {"seconds": None}
+
+
+def test_the_row_of_clean_images_says_what_the_strength_was_chosen_from(project: Grid) -> None:
+    clean = row("simclr", "clean", "top1").detail
+    by_strength = clean["by_C"]
+    assert list(by_strength) == ["0.1", "1"]
+    assert all(0 <= robust <= plain <= 1 and (30 * plain) % 1 < 1e-9 for plain, robust in by_strength.values())
+    assert clean["robust_validation_accuracy"] == max(robust for _, robust in by_strength.values())
+    assert by_strength[f"{clean['C']:g}"] == [clean["validation_accuracy"], clean["robust_validation_accuracy"]]
+    others = [each.detail for each in ROWS["simclr"].values() if each.protocol.head == "slf" and each.metric != "top1"]
+    assert others and all(detail["C"] == clean["C"] and "by_C" not in detail for detail in others)
 
 
 def test_a_failed_check_marks_the_rows_that_it_concerns(project: Grid, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,18 +1,19 @@
 """Classifiers on top of encoders, the victims of the attacks. Pixels in [0, 1] in, logits out.
 
-slf   standard linear: logistic regression on frozen features of clean images (spec 3, LE)
+slf   standard linear: logistic regression on frozen features of clean images (spec 3, LE); of several strengths of
+      its l2 penalty the one whose classifier withstands PGD best on validation images
 alf   robust linear (r-LE): the linear head trained on PGD examples of the whole network, encoder frozen in eval mode
 aff   adversarial full fine-tuning: TRADES or PGD adversarial training of the whole network
 
 Features are centred and divided by a single number, so that the same settings suit all encoders; this is folded into
 the linear layer. Dividing each feature by its own standard deviation, as the clean probe does, would be wrong here: a
 feature that hardly varies on clean images would get a huge weight, and moves by thousands of deviations under attack.
-Every choice (the L2 strength of slf) is made on validation data; alf and aff take the last epoch.
+Nothing but the strength of slf is chosen; alf and aff take the last epoch.
 """
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +33,9 @@ from contrastbench.params.robustness import FineTuningParams, RobustTuningParams
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
+
+
+CLEAN, ROBUST = "validation_accuracy", "robust_validation_accuracy"  # scores, as rows name them
 
 
 class Classifier(nn.Module):
@@ -69,29 +73,77 @@ def fold(regression: "LogisticRegression", mean: np.ndarray, scale: float) -> nn
 
 
 def standard_linear(
-    encoder: nn.Module, train: Labelled, validation: Labelled, strengths: tuple[float, ...], seed: int
-) -> tuple[Classifier, dict[str, float]]:
-    """slf: the classifier on ``encoder``, and what was chosen. ``train`` and ``validation`` are its features.
+    encoder: nn.Module,
+    train: Labelled,
+    strengths: tuple[float, ...],
+    seed: int,
+    judge: Callable[[Classifier], dict[str, float]],
+    by: str,
+) -> tuple[Classifier, float, dict[float, dict[str, float]]]:
+    """slf: the classifier on ``encoder`` with the best score, its strength, and the scores of every strength.
 
-    ``strengths`` are scikit-learn's C; ties on validation data go to the smaller one.
+    train      features of the training images, which every classifier is fitted on
+    strengths  scikit-learn's C, the inverse strength of the l2 penalty
+    judge      a classifier -> its scores by name, on validation data
+    by         the score that decides; ties go to the smaller C
+
+    Training data of a single class are a UserError.
     """
     from sklearn.linear_model import LogisticRegression  # a second of importing; a classifier that is loaded needs none
 
+    if len(np.unique(train.labels)) < 2:
+        raise UserError("the training labels name one class only; a classifier needs two or more")
     mean, scale = centre_and_scale(train.features)
-    scaled, held_out = (train.features - mean) / scale, (validation.features - mean) / scale
-    best: tuple[LogisticRegression, float, float] | None = None
+    scaled = (train.features - mean) / scale
+    classifiers, scores = {}, {}
     for strength in sorted(strengths):
         regression = LogisticRegression(C=strength, max_iter=1000, tol=1e-4, random_state=seed)
-        regression.fit(scaled, train.labels)
-        accuracy = float(np.mean(regression.predict(held_out) == validation.labels))
-        if best is None or accuracy > best[2]:
-            best = regression, strength, accuracy
-    assert best is not None, "the grid of strengths has at least one entry (params.robustness)"
-    return Classifier(encoder, fold(best[0], mean, scale)), {"C": best[1], "validation_accuracy": best[2]}
+        classifiers[strength] = Classifier(encoder, fold(regression.fit(scaled, train.labels), mean, scale))
+        scores[strength] = judge(classifiers[strength])
+    best = max(scores, key=lambda strength: scores[strength][by])  # the first of equals
+    return classifiers[best], best, scores
 
 
-class Training:
-    """Labelled training images as batches of tensors on a device.
+def clean_accuracy(classifier: Classifier, validation: Labelled) -> dict[str, float]:
+    """A score for :func:`standard_linear`: accuracy on features."""
+    with torch.no_grad():
+        predicted = classifier.head(torch.from_numpy(np.asarray(validation.features))).argmax(1).numpy()
+    return {CLEAN: float(np.mean(predicted == validation.labels))}
+
+
+def robust_accuracy(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    eps: float,
+    steps: int,
+    generator: Generator,
+    batch_size: int,
+) -> dict[str, float]:
+    """Scores for :func:`standard_linear`: accuracy on ``images`` (N, C, H, W), as they are and under PGD.
+
+    The attack is l_inf with steps of a quarter of ``eps``, from one random start.
+    """
+    with torch.no_grad():
+        correct = torch.cat([model(part).argmax(1) for part in images.split(batch_size)]) == labels
+    attacked = pgd(
+        model,
+        images,
+        labels,
+        eps=eps,
+        step_size=eps / 4,
+        steps=steps,
+        misclassified=~correct,
+        generator=generator,
+        batch_size=batch_size,
+    )
+    counts = {CLEAN: int(correct.sum()), ROBUST: int((~attacked.fooled).sum())}
+    return {name: count / len(labels) for name, count in counts.items()}
+
+
+class LabelledImages:
+    """Labelled images as batches of tensors on a device.
 
     x          stored array (N, ...), possibly memory-mapped
     inputs     the modality's: stored rows -> (B, C, H, W) in [0, 1]
@@ -110,7 +162,7 @@ class Training:
 
 
 def robust_linear(
-    start: Classifier, training: Training, params: RobustTuningParams, *, eps: float, generator: Generator
+    start: Classifier, training: LabelledImages, params: RobustTuningParams, *, eps: float, generator: Generator
 ) -> Classifier:
     """alf: a copy of ``start`` with a new head, trained on PGD examples only; the encoder does not change.
 
@@ -140,7 +192,7 @@ def robust_linear(
 
 
 def fine_tuned(
-    start: Classifier, training: Training, params: FineTuningParams, *, eps: float, generator: Generator
+    start: Classifier, training: LabelledImages, params: FineTuningParams, *, eps: float, generator: Generator
 ) -> Classifier:
     """aff: a copy of ``start`` with all weights trained by TRADES or PGD adversarial training; the head starts at zero.
 
@@ -167,7 +219,7 @@ def fine_tuned(
 
 def _epochs(
     parameters: list[Tensor],
-    training: Training,
+    training: LabelledImages,
     index: np.ndarray,
     params: RobustTuningParams,
     generator: Generator,

@@ -70,6 +70,7 @@ class Images(Section):
     autoattack  standard AutoAttack, and APGD-l1  square      Square alone
     autoattack_tuned  standard AutoAttack on alf and aff
     transfer    each entry of the transfer matrix
+    validation  PGD on validation images, which decides on C of the standard linear head
 
     Checks compare two attacks image by image; on fewer than 7 images not even the clearest difference is significant
     (2^-6 > 0.01), and the check would pass whatever happens.
@@ -83,6 +84,7 @@ class Images(Section):
     autoattack_tuned: Examples
     square: NoneOrEnough
     transfer: NoneOrEnough
+    validation: Annotated[Examples, Field(ge=ENOUGH_FOR_A_CHECK)]
 
 
 class AttackSteps(Section):

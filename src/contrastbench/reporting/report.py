@@ -22,7 +22,7 @@ from contrastbench.reporting.provenance import costs, facts
 from contrastbench.reporting.published import HEADING, published_for
 from contrastbench.reporting.render import FAILED, MADE_BY_OLDER, OLDER, TIE, value_text
 from contrastbench.reporting.rendered import ablation_methods, by_track
-from contrastbench.reporting.robustness_figures import attack_heatmap, transfer_matrix
+from contrastbench.reporting.robustness_figures import attack_heatmap, sensitivity_to_strength, transfer_matrix
 from contrastbench.reporting.tables import Table, ablation_tables, tables_of
 from contrastbench.results.load import Loaded
 from contrastbench.results.metrics import METRICS
@@ -114,6 +114,7 @@ def track_section(track: str, rows: Loaded, runs: list[Run], preset: str, root: 
     ablation = ablation_tables(rows, also=ablation_methods(preset, track, root))
     section = TrackSection(track, TITLES.get(track, track), tables_of(rows), ablation)
     section.charts += protocol_curves(cells) + attack_heatmap(cells) + transfer_matrix(cells)
+    section.charts += sensitivity_to_strength(cells)
     section.charts += simplex(own, cells) + selection_curves(history) + training_curves(history)
     section.charts += embedding_maps(root, preset, track, datasets)
     return section

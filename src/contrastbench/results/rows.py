@@ -65,8 +65,12 @@ class Row(BaseModel):
 class _Detail(BaseModel):
     """What readers take from ``detail``; all else is free."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     failed_checks: list[str] = []
     draws: list[float] = Field(default=[], min_length=1)
+    C: float | None = None
+    by_C: dict[float, tuple[float, float]] = {}
 
 
 class _Read(BaseModel):

@@ -4,6 +4,7 @@ Leaves the classifiers of all heads, and the verdict on every image (evaluation/
 the checkpoint folder until the stage ends, so that a killed stage continues where it stopped.
 """
 
+import json
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -77,12 +78,11 @@ def _classifier(
 ) -> tuple[Classifier, dict]:
     """The classifier, fitted or as a killed run left it, and what was chosen for it."""
     kept = store.folder / "classifier.safetensors"
-    chosen = {name: float(value) for name, value in store.load("chosen").items()}
     method = load_trained(grid, job)
     if kept.is_file():
-        return load_classifier(kept, method, head).to(device), chosen
+        return load_classifier(kept, method, head).to(device), json.loads(str(store.load("chosen")["json"]))
     classifier, chosen = fit_classifier(grid, job, head, data, method, params, device)
-    store.save("chosen", {name: np.asarray(value) for name, value in chosen.items()})
+    store.save("chosen", {"json": np.asarray(json.dumps(chosen))})
     save_classifiers(kept, {head: state_of(classifier)}, store.identity)
     return classifier, chosen
 
@@ -103,7 +103,8 @@ def _victim(classifier: Classifier, job: Job, data: Prepared, params: Robustness
 class HeadRows:
     """Adds the rows of one head.
 
-    chosen      what was chosen for the head, which every row says
+    chosen      what was chosen for the head, which every row says; what the choice was made from (``by_C``), only the
+                row of clean images
     failures    failed checks by attack; under ``""`` those that concern every attack on the head
     dimensions  numbers in one image: bounds the distance of an image that no attack broke
     """
@@ -119,7 +120,10 @@ class HeadRows:
         clean = spec.kind == "clean"
         norm = None if clean else spec.norm
         protocol = Protocol(family=spec.kind, head=self.head, norm=norm, eps=spec.eps, steps=spec.steps or None)
-        detail = self.chosen | {"passes": verdict.passes, "seconds": round(verdict.seconds, 3)}
+        detail = (self.chosen if clean else self._choice) | {
+            "passes": verdict.passes,
+            "seconds": round(verdict.seconds, 3),
+        }
         if spec.kind == "autoattack" and verdict.broken_by is not None:
             broken_by = {name: int((verdict.broken_by == at).sum()) for at, name in enumerate(STANDARD)}
             detail |= {"broken_by": broken_by}
@@ -135,4 +139,8 @@ class HeadRows:
         """The row of all l_inf attacks up to ``eps`` together; it inherits their failed checks."""
         lines = [line for spec in attacks if spec.norm == "linf" for line in self.failures[spec.name]]
         protocol = Protocol(family="worst-case", head=self.head, norm="linf", eps=eps)
-        self.rows.accuracy(protocol, robust, self.chosen, [*self.failures[""], *lines], "robust-top1")
+        self.rows.accuracy(protocol, robust, self._choice, [*self.failures[""], *lines], "robust-top1")
+
+    @property
+    def _choice(self) -> dict:
+        return {name: value for name, value in self.chosen.items() if name != "by_C"}
