@@ -42,6 +42,7 @@ TUNING = {
     "step_fraction": 0.4,
     "max_examples": 256,
 }
+PROBE = {name: TUNING[name] for name in ("epochs", "batch_size", "learning_rate", "weight_decay")}
 SUITE = {
     "budgets": {
         "digits": {
@@ -53,7 +54,7 @@ SUITE = {
             "carlini_wagner_step": 0.1,
         }
     },
-    "heads": ["slf", "alf", "aff"],
+    "heads": ["slf", "alf", "aff", "lpaft"],
     "images": {
         "gradient": 40,
         "foolbox": 16,
@@ -77,6 +78,7 @@ SUITE = {
     },
     "alf": TUNING,
     "aff": TUNING | {"epochs": 10, "max_examples": 512, "loss": "trades", "beta": 6.0},
+    "lpaft": TUNING | {"clusters": 10, "probe": PROBE, "loss": "trades", "beta": 6.0},
     "l2_grid": [0.1, 1.0],
     "batch_size": 16,
 }
@@ -142,7 +144,7 @@ def test_the_rows_are_exactly_what_the_suite_asks_for(project: Grid) -> None:
     for job in (SIMCLR, SUPERVISED):
         asked = asked_protocols(project, "attack", job) | asked_protocols(project, "transfer_attack", job)
         assert {each.protocol for each in ROWS[job.method].values()} == asked
-    assert {each.protocol.head for each in ROWS["simclr"].values()} == {"slf", "alf", "aff", None}
+    assert {each.protocol.head for each in ROWS["simclr"].values()} == {"slf", "alf", "aff", "lpaft", None}
     assert {each.protocol.head for each in ROWS["supervised"].values()} == {"own", None}
     assert sum(map(len, ROWS.values())) > 50
     assert project.members("transfer_attack", ALL_METHODS) == [SIMCLR, SUPERVISED]
@@ -164,8 +166,10 @@ def test_protocols_are_named_as_they_always_were(project: Grid) -> None:
         "alf-clean", "alf-pgd-10-linf@0.05", "alf-pgd-10-linf@0.15", "alf-autoattack-linf@0.15", "alf-worst-case@0.05",
         "alf-worst-case@0.15",
     }  # fmt: skip
-    assert {name.replace("aff-", "alf-") for name in ROWS["simclr"] if name.startswith("aff-")} == alf
-    assert set(ROWS["simclr"]) - alf - {name.replace("alf-", "aff-") for name in alf} == set(ROWS["supervised"])
+    for head in ("aff", "lpaft"):
+        assert {name.replace(f"{head}-", "alf-") for name in ROWS["simclr"] if name.startswith(f"{head}-")} == alf
+    tuned = {name.replace("alf", head) for name in alf for head in ("alf", "aff", "lpaft")}
+    assert set(ROWS["simclr"]) - tuned == set(ROWS["supervised"])
 
 
 def verdicts_of(grid: Grid, job: Job, head: str) -> dict[str, Verdict]:
@@ -189,7 +193,7 @@ def test_rows_agree_with_the_verdicts(project: Grid) -> None:
     assert median.value == pytest.approx(np.median(verdicts["ddn-l2"].distance)) and median.n == 8
 
 
-@pytest.mark.parametrize(("job", "head"), [(SIMCLR, "slf"), (SIMCLR, "alf"), (SIMCLR, "aff"), (SUPERVISED, "own")])
+@pytest.mark.parametrize(("job", "head"), [*((SIMCLR, head) for head in SUITE["heads"]), (SUPERVISED, "own")])
 def test_each_head_is_kept_as_it_was_fitted_and_attacked(project: Grid, job: Job, head: str) -> None:
     data, suite = training_data(project, job), project.track("swaro").robustness
     assert suite is not None
@@ -210,15 +214,22 @@ def test_each_head_is_kept_as_it_was_fitted_and_attacked(project: Grid, job: Job
 def test_heads_differ(project: Grid) -> None:
     """Else one of them loaded in place of another would go unseen."""
     tensors = load_file(project.layout.run("attack", SIMCLR) / FILE)
-    weights = [tensors[f"{head}/head.weight"] for head in ("slf", "alf", "aff")]
+    weights = [tensors[f"{head}/head.weight"] for head in SUITE["heads"]]
     assert not any(torch.equal(one, other) for one, other in combinations(weights, 2))
     encoder = [name.partition("/")[2] for name in tensors if name.startswith("slf/encoder.")]
     assert encoder and all(torch.equal(tensors[f"slf/{name}"], tensors[f"alf/{name}"]) for name in encoder)
-    assert any(not torch.equal(tensors[f"slf/{name}"], tensors[f"aff/{name}"]) for name in encoder)
+    for one, other in combinations(("slf", "aff", "lpaft"), 2):
+        assert any(not torch.equal(tensors[f"{one}/{name}"], tensors[f"{other}/{name}"]) for name in encoder)
 
 
 def test_the_worst_case_is_no_better_than_any_attack_at_its_radius(project: Grid) -> None:
-    for method, prefix in (("simclr", ""), ("simclr", "alf-"), ("simclr", "aff-"), ("supervised", "")):
+    for method, prefix in (
+        ("simclr", ""),
+        ("simclr", "alf-"),
+        ("simclr", "aff-"),
+        ("simclr", "lpaft-"),
+        ("supervised", ""),
+    ):
         worst = row(method, f"{prefix}worst-case@0.15")
         robust = unpack_correct(worst.correct or "", worst.n)
         for name in ("pgd-10-linf@0.15", "autoattack-linf@0.15"):
@@ -268,7 +279,7 @@ def test_a_killed_stage_continues_and_ends_with_the_same_verdicts(
 ) -> None:
     folder = project.layout.run("attack", SIMCLR)
     before = read_verdicts(folder / "verdicts.npz")
-    assert {name.partition("/")[0] for name in before} == {"slf", "alf", "aff"}
+    assert {name.partition("/")[0] for name in before} == {"slf", "alf", "aff", "lpaft"}
     weights = load_file(folder / "classifiers.safetensors")
     for path in folder.iterdir():
         path.unlink()
@@ -296,7 +307,7 @@ def test_a_killed_stage_continues_and_ends_with_the_same_verdicts(
         assert np.array_equal(resumed[name].broken, verdict.broken), name
         assert np.array_equal(resumed[name].distance, verdict.distance, equal_nan=True), name
     tensors = load_file(folder / "classifiers.safetensors")
-    assert {name.partition("/")[0] for name in tensors} == {"slf", "alf", "aff"}
+    assert {name.partition("/")[0] for name in tensors} == {"slf", "alf", "aff", "lpaft"}
     assert tensors.keys() == weights.keys()
     assert all(np.array_equal(tensor.numpy(), tensors[name].numpy()) for name, tensor in weights.items())
     first = {name: told(each) for name, each in ROWS["simclr"].items() if each.stage == "attack"}

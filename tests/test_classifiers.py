@@ -17,11 +17,11 @@ from contrastbench.evaluation.classifiers import (
     ROBUST,
     Classifier,
     LabelledImages,
-    _epochs,
     _trades_attack,
     centre_and_scale,
     check_logits,
     clean_accuracy,
+    epochs,
     fine_tuned,
     fold,
     robust_accuracy,
@@ -112,7 +112,14 @@ def test_the_scores_are_accuracies_on_clean_and_on_attacked_images(start: Classi
     """Batches do not matter where a step is deterministic; the attack is the suite's own."""
     images, labels = inputs(digits[0][1200:1300]), torch.tensor(digits[1][1200:1300])
     found = robust_accuracy(
-        start, images, labels, eps=EPS, steps=10, generator=torch.Generator().manual_seed(3), batch_size=100
+        start,
+        images,
+        labels,
+        eps=EPS,
+        step_size=EPS / 4,
+        steps=10,
+        generator=torch.Generator().manual_seed(3),
+        batch_size=100,
     )
     reference = pgd(
         start, images, labels, eps=EPS, step_size=EPS / 4, steps=10, generator=torch.Generator().manual_seed(3)
@@ -123,7 +130,14 @@ def test_the_scores_are_accuracies_on_clean_and_on_attacked_images(start: Classi
     assert found == {CLEAN: int(correct.sum()) / 100, ROBUST: int((correct & survived).sum()) / 100}
     assert 0 < found[ROBUST] < found[CLEAN] < 1
     nothing = robust_accuracy(
-        start, images, labels, eps=0.0, steps=2, generator=torch.Generator().manual_seed(3), batch_size=30
+        start,
+        images,
+        labels,
+        eps=0.0,
+        step_size=0.0,
+        steps=2,
+        generator=torch.Generator().manual_seed(3),
+        batch_size=30,
     )
     assert nothing == {CLEAN: found[CLEAN], ROBUST: found[CLEAN]}
 
@@ -157,7 +171,9 @@ def test_a_feature_that_hardly_varies_gets_no_huge_weight(start: Classifier, dig
 
 def accuracies(model: nn.Module, digits: tuple) -> tuple[float, float]:
     images, labels = inputs(digits[0][1200:1500]), torch.tensor(digits[1][1200:1500])
-    attacked = pgd(model, images, labels, eps=EPS, steps=10, generator=torch.Generator().manual_seed(0))
+    attacked = pgd(
+        model, images, labels, eps=EPS, step_size=EPS / 10, steps=10, generator=torch.Generator().manual_seed(0)
+    )
     with torch.no_grad():
         clean = float((model(images).argmax(1) == labels).float().mean())
     return clean, 1 - float(attacked.fooled.float().mean())
@@ -225,7 +241,7 @@ def test_tuning_is_sgd_on_a_cosine_schedule(digits: tuple) -> None:
     ours, reference = (torch.zeros(64, requires_grad=True) for _ in range(2))
     generator = torch.Generator().manual_seed(0)
     batches = []
-    for images, _ in _epochs([ours], training(digits), np.arange(1000), params, generator):
+    for images, _ in epochs([ours], training(digits), np.arange(1000), params, generator):
         batches.append(images)
         (images.flatten(1) @ ours).square().mean().add(ours.sum()).backward()
     assert len(batches) == 3 * (1000 // 64)

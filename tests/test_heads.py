@@ -62,6 +62,7 @@ def params() -> RobustnessParams:
         "l2_grid": [0.01, 1.0],
         "alf": TUNING,
         "aff": TUNING,
+        "lpaft": TUNING | {"probe": {"epochs": 2, "batch_size": 64}},
     }
     return validate(RobustnessParams, overlay(section.model_dump(mode="json"), change), lambda _: "params.yaml")
 
@@ -160,6 +161,34 @@ def test_data_that_no_classifier_can_be_fitted_on_are_refused_in_one_line(
     with pytest.raises(UserError, match="all images are of the class 'seven'; a classifier needs two") as caught:
         fitted(head, data, params, monkeypatch)
     assert "\n" not in str(caught.value)
+
+
+def test_no_label_enters_the_post_processing(
+    data: Data, params: RobustnessParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With other labels the encoder is the same to the bit; the head on it, which is slf's, is not."""
+    classifier, chosen = fitted("lpaft", data, params, monkeypatch)
+    assert list(chosen["by_C"]) == ["0.01", "1"]
+    plain, _ = fitted("slf", data, params, monkeypatch)
+    data.named["train"] = np.random.default_rng(0).permutation(data.named["train"])
+    permuted, _ = fitted("lpaft", data, params, monkeypatch)
+    pairs = [
+        (value, permuted.encoder.state_dict()[name], plain.encoder.state_dict()[name])
+        for name, value in classifier.encoder.state_dict().items()
+    ]
+    assert all(torch.equal(one, other) and not torch.equal(one, untuned) for one, other, untuned in pairs)
+    assert not torch.equal(classifier.head.weight, permuted.head.weight)
+
+
+def test_the_head_on_a_post_processed_encoder_is_fitted_on_its_own_features(
+    data: Data, params: RobustnessParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier, chosen = fitted("lpaft", data, params, monkeypatch)
+    train = features(classifier.encoder, data, "train")
+    mean, scale = centre_and_scale(train)
+    alone = LogisticRegression(C=chosen["C"], max_iter=1000, random_state=JOB.seed)
+    expected = fold(alone.fit((train - mean) / scale, data.y("train")), mean, scale)
+    torch.testing.assert_close(classifier.head.weight, expected.weight)
 
 
 def test_two_classes_are_enough(data: Data, params: RobustnessParams, monkeypatch: pytest.MonkeyPatch) -> None:

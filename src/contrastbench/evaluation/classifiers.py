@@ -4,11 +4,12 @@ slf   standard linear: logistic regression on frozen features of clean images (s
       its l2 penalty the one whose classifier withstands PGD best on validation images
 alf   robust linear (r-LE): the linear head trained on PGD examples of the whole network, encoder frozen in eval mode
 aff   adversarial full fine-tuning: TRADES or PGD adversarial training of the whole network
+lpaft the encoder is tuned first, without labels (evaluation/lpaft.py); the head on it is slf's
 
 Features are centred and divided by a single number, so that the same settings suit all encoders; this is folded into
 the linear layer. Dividing each feature by its own standard deviation, as the clean probe does, would be wrong here: a
 feature that hardly varies on clean images would get a huge weight, and moves by thousands of deviations under attack.
-Nothing but the strength of slf is chosen; alf and aff take the last epoch.
+Nothing but the strength of slf is chosen; all training takes the last epoch.
 """
 
 import copy
@@ -29,7 +30,7 @@ from contrastbench.evaluation.features import extract_features
 from contrastbench.evaluation.labelled import Labelled
 from contrastbench.modalities.base import Inputs
 from contrastbench.objectives.classification import kl_divergence, trades_loss
-from contrastbench.params.robustness import FineTuningParams, RobustTuningParams
+from contrastbench.params.robustness import FineTuningParams, RobustTuningParams, SgdParams
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
@@ -117,13 +118,14 @@ def robust_accuracy(
     labels: Tensor,
     *,
     eps: float,
+    step_size: float,
     steps: int,
     generator: Generator,
     batch_size: int,
 ) -> dict[str, float]:
     """Scores for :func:`standard_linear`: accuracy on ``images`` (N, C, H, W), as they are and under PGD.
 
-    The attack is l_inf with steps of a quarter of ``eps``, from one random start.
+    The attack is l_inf, from one random start.
     """
     with torch.no_grad():
         correct = torch.cat([model(part).argmax(1) for part in images.split(batch_size)]) == labels
@@ -132,7 +134,7 @@ def robust_accuracy(
         images,
         labels,
         eps=eps,
-        step_size=eps / 4,
+        step_size=step_size,
         steps=steps,
         misclassified=~correct,
         generator=generator,
@@ -156,6 +158,10 @@ class LabelledImages:
         """Images and labels at the positions ``index``."""
         return self.inputs(self.x[index], self.device), torch.from_numpy(np.array(self.y[index])).to(self.device)
 
+    def rows(self, index: np.ndarray) -> np.ndarray:
+        """The stored images at the sorted positions ``index``; without a copy where these are all."""
+        return self.x if len(index) == len(self.x) else self.x[index]
+
     def first(self, count: int) -> np.ndarray:
         """The first ``count`` positions of a fixed random order, sorted (all, where there are fewer)."""
         return np.sort(np.random.default_rng(0).permutation(len(self.y))[:count])
@@ -170,7 +176,7 @@ def robust_linear(
     """
     model = copy.deepcopy(start).eval().requires_grad_(False)
     index = training.first(params.max_examples or len(training.y))
-    features = extract_features(model.encoder, _rows(training.x, index), training.inputs, device=training.device)
+    features = extract_features(model.encoder, training.rows(index), training.inputs, device=training.device)
     centre, scale = centre_and_scale(features)
     mean = torch.from_numpy(centre).to(training.device)
     weight = torch.zeros_like(model.head.weight).requires_grad_()
@@ -181,7 +187,7 @@ def robust_linear(
             model.head.weight.copy_(weight / scale)
             model.head.bias.copy_(bias - (weight / scale) @ mean)
 
-    for images, labels in _epochs([weight, bias], training, index, params, generator):
+    for images, labels in epochs([weight, bias], training, index, params, generator):
         update_head()
         adversarial = _pgd_attack(model, images, labels, params, eps, generator)
         with torch.no_grad():
@@ -199,11 +205,25 @@ def fine_tuned(
     TRADES (Zhang et al. 2019, arXiv 1901.08573, equation 5): CE(f(x), y) + beta KL(f(x) || f(x')), where x'
     maximises the KL term; PGD-AT: CE(f(x'), y). The attack sees BatchNorm in eval mode.
     """
-    model = copy.deepcopy(start).requires_grad_(True)
+    model = copy.deepcopy(start)
     nn.init.zeros_(model.head.weight)  # as ACL's fine-tuning does (specification 3, AFF)
     nn.init.zeros_(model.head.bias)
     index = training.first(params.max_examples or len(training.y))
-    for images, labels in _epochs(list(model.parameters()), training, index, params, generator):
+    return tuned(model, training, index, params, eps=eps, generator=generator)
+
+
+def tuned(
+    model: Classifier,
+    training: LabelledImages,
+    index: np.ndarray,
+    params: FineTuningParams,
+    *,
+    eps: float,
+    generator: Generator,
+) -> Classifier:
+    """``model`` itself, all its weights trained as for aff on the images at the positions ``index``."""
+    model.requires_grad_(True)
+    for images, labels in epochs(list(model.parameters()), training, index, params, generator):
         model.eval()
         if params.loss == "trades":
             adversarial = _trades_attack(model, images, params, eps, generator)
@@ -217,11 +237,11 @@ def fine_tuned(
     return model.eval().requires_grad_(False)
 
 
-def _epochs(
+def epochs(
     parameters: list[Tensor],
     training: LabelledImages,
     index: np.ndarray,
-    params: RobustTuningParams,
+    params: SgdParams,
     generator: Generator,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield batches; after each, take an SGD step with the gradients left by the caller, on a cosine schedule."""
@@ -275,10 +295,6 @@ def _trades_attack(
         generator=generator,
         start="gaussian",
     )
-
-
-def _rows(x: np.ndarray, index: np.ndarray) -> np.ndarray:
-    return x if len(index) == len(x) else x[index]
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
@@ -21,7 +22,9 @@ from contrastbench.evaluation.classifiers import (
     robust_linear,
     standard_linear,
 )
+from contrastbench.evaluation.features import extract_features
 from contrastbench.evaluation.labelled import Labelled
+from contrastbench.evaluation.lpaft import post_processed
 from contrastbench.files import file_hash, reading, write_bytes
 from contrastbench.jobs.features_file import labelled, read_features
 from contrastbench.jobs.weights import load_trained
@@ -56,9 +59,15 @@ def fit_classifier(
     cached = read_features(grid, job, data)
     if head == "slf":
         return withstanding_best(job, method.encoder, labelled(cached, data, "train"), data, params, device)
-    start = Classifier(method.encoder, nn.Linear(cached["train"].shape[1], len(classes))).to(device)
     eps = params.budget(job.dataset).main
     generator = generator_for(device, head, job.seed)
+    if head == "lpaft":
+        encoder = post_processed(
+            method.encoder, training.x, training.inputs, params.lpaft, eps=eps, seed=job.seed, generator=generator
+        )
+        features = extract_features(encoder, training.x, training.inputs, device=device)
+        return withstanding_best(job, encoder, Labelled(features, np.asarray(training.y)), data, params, device)
+    start = Classifier(method.encoder, nn.Linear(cached["train"].shape[1], len(classes))).to(device)
     if head == "alf":
         return robust_linear(start, training, params.alf, eps=eps, generator=generator), {}
     return fine_tuned(start, training, params.aff, eps=eps, generator=generator), {}
@@ -75,13 +84,15 @@ def withstanding_best(
     """
     validation = _images(data, "validation", device)
     images, labels = validation.batch(validation.first(params.images.validation))
+    eps = params.budget(job.dataset).main
 
     def judge(classifier: Classifier) -> dict[str, float]:
         return robust_accuracy(
             folded(ready(classifier.to(device)), images[:64]),
             images,
             labels,
-            eps=params.budget(job.dataset).main,
+            eps=eps,
+            step_size=eps / 4,
             steps=params.steps.pgd,
             generator=generator_for(device, "validation", job.seed),  # every C meets the same random starts
             batch_size=params.batch_size,

@@ -13,6 +13,7 @@ from contrastbench.params.values import (
     Epochs,
     Epsilon,
     Examples,
+    Labels,
     NonNegative,
     Positive,
     Radius,
@@ -23,7 +24,7 @@ from contrastbench.params.values import (
 )
 from contrastbench.registry import has_own_classifier
 
-HeadName = Literal["slf", "alf", "aff"]
+HeadName = Literal["slf", "alf", "aff", "lpaft"]
 
 ENOUGH_FOR_A_CHECK = 7
 
@@ -68,7 +69,7 @@ class Images(Section):
     gradient    FGSM, our PGD, noise              foolbox     Foolbox's PGD, as a cross-check and for l1
     minimal     DeepFool, Carlini-Wagner and DDN  decision    HopSkipJump
     autoattack  standard AutoAttack, and APGD-l1  square      Square alone
-    autoattack_tuned  standard AutoAttack on alf and aff
+    autoattack_tuned  standard AutoAttack on alf, aff and lpaft
     transfer    each entry of the transfer matrix
     validation  PGD on validation images, which decides on C of the standard linear head
 
@@ -110,17 +111,22 @@ class AttackSteps(Section):
         return self
 
 
-class RobustTuningParams(Section):
-    """Adversarial training of a head (ALF) or of the whole network (AFF): SGD with momentum 0.9, cosine schedule.
-
-    The attack's radius is the data set's main one. ``step_fraction`` is a step in units of that radius.
-    ``max_examples`` trains on the first N training examples of a fixed order; null takes all.
-    """
+class SgdParams(Section):
+    """SGD with momentum 0.9 on a cosine schedule."""
 
     epochs: Epochs
     batch_size: BatchSize
     learning_rate: Positive
     weight_decay: NonNegative
+
+
+class RobustTuningParams(SgdParams):
+    """Adversarial training of a head (ALF) or of the whole network (AFF).
+
+    The attack's radius is the data set's main one. ``step_fraction`` is a step in units of that radius.
+    ``max_examples`` trains on the first N training examples of a fixed order; null takes all.
+    """
+
     attack_steps: Steps
     step_fraction: float = Field(gt=0, le=1)
     max_examples: Annotated[Examples, Field(ge=2)] | None
@@ -133,10 +139,20 @@ class FineTuningParams(RobustTuningParams):
     beta: Positive
 
 
+class PostProcessingParams(FineTuningParams):
+    """Adversarial fine-tuning of an encoder on pseudo-labels (LPAFT): ``clusters`` of them.
+
+    ``probe`` trains the linear head that the tuning starts with, on the frozen encoder's clean features.
+    """
+
+    clusters: Annotated[Labels, Field(ge=2)]
+    probe: SgdParams
+
+
 class RobustnessParams(Section):
     """The suite. ``heads`` are fitted on every encoder; a supervised method is judged by its own classifier.
 
-    ``slf`` gets every attack; ``alf`` and ``aff`` get clean images, PGD at every l_inf radius and AutoAttack.
+    ``slf`` gets every attack; the others get clean images, PGD at every l_inf radius and AutoAttack.
     """
 
     budgets: dict[ImageDataset, Budget]
@@ -145,6 +161,7 @@ class RobustnessParams(Section):
     steps: AttackSteps
     alf: RobustTuningParams
     aff: FineTuningParams
+    lpaft: PostProcessingParams
     l2_grid: Strengths
     batch_size: int = Field(ge=1, le=131_072)
 

@@ -44,7 +44,7 @@ class Protocol(BaseModel):
     family      key of ``FORMS``
     shots, way  labels per class; classes of an episode
     classifier  of few-shot episodes
-    head        the classifier under attack: ``slf``, ``own``, ``alf`` or ``aff``
+    head        the classifier under attack: ``slf``, ``own``, ``alf``, ``aff`` or ``lpaft``
     norm, eps, steps  of an attack; ``snr_db`` bounds one on waveforms
     source      the method that a transferred perturbation was made against
     """
