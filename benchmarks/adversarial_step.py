@@ -27,8 +27,8 @@ EQUAL_STEPS = dict.fromkeys(OWN_STEPS, 7)
 CASES: dict[str, tuple[str, dict]] = {
     "simclr": ("simclr", {}),
     "swav": ("swav", {}),
-    "rocl": ("rocl", {}),
-    "rocl, target forwarded once": ("rocl", {"reforward_target": False}),
+    "rocl, target forwarded anew": ("rocl", {"reforward_target": True}),
+    "rocl": ("rocl", {"reforward_target": False}),
     "acl": ("acl", {}),
     "clae": ("clae", {}),
     "swaro replace": ("swaro", {}),

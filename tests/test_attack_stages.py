@@ -23,6 +23,7 @@ from contrastbench.evaluation.robustness import failed_checks
 from contrastbench.evaluation.verdicts import PartialStore, Verdict, attack_order, read_verdicts
 from contrastbench.jobs.classifiers import FILE, fit_classifier, load_classifier, ready
 from contrastbench.jobs.runtime import Runtime
+from contrastbench.jobs.training_cost import training_cost
 from contrastbench.jobs.weights import load_trained, training_data
 from contrastbench.params.base import overlay, validate
 from contrastbench.params.robustness import RobustnessParams
@@ -62,18 +63,19 @@ SUITE = {
         "decision": 7,
         "autoattack": 8,
         "autoattack_tuned": 4,
+        "convergence": 7,
         "square": 12,
         "transfer": 60,
         "validation": 30,
     },
     "steps": {
         "pgd": 10,
-        "pgd_long": 20,
+        "step_fraction": 0.25,
+        "apgd": 5,
         "deepfool": 10,
         "cw": 10,
         "ddn": 20,
         "hopskipjump": 1,
-        "apgd_l1": 5,
         "square_queries": 50,
     },
     "alf": TUNING,
@@ -97,7 +99,7 @@ def cheap_autoattack(build):  # type: ignore[no-untyped-def]
 
     def cheap(model, settings, *rest):  # type: ignore[no-untyped-def]
         front = build(model, settings, *rest)
-        front.apgd.n_iter = front.apgd_targeted.n_iter = front.fab.n_iter = 4
+        front.fab.n_iter = 4
         front.square.n_queries = 40
         return front
 
@@ -154,17 +156,18 @@ def test_the_rows_are_exactly_what_the_suite_asks_for(project: Grid) -> None:
 
 
 def test_protocols_are_named_as_they_always_were(project: Grid) -> None:
-    """As commit 21eb8915 named them, where a reader looks for them."""
+    """Where a reader looks for them."""
     assert set(ROWS["supervised"]) == {
         "clean", "noise@0.15", "fgsm@0.05", "fgsm@0.15", "square@0.15", "pgd-10-linf@0.05", "pgd-10-linf@0.15",
-        "pgd-10-linf@0.9", "pgd-20-linf@0.15", "pgd-10-l2@0.8", "foolbox-pgd-10-linf@0.15", "foolbox-pgd-10-l1@4",
-        "apgd-5-l1@4", "deepfool-l2", "cw-l2", "ddn-l2", "hopskipjump-l2", "autoattack-linf@0.15", "worst-case@0.15",
-        "worst-case@0.05", "transfer-from-simclr@0.15", "transfer-from-supervised@0.15",
+        "pgd-10-linf@0.9", "pgd-10-l2@0.8", "foolbox-pgd-10-linf@0.15", "foolbox-pgd-10-l1@4", "apgd-linf@0.05",
+        "apgd-linf@0.15", "apgd-l2@0.8", "apgd-l1@4", "deepfool-l2", "cw-l2", "ddn-l2", "hopskipjump-l2",
+        "autoattack-linf@0.15", "worst-case-linf@0.05", "worst-case-linf@0.15", "worst-case-l2@0.8", "worst-case-l1@4",
+        "transfer-from-simclr@0.15", "transfer-from-supervised@0.15",
     }  # fmt: skip
     alf = {name for name in ROWS["simclr"] if name.startswith("alf-")}
     assert alf == {
-        "alf-clean", "alf-pgd-10-linf@0.05", "alf-pgd-10-linf@0.15", "alf-autoattack-linf@0.15", "alf-worst-case@0.05",
-        "alf-worst-case@0.15",
+        "alf-clean", "alf-pgd-10-linf@0.05", "alf-pgd-10-linf@0.15", "alf-apgd-linf@0.05", "alf-apgd-linf@0.15",
+        "alf-autoattack-linf@0.15", "alf-worst-case-linf@0.05", "alf-worst-case-linf@0.15",
     }  # fmt: skip
     for head in ("aff", "lpaft"):
         assert {name.replace(f"{head}-", "alf-") for name in ROWS["simclr"] if name.startswith(f"{head}-")} == alf
@@ -176,6 +179,10 @@ def verdicts_of(grid: Grid, job: Job, head: str) -> dict[str, Verdict]:
     """The verdicts on one head, by attack."""
     every = read_verdicts(grid.layout.run("attack", job) / "verdicts.npz")
     return {name.removeprefix(f"{head}/"): found for name, found in every.items() if name.startswith(f"{head}/")}
+
+
+def test_rows_say_whose_order_their_images_are_the_first_of(project: Grid) -> None:
+    assert {each.detail["drawn_from"] for rows in ROWS.values() for each in rows.values()} == {400}
 
 
 def test_rows_agree_with_the_verdicts(project: Grid) -> None:
@@ -230,11 +237,20 @@ def test_the_worst_case_is_no_better_than_any_attack_at_its_radius(project: Grid
         ("simclr", "lpaft-"),
         ("supervised", ""),
     ):
-        worst = row(method, f"{prefix}worst-case@0.15")
+        worst = row(method, f"{prefix}worst-case-linf@0.15")
         robust = unpack_correct(worst.correct or "", worst.n)
-        for name in ("pgd-10-linf@0.15", "autoattack-linf@0.15"):
+        assert worst.n == 40, "the same images at every radius, whatever an attack saw"
+        for name in ("pgd-10-linf@0.05", "pgd-10-linf@0.15", "apgd-linf@0.15", "autoattack-linf@0.15"):
             other = row(method, prefix + name)
-            assert not (robust & ~unpack_correct(other.correct or "", other.n)[: worst.n]).any()
+            assert not (robust[: other.n] & ~unpack_correct(other.correct or "", other.n)).any()
+
+
+def test_rows_of_clean_accuracy_say_what_the_training_cost(project: Grid) -> None:
+    for job in (SIMCLR, SUPERVISED):
+        cost = training_cost(project, job, training_data(project, job), torch.device("cpu"))
+        told = {name: {key: each.detail.get(key) for key in cost} for name, each in ROWS[job.method].items()}
+        assert cost["image_passes"] > 0 and told["clean"] == cost
+        assert not any(any(found.values()) for name, found in told.items() if not name.endswith("clean"))
 
 
 def test_what_was_learnt_shows(project: Grid) -> None:
@@ -345,7 +361,7 @@ def test_a_failed_check_marks_the_rows_that_it_concerns(project: Grid, monkeypat
     assert "16 of 16 are zero" in found["pgd-10-linf@0.15"]["failed_checks"][0]
     assert len(found["pgd-10-linf@0.15"]["failed_checks"]) == 1
     assert "fgsm@0.05: 1 of 40 images left" in found["fgsm@0.05"]["failed_checks"][1]
-    assert len(found["worst-case@0.15"]["failed_checks"]) == 2
+    assert len(found["worst-case-linf@0.15"]["failed_checks"]) == 2
     assert "failed_checks" not in found["clean"]
 
 

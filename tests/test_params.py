@@ -77,6 +77,37 @@ FEW_SHOT, LOW_SHOT, AUDIO_ATTACK = (DEFAULTS["uamix"][name] for name in ("few_sh
             "unremix.variants.simclr = \"simclr\": 'simclr' is the name of a method; choose",
         ),
         (
+            "swaro.variants.long",
+            {"method": "rocl", "training": {"epoch": 15}},
+            "swaro.variants.long.training.epoch: unknown key; did you mean 'epochs'?",
+        ),
+        (
+            "swaro.variants.long",
+            {"method": "rocl", "training": {"epochs": 0}},
+            "swaro.variants.long.training.epochs = 0: input should be greater than or equal to 1",
+        ),
+        (
+            "swaro.variants.long",
+            {"method": "rocl", "training": 15},
+            "swaro.variants.long.training = 15: must be a section",
+        ),
+        (
+            "swaro.variants.long",
+            {"method": "rocl", "encoder": {"width": "wide"}},
+            'swaro.variants.long.encoder.width = "wide": input should be a valid integer',
+        ),
+        (
+            "swaro.variants.long",
+            {"method": "swaro", "training": {"batch_size": 16}},
+            "swaro.variants.long: prototypes 30 exceed the 16 embeddings of a batch of 16",
+        ),
+        ("uamix.variants.long", {"method": "mae", "training": {"epochs": 15}}, "variants.long.training: unknown key;"),
+        (
+            "swaro.cost",
+            ["rocl-15-epoch"],
+            "swaro.cost.0 = \"rocl-15-epoch\": unknown method 'rocl-15-epoch'; did you mean",
+        ),
+        (
             "unremix.variants.unremix-exp",
             {"method": "unremix", "settings": {"normalisation": "exp"}},
             "unremix.variants.unremix-exp.settings.normalisation: unknown key; did you mean 'normalization'?",
@@ -427,7 +458,7 @@ HASHES = {
 SECTION_HASHES = {
     ("unremix", "probe"): "41413f54d817",
     ("swaro", "probe"): "41413f54d817",
-    ("swaro", "robustness"): "a31c123db347",
+    ("swaro", "robustness"): "878ab28375b1",
     ("uamix", "front_end"): "bc06d6fa8f3d",
     ("uamix", "few_shot"): "772fa3bc1b16",
     ("uamix", "low_shot"): "ac04ebac11fb",

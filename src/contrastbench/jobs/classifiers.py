@@ -92,7 +92,7 @@ def withstanding_best(
             images,
             labels,
             eps=eps,
-            step_size=eps / 4,
+            step_size=params.steps.step_fraction * eps,
             steps=params.steps.pgd,
             generator=generator_for(device, "validation", job.seed),  # every C meets the same random starts
             batch_size=params.batch_size,

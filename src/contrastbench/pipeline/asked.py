@@ -10,7 +10,7 @@ from contrastbench.errors import UserError
 from contrastbench.params.base import overlay, params_hash, parse_yaml
 from contrastbench.params.root import DEFAULT, Params, from_content
 from contrastbench.params.root import presets as known_presets
-from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.grid import TARGETS, Grid, Target
 from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.runs import Run, runs_of
 from contrastbench.pipeline.stages import STAGES, Scope
@@ -61,7 +61,8 @@ class Asked:
         if row.stage not in STAGES or row.track not in self.grid.params.tracks:
             return False
         stage, section = STAGES[row.stage], self.grid.track(row.track)
-        labels = [*section.methods, *(section.ablation if stage.scope is not Scope.METHODS else ())]
+        targets: tuple[Target, ...] = ("methods",) if stage.scope is Scope.METHODS else TARGETS
+        labels = {label for target in targets for label in self.grid.labels(row.track, target)}
         sources = (None, *section.methods)
         return (
             row.dataset in stage.data(section)

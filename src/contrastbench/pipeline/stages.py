@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from enum import Enum
 
 from contrastbench.params.track import TrackParams
-from contrastbench.pipeline.groups import ATTACKS, AUDIO_ATTACKS, FEW_SHOT, FROZEN, LOW_SHOT, TRANSFERRED, Group
+from contrastbench.pipeline.groups import (
+    ATTACKS,
+    AUDIO_ATTACKS,
+    CORRUPTIONS,
+    FEW_SHOT,
+    FROZEN,
+    LOW_SHOT,
+    TRANSFERRED,
+    Group,
+)
 from contrastbench.pipeline.layout import pair
 from contrastbench.results.protocols import Protocol
 
@@ -24,7 +33,7 @@ class Scope(Enum):
     PRESET = "everything"
 
 
-def _own(track: TrackParams, section: str = "") -> list[str]:
+def _own(track: TrackParams, *sections: str) -> list[str]:
     return list(track.datasets)
 
 
@@ -167,6 +176,17 @@ _JUDGING_STAGES = (
         datasets=_chosen,
         code=("features", "low_shot"),
         groups=LOW_SHOT,
+    ),
+    Stage(
+        "corruptions",
+        Scope.SEEDS,
+        "Judge encoders on corrupted test images; writes result rows.",
+        ("data", "weights", "features"),
+        rows=True,
+        sections=("corruptions", "probe"),
+        code=("features", "corruptions"),
+        encoder=True,
+        groups=CORRUPTIONS,
     ),
     Stage(
         "audio_attack",
