@@ -42,6 +42,9 @@ LONGEST = 24 * 60  # minutes of any attempt; what takes longer continues in the 
 JUDGED_MB = 0.02  # an example's share in kNN and probes
 STEP = 3  # a forward and a backward pass, in forward passes
 VIEWS = 2
+NORMS = 3
+TARGETS = 9  # of APGD-T, which searches one ball of each norm for an image that withstands it
+LONGER = 2  # steps of the checks of convergence, in those of what they check
 AUTOATTACK = 7000  # steps of the standard version on an image that withstands it: 1,900 of APGD and FAB, 5,000 queries
 ASSUMED = (50_000, 32, 32)  # data that are not prepared yet: N, height, width
 # Multiply-adds of a forward pass, divided by width^2 and by the pixels behind the stem; a test counts them.
@@ -85,9 +88,14 @@ def _training_passes(params: PretrainParams, examples: int) -> int:
 
 
 def _attack_passes(suite: RobustnessParams) -> int:
-    """The same of attacks on one encoder, none of which succeeds: ten of gradients, AutoAttack and Square."""
-    attacked = 10 * suite.images.gradient * suite.steps.pgd_long
-    attacked += (suite.images.autoattack + suite.images.square) * AUTOATTACK
+    """The same of attacks on one encoder, none of which succeeds."""
+    images, steps = suite.images, suite.steps
+    balls = max(len(budget.linf + budget.l2 + budget.l1) for budget in suite.budgets.values())
+    pgd = balls * (1 + LONGER) * steps.pgd
+    apgd = (balls + NORMS * TARGETS) * steps.apgd
+    longer = balls * (1 + TARGETS) * LONGER * steps.apgd
+    attacked = images.gradient * (pgd + apgd) + images.convergence * longer
+    attacked += (images.autoattack + images.square) * AUTOATTACK
     return STEP * attacked * len(suite.heads)
 
 

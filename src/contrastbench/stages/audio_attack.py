@@ -105,6 +105,7 @@ def attack_spectrograms(victim: AudioVictim, spectrograms: Tensor, params: Audio
             victim.labels,
             eps=eps,
             steps=params.steps,
+            step_size=eps / 10,
             generator=victim.generator(f"spectrogram {eps:.4g}"),
             bounds=ANYTHING,
             batch_size=BATCH,

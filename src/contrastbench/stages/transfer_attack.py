@@ -40,7 +40,10 @@ def transfer_attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     code = grid.code("transfer_attack", jobs[0])
     identity = hashlib.sha256("/".join([*weights, data.meta.hash, params_hash(params), code]).encode()).hexdigest()
     store = PartialStore(grid.layout.run("checkpoints", job) / "transfer-attack", identity)
-    matrix = transfer_matrix(victims, store, eps=eps, steps=params.steps.pgd, count=params.images.transfer)
+    steps = params.steps
+    matrix = transfer_matrix(
+        victims, store, eps=eps, steps=steps.pgd, step_size=steps.step_fraction * eps, count=params.images.transfer
+    )
     found = []
     for each in jobs:
         rows = RowWriter(grid, "transfer_attack", each, data.meta.hash)
