@@ -143,7 +143,7 @@ def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
         ),
         (
             lambda: nn.Linear(2, 3).state_dict(),
-            r"missing: encoder\.trunk\.0\.weight, .* and \d+ more; unexpected: encoder\.trunk\.weight",
+            r"missing: encoder\.normalize\.mean, .* and \d+ more; unexpected: weight, bias",
         ),
     ],
 )
@@ -216,7 +216,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
     monkeypatch.setattr(aa, "build", cheap_autoattack(aa.build))
     none = dict.fromkeys(("minimal", "decision", "foolbox"), 0)
     images = none | {"gradient": 12, "autoattack": 4, "square": 7, "convergence": 7}
-    return small_grid(tmp_path, {"swaro": {"robustness": {"images": images}}}, preset="tiny")
+    suite = {"images": images, "budgets": {"digits": {"linf": [0.1], "l2": [], "l1": []}}}
+    return small_grid(tmp_path, {"swaro": {"robustness": suite}}, preset="tiny")
 
 
 def judge(grid: Grid, weights: Path, network: Network = SLIM, seed: int = 0, radius_of: str = "digits") -> list[Row]:

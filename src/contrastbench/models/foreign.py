@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from safetensors.torch import load
 from torch import Tensor, nn
+from torchvision.models import ResNet
 
 from contrastbench.errors import UserError
 from contrastbench.files import reading
@@ -49,7 +50,7 @@ def foreign_classifier(path: Path, network: Network, channels: int, classes: int
     normalize = _normalisation(network, channels)
     state, name = read_weights(path), network.architecture
     if name in OURS:
-        model, state = _ours(state, network, channels, classes)
+        model = _ours(network, channels, classes, plain=not any(each.startswith("encoder.") for each in state))
     elif network.width is not None or network.stem_stride is not None:
         raise UserError(f"--width, --stem-stride: {name} has one form; they are for {', '.join(OURS)}")
     else:
@@ -77,6 +78,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file of weights")
+    content: Any
     stored = path.read_bytes()  # torch.load tells of a file that is cut off as of one that the system refuses
     with reading(path, "file of weights", "save model.state_dict() again"):
         try:
@@ -106,24 +108,19 @@ def _is_weight(entry: tuple[object, object]) -> bool:
     return isinstance(entry[0], str) and isinstance(entry[1], Tensor)
 
 
-def _ours(
-    state: dict[str, Tensor], network: Network, channels: int, classes: int
-) -> tuple[nn.Module, dict[str, Tensor]]:
-    """One of our networks, and its weights by our names: torchvision's names are known too."""
+def _ours(network: Network, channels: int, classes: int, *, plain: bool) -> nn.Module:
+    """One of our networks, its tensors named as in our files; ``plain``: as torchvision names those of a ResNet."""
     content = {
         "architecture": network.architecture,
         "width": 64 if network.width is None else network.width,
         "stem_stride": 1 if network.stem_stride is None else network.stem_stride,
     }
     encoder = build_encoder(validate(EncoderParams, content, lambda _: "--architecture"), channels)
-    if not any(name.startswith("encoder.") for name in state):
-        state = {
-            name.replace("fc.", "head.") if name.startswith("fc.") else f"encoder.trunk.{name}": tensor
-            for name, tensor in state.items()
-        }
-    if OUR_NORMALISATION not in state:
-        encoder.normalize = nn.Identity()  # type: ignore[assignment]
-    return nn.Sequential(OrderedDict(encoder=encoder, head=nn.Linear(encoder.features, classes))), state
+    head = nn.Linear(encoder.features, classes)
+    if plain and isinstance(encoder.trunk, ResNet):
+        encoder.trunk.fc = head
+        return encoder.trunk
+    return nn.Sequential(OrderedDict(encoder=encoder, head=head))
 
 
 def _of_a_library(architecture: str, channels: int, classes: int) -> nn.Module:
