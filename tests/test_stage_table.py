@@ -161,7 +161,6 @@ LEFT_OUT = [
     Protocol(family="square", norm="linf", eps=0.1, steps=50),
     Protocol(family="foolbox-pgd", norm="linf", eps=0.1, steps=5),
     Protocol(family="foolbox-pgd", norm="l1", eps=2.0, steps=5),
-    Protocol(family="apgd", norm="l1", eps=2.0, steps=5),
     Protocol(family="autoattack", norm="linf", eps=0.1),
     *(Protocol(family=family, norm="l2", steps=5) for family in ("deepfool", "cw", "ddn", "hopskipjump")),
 ]

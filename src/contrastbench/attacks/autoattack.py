@@ -36,6 +36,8 @@ class State:
     candidates  positions (M,) of the images that this attack is run on, fixed when it starts
     batch       number of its batches that are done
     refused     (N,) bool: some attack returned an invalid image (outside the ball or [0, 1], or not finite)
+    round       how often the whole list was run before
+    left        images that were left when this round began
     """
 
     broken_by: Tensor | None = None
@@ -43,11 +45,17 @@ class State:
     candidates: Tensor | None = None
     batch: int = 0
     refused: Tensor | None = None
+    round: int = 0
+    left: int = 0
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What to run. None for ``iterations`` and ``queries`` means the standard's 100 and 5000."""
+    """What to run. None for ``iterations`` and ``queries`` means the standard's 100 and 5000.
+
+    again  the attacks are run again, from other random starts, as long as a round breaks more than this share of all
+           images; None, as the standard: one round
+    """
 
     eps: float
     norm: Norm = "linf"
@@ -55,6 +63,7 @@ class Settings:
     batch_size: int = 128
     iterations: int | None = None
     queries: int | None = None
+    again: float | None = None
 
 
 class ContiguousGradients(nn.Module):
@@ -137,17 +146,18 @@ def autoattack(
             refuse_probabilities(logits)
             state.refused = torch.zeros(len(images), dtype=torch.bool)
             state.broken_by = torch.where(logits.argmax(1) == labels.cpu(), ROBUST, CLEAN)
+            state.left = int((state.broken_by == ROBUST).sum())
         classes = model(images[:1].to(device)).shape[1]
-        theirs = build(model, settings, seed, classes, device)
+        theirs = build(model, settings, seed + state.round, classes, device)
         while state.attack < len(settings.attacks):
             name = settings.attacks[state.attack]
             if state.candidates is None:
-                left = state.broken_by == ROBUST
+                chosen = state.broken_by == ROBUST
                 if wanted is not None:
-                    left &= wanted[name]
+                    chosen &= wanted[name]
                 if name == "apgd-t" and classes < FEWEST_CLASSES:
-                    left = torch.zeros_like(left)
-                state.candidates = torch.nonzero(left).flatten()
+                    chosen[:] = False
+                state.candidates = torch.nonzero(chosen).flatten()
             batches = state.candidates.split(settings.batch_size) if len(state.candidates) else ()
             for batch in batches[state.batch :]:
                 x, y = images[batch].to(device).contiguous(), labels[batch].to(device)
@@ -158,6 +168,11 @@ def autoattack(
                 state.batch += 1
                 save(state)
             state.attack, state.candidates, state.batch = state.attack + 1, None, 0
+            left = int((state.broken_by == ROBUST).sum())
+            again = settings.again is not None and state.left - left > settings.again * len(images)
+            if again and state.attack == len(settings.attacks):
+                state.attack, state.round, state.left = 0, state.round + 1, left
+                theirs = build(model, settings, seed + state.round, classes, device)
     return state
 
 

@@ -31,6 +31,7 @@ FOOLBOX = ("fgsm", *MINIMAL, "hopskipjump")
 APGD = ("apgd-ce", "apgd-t")
 AUTOATTACK = {"autoattack": aa.STANDARD, "apgd": APGD, "longer-apgd": APGD, "square": ("square",)}
 BEFORE_APGD = ("clean", "fgsm", "pgd", "foolbox-pgd")  # APGD is run on what these leave
+AGAIN = 0.01  # APGD is run from other starts as long as that breaks more than this share of the images
 WITH_GRADIENTS = (*BEFORE_APGD, "apgd")  # in a given ball
 
 
@@ -193,6 +194,7 @@ def _run_autoattack(
         victim.batch_size,
         iterations=attack.steps if attack.kind in ("apgd", "longer-apgd") else None,
         queries=attack.steps if attack.kind == "square" else None,
+        again=AGAIN if attack.kind == "apgd" else None,
     )
     saved = store.load(attack.name)
     if "broken" in saved:
@@ -211,6 +213,8 @@ def _run_autoattack(
                 "attack": np.asarray(state.attack),
                 "batch": np.asarray(state.batch),
                 "refused": state.refused.numpy(),
+                "round": np.asarray(state.round),
+                "left": np.asarray(state.left),
                 "seconds": np.asarray(spent[0] + time.perf_counter() - begun),
                 "passes": np.asarray(spent[1] + passes.images),
             }
@@ -251,6 +255,8 @@ def _state(saved: dict[str, np.ndarray]) -> aa.State | None:
         torch.from_numpy(saved["candidates"]),
         int(saved["batch"]),
         torch.from_numpy(saved["refused"]),
+        int(saved["round"]),
+        int(saved["left"]),
     )
 
 
