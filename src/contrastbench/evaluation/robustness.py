@@ -312,7 +312,7 @@ def failed_checks(
             lines[attack.name] += settled
             lines[f"worst-case-{norm}@{eps:.4g}"] = [*(valid[each.name] for each in inside), *settled]
         elif attack.kind in ("pgd", "foolbox-pgd") and attack.has_row and attack.ball in balls:
-            lines[attack.name] += _convergence_of_pgd(attack, attacks, verdicts)
+            lines[attack.name].append(_convergence_of_pgd(attack, attacks, verdicts))
     return {name: [line for line in found if line] for name, found in lines.items()}
 
 
@@ -342,16 +342,13 @@ def _checks_of_the_model(
     return found
 
 
-def _convergence_of_pgd(
-    attack: AttackSpec, attacks: list[AttackSpec], verdicts: Mapping[str, Verdict]
-) -> list[str | None]:
+def _convergence_of_pgd(attack: AttackSpec, attacks: list[AttackSpec], verdicts: Mapping[str, Verdict]) -> str | None:
     """PGD against itself with more steps, where that was run (Foolbox's was not), and against APGD."""
     longer = replace(attack, steps=LONGER * attack.steps)
     stronger = {"APGD": survivors(attacks, verdicts, attack.ball, WITH_GRADIENTS)}
     if longer.name in verdicts:
         stronger[f"{longer.steps} steps"] = verdicts[longer.name].robust
-    robust = verdicts[attack.name].robust
-    return [sanity.has_converged(robust, other, attack.name, name) for name, other in stronger.items()]
+    return sanity.has_converged(attack.name, verdicts[attack.name].robust, stronger)
 
 
 def _convergence_of_apgd(

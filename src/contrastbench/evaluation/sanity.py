@@ -4,6 +4,8 @@ Each returns None, or one line that says what is wrong; a row with such lines is
 (n,) bool: whether each image is still classified correctly. Comparisons are paired, on the images that both share.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -35,13 +37,15 @@ def large_radius_breaks_all(at_large: np.ndarray, eps: float) -> str | None:
     return f"{share:.1%} of the images survive eps {eps:g}, which none should: the attack is blocked, not resisted"
 
 
-def has_converged(reached: np.ndarray, stronger: np.ndarray, attack: str, by: str) -> str | None:
-    """``attack``, which left the images ``reached``, leaves about as many as ``stronger``, which ``by`` left."""
-    count = min(len(reached), len(stronger))
-    left, others = int(reached[:count].sum()), int(stronger[:count].sum())
-    if abs(left - others) <= max(1, TOLERANCE * count):
+def has_converged(attack: str, left: np.ndarray, stronger: Mapping[str, np.ndarray]) -> str | None:
+    """``attack``, which ``left`` these images, leaves about as many as each of the ``stronger`` ones left, by name."""
+    count = min(map(len, (left, *stronger.values())))
+    numbers = {name: int(robust[:count].sum()) for name, robust in stronger.items()}
+    reached = int(left[:count].sum())
+    if all(abs(reached - number) <= max(1, TOLERANCE * count) for number in numbers.values()):
         return None
-    return f"{attack} has not converged: {left / count:.1%} survive it, {others / count:.1%} survive {by}"
+    others = " and ".join(f"{number / count:.1%} {name}" for name, number in numbers.items())
+    return f"{attack} has not converged: {reached / count:.1%} survive it, {others}"
 
 
 def nothing_is_left_to_find(left: np.ndarray, broken: np.ndarray, by: str) -> str | None:
