@@ -188,7 +188,7 @@ def test_the_head_on_a_post_processed_encoder_is_fitted_on_its_own_features(
     mean, scale = centre_and_scale(train)
     alone = LogisticRegression(C=chosen["C"], max_iter=1000, random_state=JOB.seed)
     expected = fold(alone.fit((train - mean) / scale, data.y("train")), mean, scale)
-    torch.testing.assert_close(classifier.head.weight, expected.weight)
+    torch.testing.assert_close(classifier.head.weight, expected.weight, rtol=0.01, atol=1e-3)
 
 
 def test_two_classes_are_enough(data: Data, params: RobustnessParams, monkeypatch: pytest.MonkeyPatch) -> None:
