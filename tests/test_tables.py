@@ -104,6 +104,12 @@ def test_methods_that_tie_for_the_best_are_all_marked():
     assert "**" not in markdown_grid(table)
 
 
+def test_a_column_whose_every_cell_failed_a_check_has_no_marks():
+    broken = [row("hcl", seed, correct=verdicts(0.97, seed=seed), failed_checks=["gradients masked"]) for seed in THREE]
+    (table,) = tables_of(loaded(broken))
+    assert table.marks == {}
+
+
 def test_a_failed_check_is_marked_and_told_and_takes_no_part():
     broken = [row("hcl", seed, correct=verdicts(0.97, seed=seed), failed_checks=["gradients masked"]) for seed in THREE]
     (table,) = tables_of(loaded(clear_winner() + broken))

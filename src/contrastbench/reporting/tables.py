@@ -161,7 +161,7 @@ def most_common_n(cells: Iterable[Cell]) -> str:
 def _significant_pairs(columns: dict[Column, list[Cell]]) -> set[frozenset[Key]]:
     pairs, p_values = [], []
     for group in columns.values():
-        pooled = pooled_seeds([cell.rows for cell in group])
+        pooled = pooled_seeds([cell.rows for cell in group]) if group else None
         for first, second in combinations(group, 2):
             p_value = _p_value(first, second, pooled)
             if p_value is not None:
