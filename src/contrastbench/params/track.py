@@ -29,7 +29,8 @@ T = TypeVar("T", bound=Section)
 _JUDGING = ("few_shot", "low_shot", "audio_attack")  # sections that name, for each data set, those judged on
 
 
-def _absent(value: object) -> bool:
+def absent(value: object) -> bool:
+    """Whether an optional section was left out: hashes are those from before there was one."""
     return value is None or value == ()
 
 
@@ -42,7 +43,8 @@ class TrackParams(Section):
 
     methods    what the default target runs: methods or labels of variants
     ablation   labels of the variants (or methods) that the ablation target runs, with the track's seeds
-    cost       the same of the cost target: methods at several lengths of training
+    cost       the same of the cost target: methods at several lengths of training, the first of which sets the costs
+               that all are compared at
     settings   one section per method, under its name with ``_`` for ``-``; methods without settings need none
     probe      and what follows: how encoders are judged; a section that is left out is not run
     """
@@ -56,14 +58,14 @@ class TrackParams(Section):
     seeds: tuple[Seed, ...] = Field(min_length=1, max_length=LONGEST_LIST)
     variants: Mapping[Label, Variant]
     ablation: tuple[str, ...]
-    cost: tuple[str, ...] = Field(default=(), exclude_if=_absent)
+    cost: tuple[str, ...] = Field(default=(), exclude_if=absent)
     settings: Section
     probe: ProbeParams
-    transfer: Annotated[tuple[Transfer, ...], AfterValidator(without_repeats)] = Field(default=(), exclude_if=_absent)
-    few_shot: FewShotParams | None = Field(default=None, exclude_if=_absent)
-    low_shot: LowShotParams | None = Field(default=None, exclude_if=_absent)
-    robustness: RobustnessParams | None = Field(default=None, exclude_if=_absent)
-    audio_attack: AudioAttackParams | None = Field(default=None, exclude_if=_absent)
+    transfer: Annotated[tuple[Transfer, ...], AfterValidator(without_repeats)] = Field(default=(), exclude_if=absent)
+    few_shot: FewShotParams | None = Field(default=None, exclude_if=absent)
+    low_shot: LowShotParams | None = Field(default=None, exclude_if=absent)
+    robustness: RobustnessParams | None = Field(default=None, exclude_if=absent)
+    audio_attack: AudioAttackParams | None = Field(default=None, exclude_if=absent)
 
     _name: str = PrivateAttr()  # set by the section that holds the track
 
@@ -75,7 +77,7 @@ class TrackParams(Section):
     @model_validator(mode="after")
     def _sections_fit_the_modality(self) -> Self:
         for section, reason in self.refuses.items():
-            if not _absent(getattr(self, section)):
+            if not absent(getattr(self, section)):
                 raise refusal(f"{reason}, and this track takes {self.modality} data; remove the section", section)
         for position, name in enumerate(self.datasets):
             require_dataset_at(name, self.modality, "datasets", position)
@@ -144,11 +146,18 @@ class TrackParams(Section):
         for training in self.training_of(label):
             settings.check_batch(training.batch_size)
 
+    def trials(self) -> dict[str, tuple[str, float]]:
+        """The method or variant, and the learning rate, of every trial of a search, by the trial's label."""
+        return {}
+
+    def variant(self, label: str) -> Variant | None:
+        """The variant of this label, be it a trial's; None for a method."""
+        return self.variants.get(label)
+
     def base_method(self, label: str) -> str:
         """The registered method behind a method's name or a variant's label."""
-        if label in self.variants:
-            return self.variants[label].method
-        return label
+        variant = self.variant(label)
+        return variant.method if variant else label
 
     def settings_of(self, label: str) -> MethodSettings:
         """The settings of a method, or of a variant with its changes made; ValueError for unknown ones."""
@@ -161,7 +170,7 @@ class TrackParams(Section):
 
     def _varied(self, label: str, key: str, section: T) -> T:
         """``section`` with what a variant says under ``key`` changed; as it is for a method."""
-        changes = getattr(self.variants.get(label), key, None)
+        changes = getattr(self.variant(label), key, None)
         if not changes:
             return section
         try:

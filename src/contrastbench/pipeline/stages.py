@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from enum import Enum
 
 from contrastbench.params.track import TrackParams
-from contrastbench.pipeline.groups import ATTACKS, AUDIO_ATTACKS, FEW_SHOT, FROZEN, LOW_SHOT, TRANSFERRED, Group
+from contrastbench.pipeline.groups import (
+    ATTACKS,
+    AUDIO_ATTACKS,
+    FEW_SHOT,
+    FROZEN,
+    LOW_SHOT,
+    TRANSFERRED,
+    VALIDATION,
+    Group,
+)
 from contrastbench.pipeline.layout import pair
 from contrastbench.results.protocols import Protocol
 
@@ -191,6 +200,18 @@ _JUDGING_STAGES = (
         code=("features", "attack"),
         encoder=True,
         groups=ATTACKS,
+        batch="robustness.batch_size",
+    ),
+    Stage(
+        "validate",
+        Scope.SEED,
+        "Attack one encoder's classifier on validation images, to choose how it is trained; writes result rows.",
+        ("data", "weights", "features"),
+        rows=True,
+        sections=("robustness",),
+        code=("features", "validate"),
+        encoder=True,
+        groups=VALIDATION,
         batch="robustness.batch_size",
     ),
     Stage(

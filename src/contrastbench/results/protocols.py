@@ -21,6 +21,7 @@ FORMS: dict[str, str] = {
     "apgd": "apgd-{steps}-{norm}@{eps:.4g}",
     "autoattack": "autoattack-{norm}@{eps:.4g}",
     "worst-case": "worst-case@{eps:.4g}",
+    "validation-pgd": "validation-pgd-{steps}-{norm}@{eps:.4g}",
     "deepfool": "deepfool-{norm}",
     "cw": "cw-{norm}",
     "ddn": "ddn-{norm}",
