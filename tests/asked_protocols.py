@@ -1,6 +1,6 @@
 """What the rows of a job must measure, written out from the parameters, part by part."""
 
-from contrastbench.evaluation.suite import attacks_on
+from contrastbench.evaluation.suite import attacks_on, worst_cases
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
@@ -25,6 +25,12 @@ def asked_protocols(grid: Grid, stage: str, job: Job) -> set[Protocol]:
     if stage == "low_shot":
         assert section.low_shot is not None
         return {Protocol(family="low-shot", shots=shots) for shots in section.low_shot.shots}
+    if stage == "corruptions":
+        asked = section.corruptions
+        assert asked is not None
+        at = {Protocol(family="corrupted-at", severity=severity) for severity in (0, *asked.severities)}
+        by = {Protocol(family="corrupted-by", corruption=kind) for kind in asked.kinds}
+        return {Protocol(family="corrupted"), *at, *by}
     if stage == "audio_attack":
         sound = section.audio_attack
         assert sound is not None
@@ -41,18 +47,22 @@ def asked_protocols(grid: Grid, stage: str, job: Job) -> set[Protocol]:
         main, sources = suite.budget(job.dataset).main, [m for m in section.methods if m not in WITHOUT_ENCODER]
         return {Protocol(family="transfer", source=source, norm="linf", eps=main) for source in sources}
     assert stage == "attack"
-    return attacks(suite, job.dataset, section.base_method(job.method))
+    variant = job.method in section.variants
+    return attacks(suite, job.dataset, section.base_method(job.method), variant)
 
 
-def attacks(suite: RobustnessParams, dataset: str, method: str) -> set[Protocol]:
-    """Every attack of the suite on every head of a registered method, and the worst cases."""
+def attacks(suite: RobustnessParams, dataset: str, method: str, variant: bool) -> set[Protocol]:
+    """Every attack of the suite on every head of a registered method or a variant of it, and the worst cases."""
     found = set()
-    for head in suite.heads_of(method):
-        for spec in attacks_on(suite, dataset, head):
+    for head in suite.heads_of(method, variant=variant):
+        specs = attacks_on(suite, dataset, head, variant=variant)
+        for spec in specs:
+            if not spec.has_row:
+                continue
             norm = None if spec.kind == "clean" else spec.norm
             protocol = Protocol(family=spec.kind, head=head, norm=norm, eps=spec.eps, steps=spec.steps or None)
             assert protocol.name.removeprefix(f"{head}-") == spec.name, "one name in rows, verdicts and checkpoints"
             found.add(protocol)
-        for eps in suite.worst_case_radii(dataset):
-            found.add(Protocol(family="worst-case", head=head, norm="linf", eps=eps))
+        for norm, eps in worst_cases(specs):
+            found.add(Protocol(family="worst-case", head=head, norm=norm, eps=eps))
     return found

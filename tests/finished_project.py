@@ -16,7 +16,15 @@ from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.stages import STAGES, Scope
 from contrastbench.results.load import ALL
 
-NONE = {"foolbox": 0, "minimal": 0, "decision": 0, "autoattack": 0, "autoattack_tuned": 0, "square": 0}
+NONE = {
+    "foolbox": 0,
+    "minimal": 0,
+    "decision": 0,
+    "autoattack": 0,
+    "autoattack_tuned": 0,
+    "square": 0,
+    "convergence": 0,
+}
 ON_SOUND = {"instruments": ["instruments", "esc50"]}
 CHANGES = {
     "unremix": {

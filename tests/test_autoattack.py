@@ -52,7 +52,9 @@ def front(model: nn.Module) -> pyautoattack.AutoAttack:
         model, norm="Linf", eps=EPS, seed=3, version="custom", attacks=list(STANDARD), device="cpu"
     )
     theirs.apgd.n_restarts = theirs.fab.n_restarts = theirs.apgd_targeted.n_restarts = 1
-    theirs.apgd.n_iter = theirs.apgd_targeted.n_iter = theirs.fab.n_iter = 5
+    theirs.fab.n_iter = 5
+    for apgd in (theirs.apgd, theirs.apgd_targeted):  # as its constructor would with n_iter = 5
+        apgd.n_iter, apgd.n_iter_2, apgd.n_iter_min, apgd.size_decr = 5, 1, 1, 1
     theirs.square.n_queries = 60
     return theirs
 
@@ -141,10 +143,13 @@ def test_fewer_classes_than_the_standard_targets(images: torch.Tensor, labels: t
     assert int((state.broken_by >= 0).sum()) > 0
 
 
-def test_too_few_classes_for_the_targeted_loss_are_refused(images: torch.Tensor) -> None:
-    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).eval().requires_grad_(False)
-    with pytest.raises(UserError, match="at least 4 classes; the model has 3"):
-        autoattack(net, images[:4], net(images[:4]).argmax(1), FEW, seed=0, device=CPU)
+@pytest.mark.parametrize("classes", [2, 3])
+def test_targeted_apgd_is_left_out_where_its_loss_has_too_few_classes(images: torch.Tensor, classes: int) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(64, classes)).eval().requires_grad_(False)
+    state = autoattack(net, images[:8], net(images[:8]).argmax(1), FEW, seed=0, device=CPU)
+    assert int((state.broken_by >= 0).sum()) > 0 and not bool((state.broken_by == STANDARD.index("apgd-t")).any())
 
 
 @pytest.mark.parametrize("norm", ["l2", "l1"])

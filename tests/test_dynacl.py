@@ -115,7 +115,8 @@ def test_a_step_is_the_published_loop(number):
 
 def test_the_momentum_copy_follows_the_weights_and_not_the_statistics():
     method = make_method("dynacl", momentum=0.75)
-    assert all(torch.equal(a, b) for a, b in zip(method.encoder.parameters(), method.online_encoder.parameters()))
+    equal = zip(method.encoder.parameters(), method.online_encoder.parameters(), strict=True)
+    assert all(torch.equal(copied, online) for copied, online in equal)
     with torch.no_grad():
         for parameter in (*method.online_encoder.parameters(), *method.online_projector.parameters()):
             parameter.add_(1.0)

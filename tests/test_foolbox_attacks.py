@@ -50,7 +50,7 @@ def run(name: str, model: nn.Module, images: torch.Tensor, labels: torch.Tensor,
     attack = ATTACKS[name]
     eps = None if attack.minimal else EPS[attack.norm]
     steps = {"hopskipjump": 4, "cw": 60, "deepfool": 50, "ddn": 100}.get(name, 20)
-    step_size = 0.1 if name == "cw" else None
+    step_size = {"cw": 0.1, "pgd-linf": EPS["linf"] / 4, "pgd-l1": EPS["l1"] / 4}.get(name)
     return run_foolbox(name, model, images, labels, seed=seed, eps=eps, steps=steps, step_size=step_size)
 
 
@@ -181,13 +181,16 @@ def test_hopskipjump_on_a_model_of_one_class_breaks_nothing(images: torch.Tensor
 def test_probabilities_are_refused_by_every_way_to_attack(model: nn.Module, images, labels) -> None:
     probabilities = nn.Sequential(model, nn.Softmax(1)).eval()
     ways = {
-        "pgd": lambda: pgd(probabilities, images, labels, eps=0.1, steps=1, generator=torch.Generator()),
+        "pgd": lambda: pgd(
+            probabilities, images, labels, eps=0.1, steps=1, step_size=0.01, generator=torch.Generator()
+        ),
         "pgd that knows the mistakes": lambda: pgd(
             probabilities,
             images,
             labels,
             eps=0.1,
             steps=1,
+            step_size=0.01,
             misclassified=torch.zeros(len(images), dtype=torch.bool),
             generator=torch.Generator(),
         ),

@@ -174,7 +174,17 @@ def test_every_image_is_judged_as_it_is_returned(
     model: nn.Module, held_out: tuple, norm: str, eps: float, active_set: bool
 ) -> None:
     images, labels = held_out
-    result = pgd(model, images, labels, eps=eps, steps=5, norm=norm, active_set=active_set, generator=generator())
+    result = pgd(
+        model,
+        images,
+        labels,
+        eps=eps,
+        steps=5,
+        step_size=eps / 10,
+        norm=norm,
+        active_set=active_set,
+        generator=generator(),
+    )
     assert torch.equal(result.fooled, model(result.images).argmax(1) != labels)
     assert bool(inside_ball(result.images - images, eps, norm).all())
     assert float(result.images.min()) >= 0 and float(result.images.max()) <= 1
@@ -192,6 +202,7 @@ def test_known_mistakes_cost_no_pass_and_change_no_outcome(model: nn.Module, hel
                 labels,
                 eps=0.1,
                 steps=4,
+                step_size=0.01,
                 misclassified=known,
                 batch_size=77,
                 generator=generator(),
@@ -208,33 +219,37 @@ def test_without_the_active_set_the_loss_keeps_rising(model: nn.Module, held_out
     images, labels = held_out
     losses = []
     for active_set in (True, False):
-        kept = pgd(model, images, labels, eps=0.15, steps=20, active_set=active_set, generator=generator()).images
+        kept = pgd(
+            model, images, labels, eps=0.15, steps=20, step_size=0.015, active_set=active_set, generator=generator()
+        ).images
         losses.append(float(nn.functional.cross_entropy(model(kept), labels)))
     assert losses[1] > 1.5 * losses[0]
 
 
 def test_more_steps_only_break_more(model: nn.Module, held_out: tuple) -> None:
     images, labels = held_out
-    few = pgd(model, images, labels, eps=0.1, steps=5, generator=generator()).fooled
-    more = pgd(model, images, labels, eps=0.1, steps=20, generator=generator()).fooled
+    few = pgd(model, images, labels, eps=0.1, steps=5, step_size=0.01, generator=generator()).fooled
+    more = pgd(model, images, labels, eps=0.1, steps=20, step_size=0.01, generator=generator()).fooled
     assert bool((more | ~few).all()) and int(more.sum()) > int(few.sum())
 
 
 def test_same_generator_same_images_and_the_global_stream_is_untouched(model: nn.Module, held_out: tuple) -> None:
     images, labels = held_out
     before = torch.random.get_rng_state()
-    first, again = (pgd(model, images, labels, eps=0.1, steps=3, generator=generator(7)).images for _ in range(2))
-    other = pgd(model, images, labels, eps=0.1, steps=3, generator=generator(8)).images
+    first, again = (
+        pgd(model, images, labels, eps=0.1, steps=3, step_size=0.01, generator=generator(7)).images for _ in range(2)
+    )
+    other = pgd(model, images, labels, eps=0.1, steps=3, step_size=0.01, generator=generator(8)).images
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_eps_zero_changes_nothing_and_steps_zero_is_the_random_start(model: nn.Module, held_out: tuple) -> None:
     images, labels = held_out
-    still = pgd(model, images, labels, eps=0.0, steps=3, generator=generator())
+    still = pgd(model, images, labels, eps=0.0, steps=3, step_size=0, generator=generator())
     assert torch.allclose(still.images, images, atol=1e-7)
     assert torch.equal(still.fooled, model(images).argmax(1) != labels)
-    noise = pgd(model, images, labels, eps=0.1, steps=0, active_set=False, generator=generator())
+    noise = pgd(model, images, labels, eps=0.1, steps=0, step_size=0.01, active_set=False, generator=generator())
     assert float((noise.images - images).abs().max()) > 0.09
 
 
@@ -245,7 +260,15 @@ def test_gradients_that_are_not_finite_do_not_fool(held_out: tuple) -> None:
             return torch.cat([sums, sums * float("nan")], 1)
 
     images, _ = held_out
-    result = pgd(Broken(), images, torch.zeros(len(images), dtype=torch.long), eps=0.1, steps=2, generator=generator())
+    result = pgd(
+        Broken(),
+        images,
+        torch.zeros(len(images), dtype=torch.long),
+        eps=0.1,
+        steps=2,
+        step_size=0.01,
+        generator=generator(),
+    )
     assert not bool(result.fooled.any()) and bool(torch.isfinite(result.images).all())
 
 
@@ -260,7 +283,8 @@ def test_gradients_that_are_not_finite_do_not_fool(held_out: tuple) -> None:
 )
 def test_bad_input_is_refused_in_one_line(model: nn.Module, change: dict, message: str) -> None:
     labels = torch.zeros(2, dtype=torch.long)
-    arguments = {"model": model, "images": torch.zeros(2, 1, 8, 8), "labels": labels, "eps": 0.1, "steps": 1} | change
+    arguments = {"model": model, "images": torch.zeros(2, 1, 8, 8), "labels": labels, "eps": 0.1, "steps": 1}
+    arguments |= {"step_size": 0.01} | change
     with pytest.raises(UserError, match=message) as caught:
         pgd(**arguments, generator=generator())
     assert "\n" not in str(caught.value)

@@ -36,16 +36,29 @@ def test_large_radius() -> None:
     assert "10.0% of the images survive eps 0.9" in (sanity.large_radius_breaks_all(share(10), 0.9) or "")
 
 
-def test_more_steps() -> None:
-    assert sanity.more_steps_never_help_the_defender(share(50), share(48)) is None
-    assert sanity.more_steps_never_help_the_defender(share(50), share(53)) is None, "within noise"
-    assert "more steps break fewer" in (sanity.more_steps_never_help_the_defender(share(50), share(70)) or "")
+def test_convergence_against_a_stronger_attack() -> None:
+    assert sanity.has_converged(share(50), share(47), "PGD", "APGD") is None, "within the tolerance"
+    told = "PGD has not converged: 43.0% survive it, 9.0% survive APGD"
+    assert sanity.has_converged(share(43), share(9), "PGD", "APGD") == told
+    assert sanity.has_converged(share(43), share(60), "PGD", "40 steps"), "nor may more steps break fewer"
+    assert sanity.has_converged(share(60, 250), share(10, 16), "PGD", "APGD"), "on the images that both saw"
+    assert sanity.has_converged(share(5, 7), share(4, 7), "PGD", "APGD") is None, "one image fails nothing"
+
+
+def test_convergence_by_a_sample_of_what_is_left() -> None:
+    left = share(100, 250)
+    assert sanity.nothing_is_left_to_find(left, share(1, 16), "more") is None
+    assert sanity.nothing_is_left_to_find(left, share(1, 8), "more") is None, "one image fails nothing"
+    assert sanity.nothing_is_left_to_find(left, share(2, 32), "more") is None, "2.5 points"
+    told = "APGD has not converged: 40.0% survive, but more breaks 4 of 16 of them, which leaves 30.0%"
+    assert sanity.nothing_is_left_to_find(left, share(4, 16), "more") == told
+    assert sanity.nothing_is_left_to_find(share(0, 250), share(0, 0), "more") is None, "nothing is left"
 
 
 def test_white_box_against_black_box_on_their_common_images() -> None:
     assert sanity.white_box_is_strongest(share(30), share(40), "Square") is None
     failing = sanity.white_box_is_strongest(share(60), share(20, 40), "Square") or ""
-    assert "Square is stronger than white-box PGD (50.0% survive, not 100.0%)" in failing
+    assert "Square is stronger than attacks with gradients (50.0% survive, not 100.0%)" in failing
 
 
 def test_seven_images_are_enough_for_a_check_to_fail() -> None:
@@ -125,7 +138,9 @@ def test_a_masked_model_is_detected(honest: nn.Module, data: tuple) -> None:
     images, labels = data[0][1200:1280], data[1][1200:1280]
 
     def robust(model: nn.Module, eps: float, steps: int = 20) -> np.ndarray:
-        found = pgd(model, images, labels, eps=eps, steps=steps, generator=torch.Generator().manual_seed(0))
+        found = pgd(
+            model, images, labels, eps=eps, steps=steps, step_size=eps / 4, generator=torch.Generator().manual_seed(0)
+        )
         return ~found.fooled.numpy()
 
     def findings(model: nn.Module) -> list[str | None]:
@@ -149,7 +164,7 @@ def test_a_masked_model_is_detected(honest: nn.Module, data: tuple) -> None:
             sanity.white_box_is_strongest(robust(model, EPS), black, "Square"),
             sanity.gradients_are_useful(sanity.input_gradients(model, images, labels)),
             sanity.noise_is_weaker(noise, fgsm),
-            sanity.more_steps_never_help_the_defender(robust(model, EPS, 5), robust(model, EPS, 20)),
+            sanity.has_converged(robust(model, EPS), robust(model, EPS, 40), "PGD", "40 steps"),
         ]
 
     assert findings(honest) == [None] * 5

@@ -33,6 +33,8 @@ JOBS = [
     ("few_shot", Job("uamix", "instruments-to-esc50", "uamix-mae")),
     ("low_shot", Job("uamix", "instruments", "uamix-mae")),
     ("low_shot", Job("uamix", "instruments-to-esc50", "mae")),
+    ("corruptions", Job("unremix", "digits", "simclr")),
+    ("corruptions", Job("swaro", "digits", "supervised")),
     ("audio_attack", Job("uamix", "instruments", "mae")),
     ("audio_attack", Job("uamix", "instruments-to-esc50", "uamix-mae")),
     ("attack", Job("swaro", "digits", "swaro", 0)),
@@ -162,7 +164,6 @@ LEFT_OUT = [
     Protocol(family="square", norm="linf", eps=0.1, steps=50),
     Protocol(family="foolbox-pgd", norm="linf", eps=0.1, steps=5),
     Protocol(family="foolbox-pgd", norm="l1", eps=2.0, steps=5),
-    Protocol(family="apgd", norm="l1", eps=2.0, steps=5),
     Protocol(family="autoattack", norm="linf", eps=0.1),
     *(Protocol(family=family, norm="l2", steps=5) for family in ("deepfool", "cw", "ddn", "hopskipjump")),
 ]

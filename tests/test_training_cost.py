@@ -163,6 +163,7 @@ def test_a_trial_is_its_method_at_another_rate_and_length(project):
         jobs = project.jobs(stage, "swaro", "search")
         assert [(job.method, job.seed) for job in jobs] == [(label, 7) for label in labels]
     assert not project.jobs("attack", "swaro", "search") and not project.jobs("validate", "swaro")
+    assert project.jobs("attack", "swaro", "cost") and not project.jobs("probe", "swaro", "cost")
 
 
 def test_a_trial_is_judged_under_attack_on_validation_images(project):
@@ -173,7 +174,7 @@ def test_a_trial_is_judged_under_attack_on_validation_images(project):
     data, suite = training_data(project, job), project.track("swaro").robustness
     images, labels = to_float(torch.tensor(data.x("validation"))), torch.tensor(data.y("validation"))
     method = load_trained(project, job)
-    attack = LinfPGD(steps=suite.steps.pgd, rel_stepsize=0.25)
+    attack = LinfPGD(steps=suite.steps.pgd, rel_stepsize=suite.steps.step_fraction)
     torch.manual_seed(0)
     model = PyTorchModel(nn.Sequential(method.encoder, method.classifier), bounds=(0, 1))
     _, _, fooled = attack(model, images, labels, epsilons=suite.budget("digits").main)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from contrastbench.attacks import autoattack as aa
 from contrastbench.errors import UserError
 from contrastbench.evaluation import robustness
-from contrastbench.evaluation.robustness import Victim, evaluate, minimal_distance, worst_cases
+from contrastbench.evaluation.robustness import Victim, evaluate, minimal_distance, survivors
 from contrastbench.evaluation.suite import AttackSpec, attacks_on
 from contrastbench.evaluation.transfer import transfer_matrix
 from contrastbench.evaluation.verdicts import (
@@ -19,7 +19,6 @@ from contrastbench.evaluation.verdicts import (
     Verdict,
     attack_order,
     read_verdicts,
-    worst_case,
     write_verdicts,
 )
 from contrastbench.params.root import load
@@ -28,14 +27,18 @@ ATTACKS = [
     AttackSpec("clean", "linf", None, 10**9),
     AttackSpec("noise", "linf", 0.15, 40),
     AttackSpec("fgsm", "linf", 0.15, 40),
-    AttackSpec("pgd", "linf", 0.05, 40, 5),
-    AttackSpec("pgd", "linf", 0.15, 40, 5),
-    AttackSpec("pgd", "l2", 0.8, 40, 5),
-    AttackSpec("foolbox-pgd", "l1", 5.0, 20, 5),
+    AttackSpec("pgd", "linf", 0.05, 40, 5, 0.0125),
+    AttackSpec("pgd", "linf", 0.15, 40, 5, 0.0375),
+    AttackSpec("pgd", "l2", 0.8, 40, 5, 0.2),
+    AttackSpec("foolbox-pgd", "l1", 5.0, 20, 5, 1.25),
+    AttackSpec("apgd", "linf", 0.15, 40, 4),
+    AttackSpec("apgd", "linf", 0.05, 40, 4),
+    AttackSpec("apgd", "l2", 0.8, 40, 4),
+    AttackSpec("longer-apgd", "linf", 0.05, 10, 8, has_row=False),
     AttackSpec("deepfool", "l2", None, 20, 10),
     AttackSpec("ddn", "l2", None, 20, 10),
     AttackSpec("hopskipjump", "l2", None, 10, 2),
-    AttackSpec("apgd", "l1", 5.0, 20, 4),
+    AttackSpec("apgd", "l1", 5.0, 40, 4),
     AttackSpec("square", "linf", 0.15, 20, 50),
     AttackSpec("autoattack", "linf", 0.15, 24),
 ]
@@ -76,7 +79,7 @@ def few_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def cheap(model, settings, *rest):  # type: ignore[no-untyped-def]
         front = build(model, settings, *rest)
-        front.apgd.n_iter = front.apgd_targeted.n_iter = front.fab.n_iter = 4
+        front.fab.n_iter = 4
         front.square.n_queries = 30
         return front
 
@@ -137,7 +140,7 @@ def test_a_finished_evaluation_runs_nothing_again(
 def test_verdicts_do_not_depend_on_earlier_batches(victim: Victim, tmp_path: Path) -> None:
     """A longer evaluation agrees with a shorter one on their common batches."""
     short, long = (
-        evaluate(victim, [AttackSpec("pgd", "linf", 0.1, count, 5)], PartialStore(tmp_path / str(count), "m"))
+        evaluate(victim, [AttackSpec("pgd", "linf", 0.1, count, 5, 0.025)], PartialStore(tmp_path / str(count), "m"))
         for count in (32, 48)
     )
     assert np.array_equal(short["pgd-5-linf@0.1"].broken, long["pgd-5-linf@0.1"].broken[:32])
@@ -145,7 +148,7 @@ def test_verdicts_do_not_depend_on_earlier_batches(victim: Victim, tmp_path: Pat
 
 def test_pgd_learns_from_the_clean_verdict_which_images_are_wrong(victim: Victim, tmp_path: Path) -> None:
     """Over several batches: the same verdicts, with one pass over all images less."""
-    attacks = [AttackSpec("clean", "linf", None, 200), AttackSpec("pgd", "linf", 0.05, 48, 5)]
+    attacks = [AttackSpec("clean", "linf", None, 200), AttackSpec("pgd", "linf", 0.05, 48, 5, 0.0125)]
     name = attacks[1].name
     told, alone = (
         evaluate(victim, some, PartialStore(tmp_path / str(len(some)), "m")) for some in (attacks, attacks[1:])
@@ -157,7 +160,7 @@ def test_pgd_learns_from_the_clean_verdict_which_images_are_wrong(victim: Victim
 
 def test_foolboxs_pgd_has_the_starts_of_ours(victim: Victim, tmp_path: Path) -> None:
     """So the two differ only where ours stops early or keeps a better iterate: never in the defender's favour."""
-    attacks = [AttackSpec("pgd", "linf", 0.08, 48, 5), AttackSpec("foolbox-pgd", "linf", 0.08, 20, 5)]
+    attacks = [AttackSpec("pgd", "linf", 0.08, 48, 5, 0.02), AttackSpec("foolbox-pgd", "linf", 0.08, 20, 5, 0.02)]
     ours, theirs = evaluate(victim, attacks, PartialStore(tmp_path, "m")).values()
     assert (ours.broken[:20] | ~theirs.broken).all() and not theirs.broken.all() and theirs.broken.any()
 
@@ -170,8 +173,11 @@ def test_carlini_wagner_takes_the_step_of_its_data_set(victim: Victim, tmp_path:
     )
     assert np.median(far.distance) > 2 * np.median(near.distance) > 0
     attacks = attacks_on(load("cifar", Path(__file__).resolve().parent.parent).swaro.robustness, "cifar10", "slf")
-    assert [attack.step_size for attack in attacks if attack.step_size is not None] == [0.01]
-    assert [attack.kind for attack in attacks if attack.step_size is not None] == ["cw"]
+    assert [attack.step_size for attack in attacks if attack.kind == "cw"] == [0.01]
+    pgds = [attack for attack in attacks if attack.kind in ("pgd", "foolbox-pgd")]
+    assert {attack.norm for attack in pgds if attack.step_size == attack.eps / 4} == {"linf", "l2", "l1"}
+    assert all(attack.step_size == attack.eps / 4 for attack in pgds)
+    assert not any(attack.step_size for attack in attacks if attack.kind not in ("cw", "pgd", "foolbox-pgd"))
 
 
 def test_written_verdicts_are_read_back(victim: Victim, tmp_path: Path) -> None:
@@ -201,29 +207,60 @@ def verdict(*broken: int) -> Verdict:
     return Verdict(flags, np.ones(len(flags), bool), np.zeros(len(flags), np.float32))
 
 
-def test_worst_case_is_the_union_of_what_is_broken_up_to_a_radius() -> None:
-    known = [
-        (0.0, verdict(1, 0, 0, 0, 0, 0)),
-        (0.1, verdict(1, 1, 0, 0, 0)),
-        (0.2, verdict(1, 0, 1, 0, 0)),
-        (0.2, verdict(1, 0, 0, 1)),  # AutoAttack on fewer images
-        (0.3, verdict(1, 1, 1, 1, 1)),
+def test_the_survivors_of_a_ball_withstand_every_attack_within_it() -> None:
+    attacks = [
+        AttackSpec("clean", "linf", None, 10**9),
+        AttackSpec("pgd", "linf", 0.1, 6, 5),
+        AttackSpec("apgd", "linf", 0.2, 6, 5),
+        AttackSpec("autoattack", "linf", 0.2, 4),  # on fewer images
+        AttackSpec("pgd", "linf", 0.3, 6, 5),  # outside the ball
+        AttackSpec("apgd", "l2", 0.2, 6, 5),  # of another norm
+        AttackSpec("ddn", "l2", None, 6, 5),  # by distance
     ]
-    assert worst_case(known, 0.1).tolist() == [False, False, True, True, True]
-    assert worst_case(known, 0.2).tolist() == [False, False, False, False]
-    with pytest.raises(ValueError, match=r"no attack at radius 0\.15"):
-        worst_case(known, 0.15)
+    broken = [(1, 0, 0, 0, 0, 0, 0), (1, 1, 0, 0, 0, 0), (1, 0, 1, 0, 0, 0), (1, 0, 0, 1), (1, 1, 1, 1, 1, 0), (1,) * 6]
+    verdicts = {attack.name: verdict(*flags) for attack, flags in zip(attacks, [*broken, (1,) * 6], strict=True)}
+    verdicts["clean"].distance[1:] = np.inf
+    verdicts["ddn-l2"].distance[:] = [0, 0.1, 0.19, 0.21, 9, np.inf]
+    verdicts["apgd-l2@0.2"].broken[:] = [1, 0, 0, 0, 0, 1]
+    assert survivors(attacks, verdicts, ("linf", 0.2)).tolist() == [False, False, False, False, True, True]
+    assert survivors(attacks, verdicts, ("linf", 0.2), ("clean", "pgd")).tolist() == [False, False, *[True] * 4]
+    assert survivors(attacks, verdicts, ("l2", 0.2)).tolist() == [False, False, False, True, True, False]
 
 
 def test_worst_case_of_a_run_is_at_most_every_attack(victim: Victim, tmp_path: Path) -> None:
     verdicts = evaluate(victim, ATTACKS, PartialStore(tmp_path, "m"))
-    worst = worst_cases(ATTACKS, verdicts, (0.05, 0.15))
-    assert len(worst[0.05]) == 40 and len(worst[0.15]) == 20, "the images that every attack at the radius saw"
+    small, large = (survivors(ATTACKS, verdicts, ("linf", eps)) for eps in (0.05, 0.15))
+    assert len(small) == len(large) == 40, "the same images at every radius, whatever AutoAttack saw"
     for attack in ATTACKS:
         if attack.norm == "linf" and attack.eps == 0.15:
-            assert not (worst[0.15] & verdicts[attack.name].broken[:20]).any()
-    assert worst[0.15].mean() < worst[0.05][:20].mean() < 1
-    assert not (worst[0.15] & verdicts["pgd-5-l2@0.8"].broken[:20]).all()
+            seen = min(40, attack.images)
+            assert not (large[:seen] & verdicts[attack.name].broken[:seen]).any()
+    assert large.mean() < small.mean() < 1
+    assert survivors(ATTACKS, verdicts, ("l2", 0.8)).mean() <= verdicts["pgd-5-l2@0.8"].robust.mean()
+
+
+def test_apgd_is_run_on_what_is_left_and_its_targets_on_what_did_not_withstand_them_before(
+    victim: Victim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[tuple[str, float, int], dict[str, Tensor]] = {}
+    attack = aa.autoattack
+
+    def seen(model, images, labels, settings, **others):  # type: ignore[no-untyped-def]
+        asked[settings.norm, settings.eps, settings.iterations] = others["wanted"]
+        return attack(model, images, labels, settings, **others)
+
+    monkeypatch.setattr(aa, "autoattack", seen)
+    attacks = [each for each in ATTACKS if each.kind in ("clean", "pgd", "apgd", "longer-apgd")]
+    verdicts = evaluate(victim, attacks, PartialStore(tmp_path, "m"))
+    pgd = {eps: verdicts[f"pgd-5-linf@{eps}"].broken | verdicts["clean"].broken[:40] for eps in (0.05, 0.15)}
+    large, small = asked["linf", 0.15, 4], asked["linf", 0.05, 4]
+    assert np.array_equal(large["apgd-ce"], ~(pgd[0.05] | pgd[0.15])) and torch.equal(large["apgd-t"], large["apgd-ce"])
+    assert np.array_equal(small["apgd-ce"], ~pgd[0.05])
+    assert np.array_equal(small["apgd-t"], ~pgd[0.05] & verdicts["apgd-linf@0.15"].broken)
+    assert 0 < int(small["apgd-t"].sum()) < int(small["apgd-ce"].sum())
+    left = np.flatnonzero(verdicts["apgd-linf@0.05"].robust)[:10]
+    assert all(np.flatnonzero(part).tolist() == left.tolist() for part in asked["linf", 0.05, 8].values())
+    assert (verdicts["apgd-linf@0.15"].broken >= pgd[0.15]).all(), "what was broken before stays broken"
 
 
 def test_the_order_is_fixed_and_each_seed_has_its_own() -> None:
@@ -240,7 +277,9 @@ def test_distances_of_attacks_that_found_nothing_are_the_diameter() -> None:
 
 def test_transfer_matrix(tmp_path: Path) -> None:
     models = {"a": victim_of(0), "b": victim_of(1)}
-    matrix = transfer_matrix(models, PartialStore(tmp_path / "transfer", "m"), eps=0.15, steps=10, count=48)
+    matrix = transfer_matrix(
+        models, PartialStore(tmp_path / "transfer", "m"), eps=0.15, steps=10, step_size=0.015, count=48
+    )
     for source in models:
         for name, victim in models.items():
             robust = matrix.robust[source][name]
@@ -258,7 +297,7 @@ def test_transfer_matrix(tmp_path: Path) -> None:
 
 def test_a_killed_transfer_matrix_continues_and_ends_the_same(tmp_path: Path) -> None:
     models = {"a": victim_of(0), "b": victim_of(1)}
-    settings = {"eps": 0.15, "steps": 3, "count": 40}
+    settings = {"eps": 0.15, "steps": 3, "step_size": 0.04, "count": 40}
     whole = transfer_matrix(models, PartialStore(tmp_path / "whole", "m"), **settings)
     deaths = 0
     while True:

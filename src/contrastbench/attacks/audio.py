@@ -58,12 +58,14 @@ def attack_waveforms(
     """
     if not torch.isfinite(torch.tensor(snr_db)):
         raise UserError(f"snr_db = {snr_db}: must be a finite number of decibels")
+    radius = snr_radius(waveforms, snr_db)
     return pgd(
         WaveformClassifier(front_end, classifier),
         waveforms,
         labels,
-        eps=snr_radius(waveforms, snr_db),
+        eps=radius,
         steps=steps,
+        step_size=radius / 10,
         norm="l2",
         bounds=FULL_SCALE,
         batch_size=batch_size,

@@ -2,13 +2,13 @@
 
 The attacks are pyautoattack's, run in its order, on its batches, with its seeds, so that every image gets the
 verdict that ``AutoAttack.run_standard_evaluation`` gives it (tests/test_autoattack.py). In the l_inf ball the parts
-that it runs one after another run side by side (``side_by_side.py``). Our loop adds what that method lacks: which
-attack broke which image, a state after every batch, the global generator restored, and gradients in contiguous memory
-(pyautoattack's zero-gradient check crashes on channels-last gradients).
+that it runs one after another run side by side, and so do the classes of APGD-T in the l2 ball (``side_by_side.py``).
+Our loop adds what that method lacks: which attack broke which image, a state after every batch, the global generator
+restored, and gradients in contiguous memory (pyautoattack's zero-gradient check crashes on channels-last gradients).
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,6 @@ from contrastbench.attacks.geometry import UNIT, Norm, check_inputs, global_seed
 from contrastbench.attacks.logits import refuse_probabilities
 from contrastbench.attacks.recount import recount
 from contrastbench.attacks.side_by_side import square, targeted_apgd, targeted_fab
-from contrastbench.errors import UserError
 
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
 ROBUST = -1  # broken_by: no attack broke the image
@@ -37,6 +36,8 @@ class State:
     candidates  positions (M,) of the images that this attack is run on, fixed when it starts
     batch       number of its batches that are done
     refused     (N,) bool: some attack returned an invalid image (outside the ball or [0, 1], or not finite)
+    round       how often the whole list was run before
+    left        images that were left when this round began
     """
 
     broken_by: Tensor | None = None
@@ -44,11 +45,17 @@ class State:
     candidates: Tensor | None = None
     batch: int = 0
     refused: Tensor | None = None
+    round: int = 0
+    left: int = 0
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What to run. None for ``iterations`` and ``queries`` means the standard's 100 and 5000."""
+    """What to run. None for ``iterations`` and ``queries`` means the standard's 100 and 5000.
+
+    again  the attacks are run again, from other random starts, as long as a round breaks more than this share of all
+           images; None, as the standard: one round
+    """
 
     eps: float
     norm: Norm = "linf"
@@ -56,6 +63,7 @@ class Settings:
     batch_size: int = 128
     iterations: int | None = None
     queries: int | None = None
+    again: float | None = None
 
 
 class ContiguousGradients(nn.Module):
@@ -100,9 +108,10 @@ def build(model: nn.Module, settings: Settings, seed: int, classes: int, device:
     theirs.apgd_targeted.n_target_classes = min(theirs.apgd_targeted.n_target_classes, classes - 1)
     theirs.fab.n_target_classes = min(theirs.fab.n_target_classes, classes - 1)
     if settings.iterations is not None:
-        theirs.fab.n_iter = settings.iterations
-        for apgd in (theirs.apgd, theirs.apgd_targeted):  # its l1 schedule divides up n_iter_orig
-            apgd.n_iter = apgd.n_iter_orig = settings.iterations
+        theirs.fab.n_iter = count = settings.iterations
+        for apgd in (theirs.apgd, theirs.apgd_targeted):  # all that its constructor derives from the number
+            apgd.n_iter = apgd.n_iter_orig = count
+            apgd.n_iter_2, apgd.n_iter_min, apgd.size_decr = (max(int(part * count), 1) for part in (0.22, 0.06, 0.03))
     if settings.queries is not None:
         theirs.square.n_queries = settings.queries
     return theirs
@@ -116,11 +125,14 @@ def autoattack(
     *,
     seed: int,
     device: torch.device,
+    wanted: Mapping[str, Tensor] | None = None,
     state: State | None = None,
     save: Callable[[State], None] = lambda _: None,
 ) -> State:
     """Attack ``images`` (N, C, H, W) in [0, 1]; the returned state's ``broken_by`` holds the verdicts.
 
+    Every attack is run on what those before it left, and of that on the images that are ``wanted`` (N,) bool for it, or
+    all. Targeted APGD is left out where the model has too few classes for its loss (``FEWEST_CLASSES``).
     ``save`` is called after every batch; an evaluation started again from the last state that it received ends
     with the same verdicts. ``model`` returns logits and is on ``device``, in eval mode.
     """
@@ -134,14 +146,18 @@ def autoattack(
             refuse_probabilities(logits)
             state.refused = torch.zeros(len(images), dtype=torch.bool)
             state.broken_by = torch.where(logits.argmax(1) == labels.cpu(), ROBUST, CLEAN)
+            state.left = int((state.broken_by == ROBUST).sum())
         classes = model(images[:1].to(device)).shape[1]
-        if classes < FEWEST_CLASSES and "apgd-t" in settings.attacks:
-            raise UserError(f"AutoAttack needs at least {FEWEST_CLASSES} classes; the model has {classes}")
-        theirs = build(model, settings, seed, classes, device)
+        theirs = build(model, settings, seed + state.round, classes, device)
         while state.attack < len(settings.attacks):
             name = settings.attacks[state.attack]
             if state.candidates is None:
-                state.candidates = torch.nonzero(state.broken_by == ROBUST).flatten()
+                chosen = state.broken_by == ROBUST
+                if wanted is not None:
+                    chosen &= wanted[name]
+                if name == "apgd-t" and classes < FEWEST_CLASSES:
+                    chosen[:] = False
+                state.candidates = torch.nonzero(chosen).flatten()
             batches = state.candidates.split(settings.batch_size) if len(state.candidates) else ()
             for batch in batches[state.batch :]:
                 x, y = images[batch].to(device).contiguous(), labels[batch].to(device)
@@ -152,6 +168,11 @@ def autoattack(
                 state.batch += 1
                 save(state)
             state.attack, state.candidates, state.batch = state.attack + 1, None, 0
+            left = int((state.broken_by == ROBUST).sum())
+            again = settings.again is not None and state.left - left > settings.again * len(images)
+            if again and state.attack == len(settings.attacks):
+                state.attack, state.round, state.left = 0, state.round + 1, left
+                theirs = build(model, settings, seed + state.round, classes, device)
     return state
 
 
@@ -165,7 +186,7 @@ def _perturb(theirs: Any, name: str, x: Tensor, y: Tensor, settings: Settings) -
         "fab-t": (theirs.fab, targeted_fab),
         "square": (theirs.square, square),
     }[name]
-    if settings.norm == "linf":
+    if settings.norm == "linf" or (settings.norm == "l2" and name == "apgd-t"):
         return at_once(part, x, y, batch_size=settings.batch_size)
     theirs.fab.targeted, theirs.fab.n_restarts = True, 1
     return part.perturb(x, y)

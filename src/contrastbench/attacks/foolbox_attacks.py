@@ -18,13 +18,12 @@ from contrastbench.attacks.geometry import UNIT, Norm, check_inputs, global_seed
 from contrastbench.attacks.logits import refuse_probabilities
 from contrastbench.attacks.recount import Recount, recount
 
-TENTH = 0.1  # PGD's step as a share of the radius
 CHECKED = 8  # images whose outputs are checked; a single one might be a distribution by chance
 
 
 @dataclass(frozen=True)
 class FoolboxAttack:
-    """``build`` makes the attack from its number of steps and its step size; most attacks ignore the latter."""
+    """``build`` makes the attack from its number of steps and its step size; only PGD and C&W read the latter."""
 
     norm: Norm
     minimal: bool  # searches for the smallest perturbation instead of staying in a given ball
@@ -34,8 +33,8 @@ class FoolboxAttack:
 
 ATTACKS: dict[str, FoolboxAttack] = {
     "fgsm": FoolboxAttack("linf", False, True, lambda *_: foolbox.attacks.LinfFastGradientAttack()),
-    "pgd-linf": FoolboxAttack("linf", False, True, lambda n, _: foolbox.attacks.LinfPGD(rel_stepsize=TENTH, steps=n)),
-    "pgd-l1": FoolboxAttack("l1", False, True, lambda n, _: foolbox.attacks.L1PGD(rel_stepsize=TENTH, steps=n)),
+    "pgd-linf": FoolboxAttack("linf", False, True, lambda n, step: foolbox.attacks.LinfPGD(abs_stepsize=step, steps=n)),
+    "pgd-l1": FoolboxAttack("l1", False, True, lambda n, step: foolbox.attacks.L1PGD(abs_stepsize=step, steps=n)),
     "deepfool": FoolboxAttack("l2", True, True, lambda n, _: foolbox.attacks.L2DeepFoolAttack(steps=n)),
     "cw": FoolboxAttack(
         "l2",
@@ -69,7 +68,7 @@ def run_foolbox(
 
     steps      ignored by FGSM
     eps        required, except for attacks that search for the smallest perturbation, which take none
-    step_size  C&W's only: Adam's, in the space of its change of variables
+    step_size  of PGD, in the norm of its ball; of C&W: Adam's, in the space of its change of variables
 
     ``model`` returns logits and is in eval mode, on the device of ``images``. Torch's global generator, which
     Foolbox uses, is seeded for the attack and restored afterwards.

@@ -43,9 +43,9 @@ def pgd(
     *,
     eps: Radius,
     steps: int,
+    step_size: Radius,
     generator: Generator,
     norm: Norm = "linf",
-    step_size: Radius | None = None,
     active_set: bool = True,
     misclassified: Tensor | None = None,
     bounds: Bounds = UNIT,
@@ -55,7 +55,7 @@ def pgd(
 
     model       returns logits, in eval mode
     eps         radius of the ball: one number, or (N,) with one radius per image
-    step_size   default eps / 10, as in RoCL's evaluation (spec 3)
+    step_size   length of a step in the same norm: one number, or (N,)
     generator   on the model's device; the only source of randomness
     active_set  False: every image takes every step and the iterate with the highest loss is kept, as transfer
                 attacks need: an image that barely fools its source rarely fools another model
@@ -68,7 +68,6 @@ def pgd(
     """
     check_inputs(images, bounds, eps)
     eps = eps.to(generator.device) if isinstance(eps, Tensor) else eps
-    step_size = eps / 10 if step_size is None else step_size
     kept, fooled = [], []
     for start in range(0, len(images), batch_size):
         part = slice(start, start + batch_size)

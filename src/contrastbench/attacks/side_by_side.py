@@ -1,4 +1,4 @@
-"""Targeted APGD, targeted FAB and Square in the l_inf ball, with what pyautoattack does in sequence side by side.
+"""Targeted APGD (l_inf and l2), targeted FAB and Square (l_inf), with what pyautoattack does in sequence side by side.
 
 pyautoattack takes one target class after another, and one query after another, each time for the few images that are
 left; a network takes less time per image when it gets more of them at once. The functions here take pyautoattack's own
@@ -33,7 +33,7 @@ def targeted_apgd(attack: APGDAttack_targeted, x: Tensor, y: Tensor, *, batch_si
         images = x[left].repeat(count, 1, 1, 1)
         noise, states = [], []
         for _ in range(count):
-            noise.append(2 * torch.rand((len(left), *x.shape[1:]), generator=starts) - 1)
+            noise.append(_start(attack.norm, (len(left), *x.shape[1:]), starts))
             states.append(starts.get_state())
         begin = images + attack.eps * attack.normalize(torch.cat(noise).to(x.device))
         attack.y_target = likely[tried : tried + count, left].flatten()
@@ -46,6 +46,13 @@ def targeted_apgd(attack: APGDAttack_targeted, x: Tensor, y: Tensor, *, batch_si
         starts.set_state(states[last])
         tried += last + 1
     return adversarial
+
+
+def _start(norm: str, size: tuple[int, ...], generator: Generator) -> Tensor:
+    """What pyautoattack scales to the ball's radius for a random start."""
+    if norm == "Linf":
+        return 2 * torch.rand(size, generator=generator) - 1
+    return torch.randn(size, generator=generator)
 
 
 def targeted_fab(attack: FABAttack_PT, x: Tensor, y: Tensor, *, batch_size: int) -> Tensor:

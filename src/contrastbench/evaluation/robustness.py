@@ -1,8 +1,8 @@
 """Runs attacks on one classifier, batch by batch, and keeps every verdict so that a killed run can continue."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,25 +10,29 @@ from torch import Tensor, nn
 
 from contrastbench.attacks import autoattack as aa
 from contrastbench.attacks.foolbox_attacks import run_foolbox
-from contrastbench.attacks.geometry import ImagePasses, Norm, random_perturbation
+from contrastbench.attacks.geometry import UNIT, ImagePasses, Norm, check_inputs, random_perturbation
 from contrastbench.attacks.pgd import pgd
 from contrastbench.attacks.recount import Recount, recount
+from contrastbench.errors import UserError
 from contrastbench.evaluation import sanity
-from contrastbench.evaluation.suite import MINIMAL, WITH_EVERY_ATTACK, AttackSpec
+from contrastbench.evaluation.suite import LONGER, MINIMAL, AttackSpec, worst_cases
 from contrastbench.evaluation.verdicts import (
     PartialStore,
     Verdict,
     attack_order,
     from_arrays,
     to_arrays,
-    worst_case,
 )
 from contrastbench.modalities.base import Inputs
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.training.seeds import generator_for, seed_for
 
 FOOLBOX = ("fgsm", *MINIMAL, "hopskipjump")
-AUTOATTACK = {"autoattack": aa.STANDARD, "apgd": ("apgd-ce",), "square": ("square",)}
+APGD = ("apgd-ce", "apgd-t")
+AUTOATTACK = {"autoattack": aa.STANDARD, "apgd": APGD, "longer-apgd": APGD, "square": ("square",)}
+BEFORE_APGD = ("clean", "fgsm", "pgd", "foolbox-pgd")  # APGD is run on what these leave
+AGAIN = 0.01  # APGD is run from other starts as long as that breaks more than this share of the images
+WITH_GRADIENTS = (*BEFORE_APGD, "apgd")  # in a given ball
 
 
 @dataclass(frozen=True)
@@ -59,14 +63,24 @@ class Victim:
 def evaluate(
     victim: Victim, attacks: list[AttackSpec], store: PartialStore, progress: Callable[[str], None] = lambda _: None
 ) -> dict[str, Verdict]:
-    """The verdict of every attack, by its name; attacks and batches that ``store`` holds are not run again."""
+    """The verdict of every attack, by its name; attacks and batches that ``store`` holds are not run again.
+
+    The verdict of APGD counts as broken what the attacks before it broke in the same ball. Raises UserError before any
+    attack is run for a classifier of one class, and in the first batch for images outside [0, 1].
+    """
+    with torch.no_grad():
+        if victim.model(victim.images(0, 1)[0]).shape[1] < 2:
+            raise UserError("the classifier has one class: no attack can make it answer otherwise")
     verdicts: dict[str, Verdict] = {}
     for attack in attacks:
         count = min(attack.images, len(victim.y))
         if attack.kind in AUTOATTACK:
-            verdict = _run_autoattack(victim, attack, count, store)
+            verdict = _run_autoattack(victim, attack, store, _wanted_by(attack, attacks, verdicts, count))
         else:
             verdict = _run_in_batches(victim, attack, count, store, verdicts.get("clean"))
+        if attack.kind == "apgd":
+            before = survivors(attacks, verdicts, attack.ball, BEFORE_APGD)
+            verdict = replace(verdict, broken=verdict.broken | ~before)
         progress(f"{attack.name}: accuracy {verdict.robust.mean():.1%}")
         verdicts[attack.name] = verdict
     return verdicts
@@ -100,6 +114,7 @@ def _attack_batch(
     victim: Victim, attack: AttackSpec, images: Tensor, labels: Tensor, start: int, misclassified: Tensor | None
 ) -> Recount:
     """One batch of any attack but AutoAttack, recounted. Its random stream depends on seed, attack and position."""
+    check_inputs(images, UNIT, 0.0)
     # Foolbox's PGD has the same random starts as ours, so that the two can be compared image by image.
     name = attack.name.removeprefix("foolbox-")
     model, norm, stream = victim.model, _norm(attack), ("attack", victim.seed, name, start)
@@ -122,13 +137,14 @@ def _attack_batch(
         assert attack.eps is not None
         adversarial = (images + random_perturbation(images, attack.eps, norm, generator)).clamp(0, 1)
     else:
-        assert attack.kind == "pgd" and attack.eps is not None, attack
+        assert attack.kind == "pgd" and attack.eps is not None and attack.step_size is not None, attack
         adversarial = pgd(
             model,
             images,
             labels,
             eps=attack.eps,
             steps=attack.steps,
+            step_size=attack.step_size,
             norm=norm,
             misclassified=misclassified,
             generator=generator,
@@ -136,16 +152,49 @@ def _attack_batch(
     return recount(model, images, adversarial, labels, eps=attack.eps, norm=norm)
 
 
-def _run_autoattack(victim: Victim, attack: AttackSpec, count: int, store: PartialStore) -> Verdict:
-    """AutoAttack, one of its attacks, or Square alone; ``store`` holds the state of an unfinished run."""
+def _wanted_by(
+    attack: AttackSpec, attacks: list[AttackSpec], verdicts: Mapping[str, Verdict], count: int
+) -> dict[str, np.ndarray]:
+    """Which images (n,) each part of ``attack`` is run on.
+
+    APGD on those that the attacks before it leave; its targeted part leaves out what withstood it in a larger ball,
+    which holds this one. The longer APGD on the first ``count`` of those that APGD leaves, and the others on the first
+    ``count`` of all.
+    """
+    if attack.kind == "longer-apgd":
+        return dict.fromkeys(APGD, sample_of(survivors(attacks, verdicts, attack.ball, WITH_GRADIENTS), count))
+    if attack.kind != "apgd":
+        return dict.fromkeys(AUTOATTACK[attack.kind], np.ones(count, bool))
+    left = survivors(attacks, verdicts, attack.ball, BEFORE_APGD)
+    untried = left.copy()
+    for other in attacks:
+        if other.kind == "apgd" and other.norm == attack.norm and other.ball > attack.ball:
+            untried &= verdicts[other.name].broken
+    return {"apgd-ce": left, "apgd-t": untried}
+
+
+def sample_of(left: np.ndarray, count: int) -> np.ndarray:
+    """The first ``count`` of the images that are ``left`` (n,) bool, as a mask (n,)."""
+    return left & (left.cumsum() <= count)
+
+
+def _run_autoattack(
+    victim: Victim, attack: AttackSpec, store: PartialStore, wanted: Mapping[str, np.ndarray]
+) -> Verdict:
+    """AutoAttack, some of its attacks, or Square alone; ``store`` holds the state of an unfinished run.
+
+    ``wanted`` says by attack which of the first n images (n,) it is run on.
+    """
     assert attack.eps is not None
+    (count,) = {len(flags) for flags in wanted.values()}
     settings = aa.Settings(
         attack.eps,
         _norm(attack),
         AUTOATTACK[attack.kind],
         victim.batch_size,
-        iterations=attack.steps if attack.kind == "apgd" else None,
+        iterations=attack.steps if attack.kind in ("apgd", "longer-apgd") else None,
         queries=attack.steps if attack.kind == "square" else None,
+        again=AGAIN if attack.kind == "apgd" else None,
     )
     saved = store.load(attack.name)
     if "broken" in saved:
@@ -164,6 +213,8 @@ def _run_autoattack(victim: Victim, attack: AttackSpec, count: int, store: Parti
                 "attack": np.asarray(state.attack),
                 "batch": np.asarray(state.batch),
                 "refused": state.refused.numpy(),
+                "round": np.asarray(state.round),
+                "left": np.asarray(state.left),
                 "seconds": np.asarray(spent[0] + time.perf_counter() - begun),
                 "passes": np.asarray(spent[1] + passes.images),
             }
@@ -174,7 +225,9 @@ def _run_autoattack(victim: Victim, attack: AttackSpec, count: int, store: Parti
             images,
             labels,
             settings,
-            seed=victim.seed,
+            # The longer APGD starts elsewhere, so that it does not repeat what APGD tried.
+            seed=seed_for(attack.kind, victim.seed) if attack.kind == "longer-apgd" else victim.seed,
+            wanted={name: torch.from_numpy(flags) for name, flags in wanted.items()},
             device=victim.device,
             state=_state(saved),
             save=save,
@@ -202,6 +255,8 @@ def _state(saved: dict[str, np.ndarray]) -> aa.State | None:
         torch.from_numpy(saved["candidates"]),
         int(saved["batch"]),
         torch.from_numpy(saved["refused"]),
+        int(saved["round"]),
+        int(saved["left"]),
     )
 
 
@@ -210,43 +265,107 @@ def _norm(attack: AttackSpec) -> Norm:
     return attack.norm  # type: ignore[return-value]
 
 
-def worst_cases(
-    attacks: list[AttackSpec], verdicts: dict[str, Verdict], radii: tuple[float, ...]
-) -> dict[float, np.ndarray]:
-    """Which images survive every l_inf attack up to each radius (evaluation/verdicts.py:worst_case)."""
-    counted = [attack for attack in attacks if attack.norm == "linf"]
-    known = [(attack.eps or 0.0, verdicts[attack.name]) for attack in counted]  # clean images at radius 0
-    return {eps: worst_case(known, eps) for eps in radii}
+def survivors(
+    attacks: list[AttackSpec],
+    verdicts: Mapping[str, Verdict],
+    ball: tuple[str, float],
+    kinds: Container[str] | None = None,
+) -> np.ndarray:
+    """(n,) bool: which of the images that APGD attacks in a ball survive every attack within it, or those of ``kinds``.
+
+    Balls are nested: an attack counts that has a smaller radius, or found an image nearer than ``eps``. One that saw
+    fewer images breaks only what it saw.
+    """
+    norm, eps = ball
+    (images,) = (attack.images for attack in attacks if attack.kind == "apgd" and attack.ball == ball)
+    robust = np.ones(min(images, len(verdicts["clean"].broken)), bool)
+    for attack in attacks:
+        if attack.name not in verdicts or (kinds is not None and attack.kind not in kinds):
+            continue
+        if attack.kind != "clean" and attack.norm != norm:
+            continue
+        verdict = verdicts[attack.name]
+        if attack.eps is None:  # what is misclassified without an attack is at distance 0
+            broken = verdict.distance[: len(robust)] <= eps
+        else:
+            broken = verdict.broken[: len(robust)] & (attack.eps <= eps)
+        robust[: len(broken)] &= ~broken
+    return robust
 
 
 def failed_checks(
-    victim: Victim, params: RobustnessParams, dataset: str, head: str, verdicts: dict[str, Verdict]
+    victim: Victim, params: RobustnessParams, dataset: str, attacks: list[AttackSpec], verdicts: dict[str, Verdict]
 ) -> dict[str, list[str]]:
-    """The checks of ``sanity`` that this evaluation fails: by attack, and under ``""`` those that concern all rows."""
+    """The checks of ``sanity`` that this evaluation fails, by attack and by worst case, named as in the rows.
+
+    Under ``""`` are those that concern every row. Checks of attacks that were not run are left out.
+    """
+    general = _checks_of_the_model(victim, params, dataset, attacks, verdicts)
+    valid = {name: sanity.perturbations_are_valid(verdict.valid, name) for name, verdict in verdicts.items()}
+    lines: dict[str, list[str | None]] = {"": general} | {name: [line] for name, line in valid.items()}
+    balls = worst_cases(attacks)
+    for attack in attacks:
+        if attack.kind == "apgd":
+            norm, eps = attack.ball
+            settled = _convergence_of_apgd(attack, attacks, verdicts)
+            inside = [each for each in attacks if each.norm == norm and each.eps is not None and each.eps <= eps]
+            lines[attack.name] += settled
+            lines[f"worst-case-{norm}@{eps:.4g}"] = [*(valid[each.name] for each in inside), *settled]
+        elif attack.kind in ("pgd", "foolbox-pgd") and attack.has_row and attack.ball in balls:
+            lines[attack.name] += _convergence_of_pgd(attack, attacks, verdicts)
+    return {name: [line for line in found if line] for name, found in lines.items()}
+
+
+def _checks_of_the_model(
+    victim: Victim, params: RobustnessParams, dataset: str, attacks: list[AttackSpec], verdicts: dict[str, Verdict]
+) -> list[str | None]:
+    """The checks that concern every row: they tell masked gradients and faulty attacks."""
     budget, steps = params.budget(dataset), params.steps
     main = f"{budget.main:.4g}"
     robust = {name: verdict.robust for name, verdict in verdicts.items()}
-    white = robust[f"pgd-{steps.pgd}-linf@{main}"]
     images, labels = victim.images(0, min(params.images.gradient, victim.batch_size))
-    general = [sanity.gradients_are_useful(sanity.input_gradients(victim.model, images, labels))]
-    if head in WITH_EVERY_ATTACK:
-        large = robust[f"pgd-{steps.pgd}-linf@{budget.large:.4g}"]
-        longer = robust[f"pgd-{steps.pgd_long}-linf@{main}"]
-        general += [
-            sanity.large_radius_breaks_all(large, budget.large),
-            sanity.more_steps_never_help_the_defender(white, longer),
-            sanity.noise_is_weaker(robust[f"noise@{main}"], robust[f"fgsm@{main}"]),
-        ]
+    found = [sanity.gradients_are_useful(sanity.input_gradients(victim.model, images, labels))]
+    large = f"pgd-{steps.pgd}-linf@{budget.large:.4g}"
+    if large in robust:
+        found.append(sanity.large_radius_breaks_all(robust[large], budget.large))
+    if f"noise@{main}" in robust:
+        found.append(sanity.noise_is_weaker(robust[f"noise@{main}"], robust[f"fgsm@{main}"]))
     foolboxs = f"foolbox-pgd-{steps.pgd}-linf@{main}"
     if foolboxs in robust:
-        general.append(sanity.own_attack_is_as_strong(white, robust[foolboxs]))
+        found.append(sanity.own_attack_is_as_strong(robust[f"pgd-{steps.pgd}-linf@{main}"], robust[foolboxs]))
     if f"square@{main}" in robust:
-        general.append(sanity.white_box_is_strongest(white, robust[f"square@{main}"], "Square"))
+        white = survivors(attacks, verdicts, ("linf", budget.main), WITH_GRADIENTS)
+        found.append(sanity.white_box_is_strongest(white, robust[f"square@{main}"], "Square"))
     nearest = [verdicts[name].distance for name in (f"{kind}-l2" for kind in MINIMAL) if name in verdicts]
     if nearest and "hopskipjump-l2" in verdicts:
-        general.append(sanity.white_box_is_nearest(np.minimum.reduce(nearest), verdicts["hopskipjump-l2"].distance))
-    own = {name: [sanity.perturbations_are_valid(verdict.valid, name)] for name, verdict in verdicts.items()}
-    return {name: [line for line in lines if line] for name, lines in (own | {"": general}).items()}
+        found.append(sanity.white_box_is_nearest(np.minimum.reduce(nearest), verdicts["hopskipjump-l2"].distance))
+    return found
+
+
+def _convergence_of_pgd(
+    attack: AttackSpec, attacks: list[AttackSpec], verdicts: Mapping[str, Verdict]
+) -> list[str | None]:
+    """PGD against itself with more steps, where that was run (Foolbox's was not), and against APGD."""
+    longer = replace(attack, steps=LONGER * attack.steps)
+    stronger = {"APGD": survivors(attacks, verdicts, attack.ball, WITH_GRADIENTS)}
+    if longer.name in verdicts:
+        stronger[f"{longer.steps} steps"] = verdicts[longer.name].robust
+    robust = verdicts[attack.name].robust
+    return [sanity.has_converged(robust, other, attack.name, name) for name, other in stronger.items()]
+
+
+def _convergence_of_apgd(
+    attack: AttackSpec, attacks: list[AttackSpec], verdicts: Mapping[str, Verdict]
+) -> list[str | None]:
+    """What a longer APGD and AutoAttack, where they were run, still break of the images that APGD left and they saw."""
+    left = survivors(attacks, verdicts, attack.ball, WITH_GRADIENTS)
+    found = []
+    for other in attacks:
+        if other.kind in ("longer-apgd", "autoattack") and other.ball == attack.ball:
+            broken = verdicts[other.name].broken[: len(left)]
+            seen = sample_of(left, other.images) if other.kind == "longer-apgd" else left[: len(broken)]
+            found.append(sanity.nothing_is_left_to_find(left, broken[seen], other.name))
+    return found
 
 
 def minimal_distance(verdict: Verdict, dimensions: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from contrastbench.attacks.geometry import require_gradients
 
 SIGNIFICANCE = 0.01
+TOLERANCE = 0.03  # of all images: what more effort may still change where an attack has converged
 AT_LARGE_RADIUS = 0.02  # robust accuracy that is still accepted at the large radius
 
 
@@ -34,21 +35,34 @@ def large_radius_breaks_all(at_large: np.ndarray, eps: float) -> str | None:
     return f"{share:.1%} of the images survive eps {eps:g}, which none should: the attack is blocked, not resisted"
 
 
-def more_steps_never_help_the_defender(few: np.ndarray, many: np.ndarray) -> str | None:
-    """A longer attack does not break fewer images than a shorter one, beyond chance."""
-    if not clearly_more(many, few):
+def has_converged(reached: np.ndarray, stronger: np.ndarray, attack: str, by: str) -> str | None:
+    """``attack``, which left the images ``reached``, leaves about as many as ``stronger``, which ``by`` left."""
+    count = min(len(reached), len(stronger))
+    left, others = int(reached[:count].sum()), int(stronger[:count].sum())
+    if abs(left - others) <= max(1, TOLERANCE * count):
         return None
-    return f"more steps break fewer images ({many.mean():.1%} survive, not {few.mean():.1%}): the loss misleads"
+    return f"{attack} has not converged: {left / count:.1%} survive it, {others / count:.1%} survive {by}"
+
+
+def nothing_is_left_to_find(left: np.ndarray, broken: np.ndarray, by: str) -> str | None:
+    """``by`` breaks few of the images that APGD ``left`` (n,); ``broken`` (m,) is of those among them that it saw."""
+    lost = left.mean() * broken.mean() if len(broken) else 0.0
+    if broken.sum() <= 1 or lost <= TOLERANCE:
+        return None
+    return (
+        f"APGD has not converged: {left.mean():.1%} survive, but {by} breaks {broken.sum()} of {len(broken)} of them, "
+        f"which leaves {left.mean() - lost:.1%}"
+    )
 
 
 def white_box_is_strongest(white: np.ndarray, black: np.ndarray, name: str) -> str | None:
-    """An attack with gradients is at least as strong as ``name``, which has none."""
+    """Attacks with gradients are at least as strong as ``name``, which has none."""
     count = min(len(white), len(black))
     if not clearly_more(white[:count], black[:count]):
         return None
     return (
-        f"{name} is stronger than white-box PGD ({black[:count].mean():.1%} survive, not {white[:count].mean():.1%}): "
-        "gradients are masked"
+        f"{name} is stronger than attacks with gradients ({black[:count].mean():.1%} survive, "
+        f"not {white[:count].mean():.1%}): they are masked"
     )
 
 

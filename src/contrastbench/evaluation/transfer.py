@@ -35,13 +35,13 @@ class TransferMatrix:
 
 
 def transfer_matrix(
-    victims: dict[str, Victim], store: PartialStore, *, eps: float, steps: int, count: int
+    victims: dict[str, Victim], store: PartialStore, *, eps: float, steps: int, step_size: float, count: int
 ) -> TransferMatrix:
     """l_inf PGD on every classifier's first ``count`` images, all taking every step; every classifier is a victim.
 
     Batches that ``store`` holds are not run again; it must be of these victims and settings.
     """
-    known = {source: _of_source(source, victims, store, eps, steps, count) for source in victims}
+    known = {source: _of_source(source, victims, store, eps, steps, step_size, count) for source in victims}
     return TransferMatrix(
         {source: {name: arrays[f"robust-{name}"] for name in victims} for source, arrays in known.items()},
         {source: arrays["valid"] for source, arrays in known.items()},
@@ -49,7 +49,7 @@ def transfer_matrix(
 
 
 def _of_source(
-    source: str, victims: dict[str, Victim], store: PartialStore, eps: float, steps: int, count: int
+    source: str, victims: dict[str, Victim], store: PartialStore, eps: float, steps: int, step_size: float, count: int
 ) -> dict[str, np.ndarray]:
     """Arrays ``valid`` and ``robust-VICTIM`` of the images crafted on one classifier."""
     crafted_on = victims[source]
@@ -64,6 +64,7 @@ def _of_source(
             labels,
             eps=eps,
             steps=steps,
+            step_size=step_size,
             active_set=False,
             generator=generator_for(crafted_on.device, "transfer", crafted_on.seed, source, start),
             batch_size=len(images),

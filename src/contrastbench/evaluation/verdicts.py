@@ -130,21 +130,3 @@ def read_verdicts(path: Path) -> dict[str, Verdict]:
             name, _, field = key.rpartition("/")
             parts.setdefault(name, {})[field] = array
         return {name: from_arrays(fields) for name, fields in parts.items()}
-
-
-def worst_case(verdicts: list[tuple[float, Verdict]], eps: float) -> np.ndarray:
-    """(n,) bool: correct under every attack of radius at most ``eps``, on the images that all attacks at ``eps`` saw.
-
-    ``verdicts`` are (radius, verdict) of one norm, clean images at radius 0. An image that is broken at a smaller
-    radius is broken at ``eps``, because the balls are nested.
-    """
-    at_eps = [len(verdict.broken) for radius, verdict in verdicts if radius == eps]
-    if not at_eps:
-        raise ValueError(f"no attack at radius {eps:g}")
-    count = min(at_eps)
-    robust = np.ones(count, bool)
-    for radius, verdict in verdicts:
-        if radius <= eps:
-            known = min(count, len(verdict.broken))
-            robust[:known] &= verdict.robust[:known]
-    return robust

@@ -11,7 +11,7 @@ from contrastbench.params.evaluation import ScratchParams
 from contrastbench.params.images import AugmentParams, EncoderParams, ProjectorParams
 from contrastbench.params.search import SearchParams
 from contrastbench.params.settings import settings_of_modality
-from contrastbench.params.track import TrackParams, absent
+from contrastbench.params.track import TrackParams
 from contrastbench.params.training import TrainingParams
 from contrastbench.params.variants import ImageVariant, Label
 
@@ -39,7 +39,7 @@ class ImageTrack(TrackParams):
     augment: AugmentParams
     training: TrainingParams
     settings: Annotated[Section, SectionFrom(lambda: settings_of_modality("image"))]
-    search: SearchParams | None = Field(default=None, exclude_if=absent)
+    search: SearchParams | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @model_validator(mode="after")
     def _trials_can_run(self) -> Self:

@@ -13,6 +13,7 @@ from contrastbench.params.values import (
     Epochs,
     Epsilon,
     Examples,
+    Labels,
     NonNegative,
     Positive,
     Radius,
@@ -23,7 +24,7 @@ from contrastbench.params.values import (
 )
 from contrastbench.registry import has_own_classifier
 
-HeadName = Literal["slf", "alf", "aff"]
+HeadName = Literal["slf", "alf", "aff", "lpaft"]
 
 ENOUGH_FOR_A_CHECK = 7
 
@@ -35,6 +36,7 @@ def _none_or_enough(value: int) -> int:
 
 
 NoneOrEnough = Annotated[Examples, AfterValidator(_none_or_enough)]
+Fraction = Annotated[float, Field(gt=0, le=1)]  # of a radius: an attack's step
 Radii = Annotated[tuple[Radius, ...], Field(max_length=LONGEST_LIST), AfterValidator(told_apart)]
 
 
@@ -65,11 +67,13 @@ class Budget(Section):
 class Images(Section):
     """How many test images each family attacks; 0 leaves it out. All take the first images of the seed's order.
 
-    gradient    FGSM, our PGD, noise              foolbox     Foolbox's PGD, as a cross-check and for l1
-    minimal     DeepFool, Carlini-Wagner and DDN  decision    HopSkipJump
-    autoattack  standard AutoAttack, and APGD-l1  square      Square alone
-    autoattack_tuned  standard AutoAttack on alf and aff
+    gradient    FGSM, our PGD, APGD, noise; also those of the worst cases
+    foolbox     Foolbox's PGD, as a cross-check   minimal     DeepFool, Carlini-Wagner and DDN
+    decision    HopSkipJump                       square      Square alone
+    autoattack  standard AutoAttack, a check      autoattack_tuned  the same on the other heads
+    convergence APGD of twice the iterations: of the images that are left at a radius
     transfer    each entry of the transfer matrix
+    validation  PGD on validation images, which decides on C of the standard linear head
 
     Checks compare two attacks image by image; on fewer than 7 images not even the clearest difference is significant
     (2^-6 > 0.01), and the check would pass whatever happens.
@@ -81,46 +85,48 @@ class Images(Section):
     decision: NoneOrEnough
     autoattack: Examples
     autoattack_tuned: Examples
+    convergence: NoneOrEnough
     square: NoneOrEnough
     transfer: NoneOrEnough
+    validation: Annotated[Examples, Field(ge=ENOUGH_FOR_A_CHECK)]
 
 
 class AttackSteps(Section):
     """Steps of the iterative attacks. AutoAttack's 100 iterations and 5,000 queries are its standard, not a choice.
 
-    ``pgd_long`` is the run that more steps are checked with; ``square_queries`` is Square's when it runs alone, and
-    ``apgd_l1`` counts the iterations of APGD in the l1 ball, which is not part of the l_inf standard.
+    ``step_fraction`` is a step of PGD, ours and Foolbox's, in units of the radius. ``apgd`` counts the iterations of
+    APGD-CE and APGD-T outside AutoAttack; ``square_queries`` is Square's when it runs alone. The checks of convergence
+    take twice the steps of PGD and of APGD.
     """
 
     pgd: Steps
-    pgd_long: Steps
+    step_fraction: Fraction
+    apgd: Steps
     deepfool: Steps
     cw: Steps
     ddn: Steps
     hopskipjump: Steps
-    apgd_l1: Steps
     square_queries: Steps
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.pgd_long <= self.pgd:
-            raise ValueError(f"pgd_long {self.pgd_long} must exceed pgd {self.pgd}")
-        return self
 
-
-class RobustTuningParams(Section):
-    """Adversarial training of a head (ALF) or of the whole network (AFF): SGD with momentum 0.9, cosine schedule.
-
-    The attack's radius is the data set's main one. ``step_fraction`` is a step in units of that radius.
-    ``max_examples`` trains on the first N training examples of a fixed order; null takes all.
-    """
+class SgdParams(Section):
+    """SGD with momentum 0.9 on a cosine schedule."""
 
     epochs: Epochs
     batch_size: BatchSize
     learning_rate: Positive
     weight_decay: NonNegative
+
+
+class RobustTuningParams(SgdParams):
+    """Adversarial training of a head (ALF) or of the whole network (AFF).
+
+    The attack's radius is the data set's main one. ``step_fraction`` is a step in units of that radius.
+    ``max_examples`` trains on the first N training examples of a fixed order; null takes all.
+    """
+
     attack_steps: Steps
-    step_fraction: float = Field(gt=0, le=1)
+    step_fraction: Fraction
     max_examples: Annotated[Examples, Field(ge=2)] | None
 
 
@@ -131,10 +137,21 @@ class FineTuningParams(RobustTuningParams):
     beta: Positive
 
 
+class PostProcessingParams(FineTuningParams):
+    """Adversarial fine-tuning of an encoder on pseudo-labels (LPAFT): ``clusters`` of them.
+
+    ``probe`` trains the linear head that the tuning starts with, on the frozen encoder's clean features.
+    """
+
+    clusters: Annotated[Labels, Field(ge=2)]
+    probe: SgdParams
+
+
 class RobustnessParams(Section):
     """The suite. ``heads`` are fitted on every encoder; a supervised method is judged by its own classifier.
 
-    ``slf`` gets every attack; ``alf`` and ``aff`` get clean images, PGD at every l_inf radius and AutoAttack.
+    ``slf`` gets every attack; the others get clean images, PGD and APGD at every l_inf radius and AutoAttack.
+    A variant has ``slf`` alone, attacked by these at ``main``: enough to compare it with its method.
     """
 
     budgets: dict[ImageDataset, Budget]
@@ -143,6 +160,7 @@ class RobustnessParams(Section):
     steps: AttackSteps
     alf: RobustTuningParams
     aff: FineTuningParams
+    lpaft: PostProcessingParams
     l2_grid: Strengths
     batch_size: int = Field(ge=1, le=131_072)
 
@@ -162,10 +180,8 @@ class RobustnessParams(Section):
             raise UserError(f"robustness.budgets: no radii for {dataset!r}; there are {', '.join(self.budgets)}")
         return self.budgets[dataset]
 
-    def worst_case_radii(self, dataset: str) -> tuple[float, ...]:
-        """The l_inf radii that get a row ``worst-case@EPS``."""
-        return self.budget(dataset).linf
-
-    def heads_of(self, method: str) -> tuple[str, ...]:
-        """The heads of a registered method."""
-        return ("own",) if has_own_classifier(method) else self.heads
+    def heads_of(self, method: str, *, variant: bool = False) -> tuple[str, ...]:
+        """The heads of a registered method, or of a variant of it."""
+        if has_own_classifier(method):
+            return ("own",)
+        return ("slf",) if variant else self.heads

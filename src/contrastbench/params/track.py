@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_
 from contrastbench.errors import UserError
 from contrastbench.params.audio import AudioAttackParams
 from contrastbench.params.base import Section, explain, from_plain, moved, overlay, refusal
+from contrastbench.params.corruptions import CorruptionsParams
 from contrastbench.params.dataset_names import require_dataset_at
 from contrastbench.params.evaluation import FewShotParams, LowShotParams, PretrainParams, ProbeParams, Transfer
 from contrastbench.params.robustness import RobustnessParams
@@ -29,8 +30,7 @@ T = TypeVar("T", bound=Section)
 _JUDGING = ("few_shot", "low_shot", "audio_attack")  # sections that name, for each data set, those judged on
 
 
-def absent(value: object) -> bool:
-    """Whether an optional section was left out: hashes are those from before there was one."""
+def _absent(value: object) -> bool:
     return value is None or value == ()
 
 
@@ -58,14 +58,15 @@ class TrackParams(Section):
     seeds: tuple[Seed, ...] = Field(min_length=1, max_length=LONGEST_LIST)
     variants: Mapping[Label, Variant]
     ablation: tuple[str, ...]
-    cost: tuple[str, ...] = Field(default=(), exclude_if=absent)
+    cost: tuple[str, ...] = Field(default=(), exclude_if=_absent)
     settings: Section
     probe: ProbeParams
-    transfer: Annotated[tuple[Transfer, ...], AfterValidator(without_repeats)] = Field(default=(), exclude_if=absent)
-    few_shot: FewShotParams | None = Field(default=None, exclude_if=absent)
-    low_shot: LowShotParams | None = Field(default=None, exclude_if=absent)
-    robustness: RobustnessParams | None = Field(default=None, exclude_if=absent)
-    audio_attack: AudioAttackParams | None = Field(default=None, exclude_if=absent)
+    transfer: Annotated[tuple[Transfer, ...], AfterValidator(without_repeats)] = Field(default=(), exclude_if=_absent)
+    few_shot: FewShotParams | None = Field(default=None, exclude_if=_absent)
+    low_shot: LowShotParams | None = Field(default=None, exclude_if=_absent)
+    corruptions: CorruptionsParams | None = Field(default=None, exclude_if=_absent)
+    robustness: RobustnessParams | None = Field(default=None, exclude_if=_absent)
+    audio_attack: AudioAttackParams | None = Field(default=None, exclude_if=_absent)
 
     _name: str = PrivateAttr()  # set by the section that holds the track
 
@@ -77,7 +78,7 @@ class TrackParams(Section):
     @model_validator(mode="after")
     def _sections_fit_the_modality(self) -> Self:
         for section, reason in self.refuses.items():
-            if not absent(getattr(self, section)):
+            if not _absent(getattr(self, section)):
                 raise refusal(f"{reason}, and this track takes {self.modality} data; remove the section", section)
         for position, name in enumerate(self.datasets):
             require_dataset_at(name, self.modality, "datasets", position)

@@ -38,7 +38,9 @@ def targets_of(stage: Stage) -> tuple[Target, ...]:
     """The targets that ask for the rows of a stage."""
     if stage.name == "validate":
         return ("search",)
-    return ("methods",) if stage.scope is Scope.METHODS else ("methods", "ablation", "cost")
+    if stage.scope is Scope.METHODS:
+        return ("methods",)
+    return ("methods", "ablation", "cost") if stage.name == "attack" else ("methods", "ablation")
 
 
 @dataclass

@@ -21,7 +21,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Group:
-    """Protocols that share a table: those of ``families`` (all if empty) with this ``norm`` and ``head``.
+    """Protocols that share a table: those of ``families`` (all if empty) with this ``head``, and this ``norm`` or none.
 
     title    heading of the table
     reading  how to read it, one sentence or two
@@ -42,7 +42,7 @@ class Group:
         column = protocol.column
         return (
             (not self.families or column.family in self.families)
-            and self.norm in (None, column.norm)
+            and (self.norm is None or column.norm in (None, self.norm))
             and column.head == self.head
         )
 
@@ -58,6 +58,21 @@ FROZEN = (
         ),
     ),
 )
+_CORRUPTED = "Share of corrupted test images that the linear probe's classifier, fitted on clean ones, gets right"
+CORRUPTIONS = (
+    Group(
+        "Common corruptions",
+        f"{_CORRUPTED}. `corrupted`: mean over all kinds and severities; `corrupted-at-S`: mean over the kinds at "
+        "severity S, 0 being the same images without corruption.",
+        ("corrupted", "corrupted-at"),
+        curves=(Curve("severity", "severity", f"{_CORRUPTED}: mean over the kinds; severity 0 is clean accuracy."),),
+    ),
+    Group(
+        "Common corruptions, by kind",
+        f"{_CORRUPTED}: mean over the severities.",
+        ("corrupted-by",),
+    ),
+)
 _ATTACKED = "Share of test images still classified correctly under the strongest perturbation found within the radius"
 _RADIUS = Curve(
     "eps",
@@ -66,35 +81,32 @@ _RADIUS = Curve(
     "accuracy.",
     "clean",
 )
-_BOUNDED = ("pgd", "foolbox-pgd", "autoattack", "apgd")
+_BOUNDED = ("worst-case", "pgd", "foolbox-pgd", "apgd")
 ATTACKS = (
     Group(
         "Robust accuracy in l_inf",
         f"{_ATTACKED} (the number after @, on pixels in [0, 1]). Standard linear head on the frozen encoder; "
         "supervised methods keep their own. `worst-case` counts an image only if it withstands every attack up to the "
         "radius.",
-        ("clean", "autoattack", "worst-case"),
+        ("clean", "worst-case"),
+        norm="linf",
         curves=(_RADIUS,),
         heat=True,
     ),
     Group(
-        "PGD in l_inf",
-        f"{_ATTACKED} (the number after @), by projected gradient descent with as many steps as the name says.",
-        ("pgd",),
+        "PGD and APGD in l_inf",
+        f"{_ATTACKED} (the number after @): by projected gradient descent with as many steps as the name says, and by "
+        "that together with APGD-CE and APGD-T.",
+        ("pgd", "apgd"),
         norm="linf",
         curves=(_RADIUS,),
         heat=True,
     ),
     Group(
         "Other attacks in l_inf",
-        f"{_ATTACKED} (the number after @). Noise is no attack and should do least harm; Square sees no gradients.",
-        (
-            "noise",
-            "fgsm",
-            "square",
-            "foolbox-pgd",
-            "apgd",
-        ),
+        f"{_ATTACKED} (the number after @). Noise is no attack and should do least harm; Square sees no gradients; "
+        "AutoAttack on few images is a check of the worst case.",
+        ("noise", "fgsm", "square", "foolbox-pgd", "autoattack"),
         norm="linf",
         curves=(_RADIUS,),
         heat=True,
@@ -126,6 +138,12 @@ ATTACKS = (
         "Adversarial full fine-tuning (AFF)",
         f"{_ATTACKED}; encoder and head were trained on perturbed images with labels.",
         head="aff",
+        curves=(_RADIUS,),
+    ),
+    Group(
+        "Standard linear head after post-processing (LPAFT)",
+        f"{_ATTACKED}; the encoder was tuned on perturbed images with the numbers of clusters for labels (DynACL++).",
+        head="lpaft",
         curves=(_RADIUS,),
     ),
 )

@@ -42,6 +42,9 @@ LONGEST = 24 * 60  # minutes of any attempt; what takes longer continues in the 
 JUDGED_MB = 0.02  # an example's share in kNN and probes
 STEP = 3  # a forward and a backward pass, in forward passes
 VIEWS = 2
+NORMS = 3
+TARGETS = 9  # of APGD-T, which searches one ball of each norm for an image that withstands it
+LONGER = 2  # steps of the checks of convergence, in those of what they check
 AUTOATTACK = 7000  # steps of the standard version on an image that withstands it: 1,900 of APGD and FAB, 5,000 queries
 ASSUMED = (50_000, 32, 32)  # data that are not prepared yet: N, height, width
 # Multiply-adds of a forward pass, divided by width^2 and by the pixels behind the stem; a test counts them.
@@ -72,6 +75,9 @@ def _first_needs(grid: Grid, stage_name: str, job: Job, on_gpu: bool) -> Needs:
         if track.robustness is not None and "robustness" in STAGES[stage_name].sections:
             batch_size = track.robustness.batch_size
             passes += _attack_passes(track.robustness)
+        if track.corruptions is not None and "corruptions" in STAGES[stage_name].sections:
+            cells = len(track.corruptions.kinds) * len(track.corruptions.severities)
+            passes += cells * (track.corruptions.images or examples) * len(track.seeds)
     # What a backward pass keeps: about a byte per multiply-add and channel, on the GPU where there is one.
     kept_mb = 0.0 if on_gpu else VIEWS * batch_size * forward / width / 1e6
     minutes = START_MINUTES + passes * forward / SPEED[on_gpu] / 60
@@ -86,9 +92,14 @@ def _training_passes(params: PretrainParams, examples: int) -> int:
 
 
 def _attack_passes(suite: RobustnessParams) -> int:
-    """The same of attacks on one encoder, none of which succeeds: ten of gradients, AutoAttack and Square."""
-    attacked = 10 * suite.images.gradient * suite.steps.pgd_long
-    attacked += (suite.images.autoattack + suite.images.square) * AUTOATTACK
+    """The same of attacks on one encoder, none of which succeeds."""
+    images, steps = suite.images, suite.steps
+    balls = max(len(budget.linf + budget.l2 + budget.l1) for budget in suite.budgets.values())
+    pgd = balls * (1 + LONGER) * steps.pgd
+    apgd = (balls + NORMS * TARGETS) * steps.apgd
+    longer = balls * (1 + TARGETS) * LONGER * steps.apgd
+    attacked = images.gradient * (pgd + apgd) + images.convergence * longer
+    attacked += (images.autoattack + images.square) * AUTOATTACK
     return STEP * attacked * len(suite.heads)
 
 

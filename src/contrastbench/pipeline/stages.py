@@ -11,6 +11,7 @@ from contrastbench.params.track import TrackParams
 from contrastbench.pipeline.groups import (
     ATTACKS,
     AUDIO_ATTACKS,
+    CORRUPTIONS,
     FEW_SHOT,
     FROZEN,
     LOW_SHOT,
@@ -33,7 +34,7 @@ class Scope(Enum):
     PRESET = "everything"
 
 
-def _own(track: TrackParams, section: str = "") -> list[str]:
+def _own(track: TrackParams, *sections: str) -> list[str]:
     return list(track.datasets)
 
 
@@ -176,6 +177,17 @@ _JUDGING_STAGES = (
         datasets=_chosen,
         code=("features", "low_shot"),
         groups=LOW_SHOT,
+    ),
+    Stage(
+        "corruptions",
+        Scope.SEEDS,
+        "Judge encoders on corrupted test images; writes result rows.",
+        ("data", "weights", "features"),
+        rows=True,
+        sections=("corruptions", "probe"),
+        code=("features", "corruptions"),
+        encoder=True,
+        groups=CORRUPTIONS,
     ),
     Stage(
         "audio_attack",

@@ -179,4 +179,4 @@ def tolerance(cell: Cell) -> float:
     """How far a repeated mean may lie from the committed one (see ``TOLERANCE``)."""
     halves = [(row.interval[1] - row.interval[0]) / 2 for row in cell.rows if row.interval is not None]
     interval = sum(halves) / len(halves) if halves else 0.0
-    return max(interval, 3 * (cell.spread or 0.0))
+    return max(interval, 3 * (cell.sd or 0.0))

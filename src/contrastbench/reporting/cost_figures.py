@@ -3,7 +3,7 @@
 from contrastbench.params.track import TrackParams
 from contrastbench.reporting.cells import Cell
 from contrastbench.reporting.cost import COUNTED, trainings
-from contrastbench.reporting.figures import Chart, accuracy_lines
+from contrastbench.reporting.figures import BARS, Chart, accuracy_lines
 from contrastbench.results.load import Loaded
 
 
@@ -17,5 +17,5 @@ def cost_lines(loaded: Loaded, track: TrackParams) -> list[Chart]:
                 lines.setdefault(each.line, []).append((getattr(each, cost), each.robust))
             figure = accuracy_lines(lines, f"{axis} of training").update_xaxes(type="log")
             title = f"{found[0].robust.key.protocol.name} on {dataset} against the {axis} of training"
-            charts.append(Chart(title, f"Each method at several lengths of training. {COUNTED}", figure))
+            charts.append(Chart(title, f"Each method at several lengths of training. {COUNTED} {BARS}", figure))
     return charts

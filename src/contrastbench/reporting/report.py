@@ -23,9 +23,9 @@ from contrastbench.reporting.embedding import embedding_maps
 from contrastbench.reporting.figures import Chart, protocol_curves, selection_curves, simplex, training_curves
 from contrastbench.reporting.provenance import costs, facts
 from contrastbench.reporting.published import HEADING, published_for
-from contrastbench.reporting.render import FAILED, MADE_BY_OLDER, OLDER, TIE, value_text
+from contrastbench.reporting.render import FAILED, OLDER, TIE, cell_text, notes
 from contrastbench.reporting.rendered import by_track, target_tables
-from contrastbench.reporting.robustness_figures import attack_heatmap, transfer_matrix
+from contrastbench.reporting.robustness_figures import attack_heatmap, sensitivity_to_strength, transfer_matrix
 from contrastbench.reporting.tables import Table, tables_of
 from contrastbench.results.load import Loaded
 from contrastbench.results.metrics import METRICS
@@ -98,12 +98,12 @@ def build_report(
         problems=[*loaded.problems, *loaded.left_out, *([older] if (older := chosen.older_line()) else [])],
         plotly=Markup(get_plotlyjs()),
         metrics=METRICS,
-        value_text=value_text,
+        cell_text=cell_text,
         published_for=published_for,
         published_heading=HEADING,
         failed=FAILED,
         older=OLDER,
-        made_by_older=MADE_BY_OLDER if any(table.has_older for each in tracks for table in each.all_tables) else "",
+        notes=notes(table for each in tracks for table in each.all_tables),
         tie=TIE,
     )
     if len(page.encode()) > LARGEST:
@@ -123,6 +123,7 @@ def track_section(track: str, rows: Loaded, runs: list[Run], preset: str, root: 
     section = TrackSection(track, TITLES.get(track, track), tables_of(rows), targets)
     section.charts += _cost_charts(rows, preset, track, root)
     section.charts += protocol_curves(cells) + attack_heatmap(cells) + transfer_matrix(cells)
+    section.charts += sensitivity_to_strength(cells)
     section.charts += simplex(own, cells) + selection_curves(history) + training_curves(history)
     section.charts += embedding_maps(root, preset, track, datasets)
     return section

@@ -29,7 +29,8 @@ def _pattern(form: str) -> re.Pattern[str]:
     return re.compile(text)
 
 
-_PATTERNS = {family: _pattern(form) for family, form in FORMS.items()}
+# Families that came later have parts that no name was read for.
+_PATTERNS = {family: _pattern(form) for family, form in FORMS.items() if PARTS[family] <= _FOUND.keys()}
 
 
 def protocol_from(name: str, detail: dict[str, Any]) -> Protocol:

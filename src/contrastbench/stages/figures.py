@@ -116,7 +116,15 @@ def draw_attacked_images(grid: Grid, jobs: list[Job], data: Prepared, path: Path
     attacked = []
     for name, model in models.items():
         generator = generator_for(device, "figures", name, seed)
-        adversarial = pgd(model, images, labels, eps=eps, steps=suite.steps.pgd, generator=generator).images
+        adversarial = pgd(
+            model,
+            images,
+            labels,
+            eps=eps,
+            steps=suite.steps.pgd,
+            step_size=suite.steps.step_fraction * eps,
+            generator=generator,
+        ).images
         attacked.append(Attacked(name, _channels_last(adversarial), _predicted(model, adversarial).cpu().numpy()))
     heading = f"PGD with {suite.steps.pgd} steps on test images of {data.meta.name}, $l_\\infty$ radius {eps:.4g}"
     clean = _channels_last(images)

@@ -40,14 +40,18 @@ def transfer_attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     code = grid.code("transfer_attack", jobs[0])
     identity = hashlib.sha256("/".join([*weights, data.meta.hash, params_hash(params), code]).encode()).hexdigest()
     store = PartialStore(grid.layout.run("checkpoints", job) / "transfer-attack", identity)
-    matrix = transfer_matrix(victims, store, eps=eps, steps=params.steps.pgd, count=params.images.transfer)
+    steps = params.steps
+    matrix = transfer_matrix(
+        victims, store, eps=eps, steps=steps.pgd, step_size=steps.step_fraction * eps, count=params.images.transfer
+    )
     found = []
     for each in jobs:
         rows = RowWriter(grid, "transfer_attack", each, data.meta.hash)
         for source in victims:
             protocol = Protocol(family="transfer", source=source, norm="linf", eps=eps)
             failed = matrix.failed_checks(source, each.method)
-            rows.accuracy(protocol, matrix.robust[source][each.method], None, failed, "robust-top1")
+            detail = {"drawn_from": len(labels)}
+            rows.accuracy(protocol, matrix.robust[source][each.method], detail, failed, "robust-top1")
         found += rows.rows
     store.clear()
     return found

@@ -19,7 +19,7 @@ from contrastbench.training.seeds import generator_for
 def validate(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     """One row: accuracy of the standard linear head, or of a supervised method's own, at the main radius.
 
-    The attack is l_inf PGD on all validation images, with as many steps as the suite's, of a quarter of the radius.
+    The attack is l_inf PGD on all validation images, with the suite's steps.
     """
     device = torch.device(runtime.device)
     params, data = suite(grid, job)
@@ -34,7 +34,7 @@ def validate(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
         torch.tensor(labels, device=device),
         eps=eps,
         steps=steps,
-        step_size=eps / 4,
+        step_size=eps * params.steps.step_fraction,
         generator=generator_for(device, "validate", job.seed),
         batch_size=params.batch_size,
     )
