@@ -48,6 +48,7 @@ localrules:
     all,
     ablation,
     swaro_cost,
+    swaro_search,
     prepare,
     tables,
     target_tables,
@@ -105,3 +106,8 @@ rule ablation:
 rule swaro_cost:
     input:
         GRID.tables("swaro", "cost"),
+
+
+rule swaro_search:
+    input:
+        GRID.tables("swaro", "search"),

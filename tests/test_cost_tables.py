@@ -7,9 +7,11 @@ from reporting_rows import asked, loaded, row, verdicts
 from contrastbench.params.root import load
 from contrastbench.pipeline.asked import NOT_ASKED, OTHER_PARAMETERS, Asked
 from contrastbench.pipeline.grid import Grid
+from contrastbench.reporting.check import not_best
 from contrastbench.reporting.cost import cost_tables, line_of
 from contrastbench.reporting.cost_figures import cost_lines
 from contrastbench.reporting.rendered import target_tables
+from contrastbench.reporting.search import best_rates, other_rates, search_tables
 from contrastbench.reporting.tables import BEST
 from contrastbench.results.protocols import Protocol
 
@@ -121,3 +123,28 @@ def test_rows_of_the_cost_targets_labels_count_and_no_others():
     assert one.why_not(found[0].model_copy(update={"method": "rocl-16-epochs"})) == NOT_ASKED
     of_other_length = asked(rows_of("rocl", 30))[0].params_hash
     assert one.why_not(found[0].model_copy(update={"params_hash": of_other_length})) == OTHER_PARAMETERS
+
+
+def trial(method, rate, accuracy):
+    protocol = Protocol(family="validation-pgd", head="slf", norm="linf", eps=0.1, steps=20)
+    about = {"track": "swaro", "stage": "validate", "metric": "robust-top1", "base": method}
+    found = row(f"{method}-lr-{rate}", 10, correct=verdicts(accuracy, n=400), **about)
+    return found.model_copy(update={"protocol": protocol})
+
+
+def test_the_search_says_which_rate_was_best_and_who_is_trained_at_another():
+    rocl = [trial("rocl", "0_003", 0.5), trial("rocl", "0_01", 0.6), trial("rocl", "0_03", 0.8)]
+    acl = [trial("acl", "0_003", 0.8), trial("acl", "0_01", 0.8), trial("acl", "0_03", 0.7)]
+    unfinished = [trial("swaro", "0_03", 0.9)]
+    found = loaded([*rocl, *acl, *unfinished])
+    assert best_rates(found, TRACK) == {("mnist5k", "rocl"): 0.03, ("mnist5k", "acl"): 0.003}
+    lines = other_rates(found, TRACK)
+    assert lines[0] == "rocl: learning rate 0.01; best on mnist5k was 0.03"
+    assert [line.partition(":")[0] for line in lines] == [
+        label for method in ("rocl", "acl") for label in TRACK.cost if label.partition("-")[0] == method
+    ]
+    assert not_best(loaded(rocl), REPOSITORY)[0] == f"swaro, preset default: {lines[0]}"
+    tables = search_tables(found, TRACK)
+    assert [table.group.title for table in tables] == [f"Learning rates of {name}" for name in ("rocl", "acl", "swaro")]
+    assert tables[0].methods == ("rocl-lr-0_003", "rocl-lr-0_01", "rocl-lr-0_03")
+    assert tables[0].marks["rocl-lr-0_03", tables[0].columns[0]] == BEST

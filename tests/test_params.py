@@ -102,6 +102,19 @@ FEW_SHOT, LOW_SHOT, AUDIO_ATTACK = (DEFAULTS["uamix"][name] for name in ("few_sh
             "swaro.variants.long: prototypes 30 exceed the 16 embeddings of a batch of 16",
         ),
         ("uamix.variants.long", {"method": "mae", "training": {"epochs": 15}}, "variants.long.training: unknown key;"),
+        ("swaro.search.seed", 1, "swaro.search.seed = 1: must be none of the track's `seeds`"),
+        (
+            "swaro.search.methods",
+            ["rcl"],
+            "swaro.search.methods.0 = \"rcl\": unknown method 'rcl'; did you mean 'rocl'?",
+        ),
+        ("swaro.search.learning_rates", [0.1], "swaro.search.learning_rates = [0.1]: "),
+        ("swaro.variants.rocl-lr-0_01", {"method": "rocl"}, "variants.rocl-lr-0_01: is the label of a trial of"),
+        (
+            "unremix.search",
+            {"methods": ["dcl"], "learning_rates": [1e-3, 1e-2], "epochs": 1, "seed": 9},
+            "unremix.search: trials are judged under attack: the track needs a section `robustness`",
+        ),
         (
             "swaro.cost",
             ["rocl-15-epoch"],
@@ -494,7 +507,7 @@ def test_every_track_can_hold_every_section_of_its_modality(project):
 
 def test_a_section_that_is_left_out_or_null_is_none_and_is_not_dumped(project):
     content = yaml.safe_load((project / "params.yaml").read_text())
-    del content["swaro"]["robustness"]
+    del content["swaro"]["robustness"], content["swaro"]["search"]
     content["uamix"]["few_shot"] = None
     (project / "params.yaml").write_text(yaml.safe_dump(content))
     params = load(root=project)

@@ -246,7 +246,7 @@ def test_remedies_name_the_preset(tmp_path, monkeypatch):
             assert str(run(command, "--preset", "min").exception).startswith("unknown preset 'min'; did you mean")
     assert str(run("tables", "--target", "cost").exception) == "--target cost: goes with --track"
     unknown = run("tables", "--track", "swaro", "--target", "costs")
-    assert str(unknown.exception) == "--target costs: must be ablation or cost"
+    assert str(unknown.exception) == "--target costs: must be ablation or cost or search"
 
 
 def test_rows_of_a_preset_that_is_no_more_are_left_out(tmp_path):

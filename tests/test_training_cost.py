@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY
+from foolbox import PyTorchModel
+from foolbox.attacks import LinfPGD
 from small_project import run, small_grid
+from torch import nn
 from training_cases import AUGMENT, images_and_labels, make_method, params_of
 
 from contrastbench.attacks.geometry import ImagePasses
@@ -16,6 +19,7 @@ from contrastbench.jobs.training_cost import step_passes, training_cost
 from contrastbench.jobs.weights import load_trained, training_data
 from contrastbench.methods import Batch, Step
 from contrastbench.params.root import load
+from contrastbench.pipeline.asked import NOT_ASKED, Asked
 from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.resources import needs
 from contrastbench.registry import methods_of, settings_key
@@ -94,6 +98,7 @@ def project(tmp_path_factory):
         "methods": ["random", "pgd-at"],
         "variants": {"longer": variant},
         "cost": ["pgd-at", "longer"],
+        "search": {"methods": ["longer", "pgd-at"], "learning_rates": [0.002, 0.01], "epochs": 2, "seed": 7},
         "settings": {"pgd_at": {"steps": 2}},
     }
     with pytest.MonkeyPatch.context() as patch:
@@ -142,3 +147,38 @@ def test_the_target_asks_for_its_labels_and_the_default_one_does_not(project):
 def test_a_cluster_is_asked_for_what_the_variants_own_encoder_needs(project):
     own, wider = (needs(project, "attack", job_of(label), on_gpu=False) for label in ("pgd-at", "longer"))
     assert wider.mem_mb > own.mem_mb and wider.runtime >= own.runtime
+
+
+def test_a_trial_is_its_method_at_another_rate_and_length(project):
+    track = project.track("swaro")
+    labels = project.labels("swaro", "search")
+    assert labels == ["longer-lr-0_002", "longer-lr-0_01", "pgd-at-lr-0_002", "pgd-at-lr-0_01"]
+    for label, rate in zip(labels, (0.002, 0.01, 0.002, 0.01), strict=True):
+        base = label.partition("-lr")[0]
+        read, of_base = (track.pretrain(name, "digits") for name in (label, base))
+        assert (read.training.epochs, read.training.learning_rate) == (2, rate)
+        same = {"training": of_base.training.model_copy(update={"epochs": 2, "learning_rate": rate})}
+        assert read == of_base.model_copy(update=same)
+    for stage in ("pretrain", "features", "validate"):
+        jobs = project.jobs(stage, "swaro", "search")
+        assert [(job.method, job.seed) for job in jobs] == [(label, 7) for label in labels]
+    assert not project.jobs("attack", "swaro", "search") and not project.jobs("validate", "swaro")
+    assert project.jobs("attack", "swaro", "cost") and not project.jobs("probe", "swaro", "cost")
+
+
+def test_a_trial_is_judged_under_attack_on_validation_images(project):
+    job = project.jobs("pretrain", "swaro", "search")[-1]
+    for stage in ("pretrain", "features"):
+        run(project, stage, job)
+    (found,) = run(project, "validate", job)
+    data, suite = training_data(project, job), project.track("swaro").robustness
+    images, labels = to_float(torch.tensor(data.x("validation"))), torch.tensor(data.y("validation"))
+    method = load_trained(project, job)
+    attack = LinfPGD(steps=suite.steps.pgd, rel_stepsize=suite.steps.step_fraction)
+    torch.manual_seed(0)
+    model = PyTorchModel(nn.Sequential(method.encoder, method.classifier), bounds=(0, 1))
+    _, _, fooled = attack(model, images, labels, epsilons=suite.budget("digits").main)
+    assert found.n == len(labels) and found.protocol.eps == suite.budget("digits").main
+    assert found.value == pytest.approx(1 - fooled.float().mean().item(), abs=0.02)
+    assert Asked(project, data=False).why_not(found) is None
+    assert Asked(project, data=False).why_not(found.model_copy(update={"seed": 0})) == NOT_ASKED

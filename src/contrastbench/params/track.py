@@ -43,7 +43,8 @@ class TrackParams(Section):
 
     methods    what the default target runs: methods or labels of variants
     ablation   labels of the variants (or methods) that the ablation target runs, with the track's seeds
-    cost       the same of the cost target: methods at several lengths of training
+    cost       the same of the cost target: methods at several lengths of training, the first of which sets the costs
+               that all are compared at
     settings   one section per method, under its name with ``_`` for ``-``; methods without settings need none
     probe      and what follows: how encoders are judged; a section that is left out is not run
     """
@@ -146,11 +147,18 @@ class TrackParams(Section):
         for training in self.training_of(label):
             settings.check_batch(training.batch_size)
 
+    def trials(self) -> dict[str, tuple[str, float]]:
+        """The method or variant, and the learning rate, of every trial of a search, by the trial's label."""
+        return {}
+
+    def variant(self, label: str) -> Variant | None:
+        """The variant of this label, be it a trial's; None for a method."""
+        return self.variants.get(label)
+
     def base_method(self, label: str) -> str:
         """The registered method behind a method's name or a variant's label."""
-        if label in self.variants:
-            return self.variants[label].method
-        return label
+        variant = self.variant(label)
+        return variant.method if variant else label
 
     def settings_of(self, label: str) -> MethodSettings:
         """The settings of a method, or of a variant with its changes made; ValueError for unknown ones."""
@@ -163,7 +171,7 @@ class TrackParams(Section):
 
     def _varied(self, label: str, key: str, section: T) -> T:
         """``section`` with what a variant says under ``key`` changed; as it is for a method."""
-        changes = getattr(self.variants.get(label), key, None)
+        changes = getattr(self.variant(label), key, None)
         if not changes:
             return section
         try:

@@ -14,6 +14,7 @@ from contrastbench.errors import UserError
 from contrastbench.params.audio_track import AudioTrack
 from contrastbench.params.base import Section, params_hash
 from contrastbench.params.evaluation import PretrainParams
+from contrastbench.params.image_track import ImageTrack
 from contrastbench.params.root import DEFAULT, Params
 from contrastbench.params.track import TrackParams
 from contrastbench.params.values import MOST_SEEDS
@@ -26,10 +27,20 @@ from contrastbench.registry import METHODS, WITHOUT_ENCODER, dataset_module, met
 from contrastbench.results.load import ALL
 
 ENDINGS = ("md", "csv", "tex")
-# What may be asked of a track: the list of labels in its section that is run. ``methods`` is the default target's.
-Target = Literal["methods", "ablation", "cost"]
+# What may be asked of a track: the list of labels in its section that is run, or the trials of its search. ``methods``
+# is the default target's.
+Target = Literal["methods", "ablation", "cost", "search"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 OTHER_TARGETS = TARGETS[1:]  # each with tables of its own
+
+
+def targets_of(stage: Stage) -> tuple[Target, ...]:
+    """The targets that ask for the rows of a stage."""
+    if stage.name == "validate":
+        return ("search",)
+    if stage.scope is Scope.METHODS:
+        return ("methods",)
+    return ("methods", "ablation", "cost") if stage.name == "attack" else ("methods", "ablation")
 
 
 @dataclass
@@ -69,12 +80,23 @@ class Grid:
 
     def labels(self, track: str, target: Target = "methods") -> list[str]:
         """The methods and variants that a track's target runs."""
-        return list(getattr(self.track(track), target))
+        section = self.track(track)
+        return list(section.trials() if target == "search" else getattr(section, target))
+
+    def seeds(self, track: str, target: Target = "methods") -> tuple[int, ...]:
+        """The seeds that a track's target runs them with."""
+        section = self.track(track)
+        if target == "search":
+            assert isinstance(section, ImageTrack) and section.search is not None, f"{track} has trials"
+            return (section.search.seed,)
+        return section.seeds
 
     def jobs(self, stage_name: str, track: str, target: Target = "methods") -> list[Job]:
         """The jobs of a stage that a track's target asks for."""
         stage, section = STAGES[stage_name], self.track(track)
         if track not in self.params.tracks or not self.has(stage, track):
+            return []
+        if stage.rows and target not in targets_of(stage):
             return []
         datasets = stage.data(section)
         labels = self.labels(track, target)
@@ -83,7 +105,7 @@ class Grid:
         labels = [label for label in labels if self._takes(stage, track, label)]
         if stage.scope is Scope.METHODS:
             return [Job(track, name, ALL, seed) for name in datasets for seed in section.seeds if labels]
-        seeds = (ALL_SEEDS,) if stage.scope is Scope.SEEDS else section.seeds
+        seeds = (ALL_SEEDS,) if stage.scope is Scope.SEEDS or not labels else self.seeds(track, target)
         return [Job(track, name, label, seed) for name in datasets for label in labels for seed in seeds]
 
     def _with_starts(self, track: str, labels: list[str]) -> list[str]:
@@ -356,8 +378,7 @@ class Grid:
 
     def rows(self, track: str, target: Target = "methods") -> list[Path]:
         """Every file of rows that a track's target asks for."""
-        stages = [stage for stage in WITH_ROWS if target == "methods" or stage.scope is not Scope.METHODS]
-        jobs = [(stage.name, job) for stage in stages for job in self.jobs(stage.name, track, target)]
+        jobs = [(stage.name, job) for stage in WITH_ROWS for job in self.jobs(stage.name, track, target)]
         return [self.layout.rows(name, job) for name, job in jobs]
 
     def tables(self, track: str, target: Target = "methods") -> list[Path]:

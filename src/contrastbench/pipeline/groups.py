@@ -147,6 +147,14 @@ ATTACKS = (
         curves=(_RADIUS,),
     ),
 )
+VALIDATION = (
+    Group(
+        "On validation images",
+        "Share of validation images still classified correctly under PGD within the radius (the number after @): what "
+        "a choice of training parameters is made by.",
+        ("validation-pgd",),
+    ),
+)
 TRANSFERRED = (
     Group(
         "Transfer of attacks",

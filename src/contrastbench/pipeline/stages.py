@@ -16,6 +16,7 @@ from contrastbench.pipeline.groups import (
     FROZEN,
     LOW_SHOT,
     TRANSFERRED,
+    VALIDATION,
     Group,
 )
 from contrastbench.pipeline.layout import pair
@@ -211,6 +212,18 @@ _JUDGING_STAGES = (
         code=("features", "attack"),
         encoder=True,
         groups=ATTACKS,
+        batch="robustness.batch_size",
+    ),
+    Stage(
+        "validate",
+        Scope.SEED,
+        "Attack one encoder's classifier on validation images, to choose how it is trained; writes result rows.",
+        ("data", "weights", "features"),
+        rows=True,
+        sections=("robustness",),
+        code=("features", "validate"),
+        encoder=True,
+        groups=VALIDATION,
         batch="robustness.batch_size",
     ),
     Stage(

@@ -16,7 +16,7 @@ from contrastbench.pipeline.stages import STAGES, TRAINING, WITH_ROWS, Stage
 from contrastbench.registry import dataset_module
 
 EVALUATION_KEYS = tuple(
-    dict.fromkeys(["transfer", "ablation", "cost", *(name for s in WITH_ROWS for name in s.sections)])
+    dict.fromkeys(["transfer", "ablation", "cost", "search", *(name for s in WITH_ROWS for name in s.sections)])
 )
 # Sections from which only what the grid's methods use counts: one entry per method or variant.
 PER_METHOD_KEYS = ("settings", "variants")

@@ -13,6 +13,7 @@ from contrastbench.pipeline.resolved import resolved
 from contrastbench.reporting.cells import cells_of
 from contrastbench.reporting.cost import cost_tables
 from contrastbench.reporting.render import as_csv, as_latex, as_markdown, legend, markdown_grid
+from contrastbench.reporting.search import search_tables
 from contrastbench.reporting.tables import Table, ablation_tables, tables_of
 from contrastbench.results.load import Loaded
 
@@ -57,7 +58,9 @@ def target_tables(rows: Loaded, preset: str, track: str, target: str, root: Path
         return ablation_tables(rows) if target == "ablation" else []
     if target == "cost":
         return cost_tables(rows, section)
-    elsewhere = set(section.cost).difference(section.methods, section.ablation)
+    if target == "search":
+        return search_tables(rows, section)
+    elsewhere = {*section.cost, *section.trials()}.difference(section.methods, section.ablation)
     kept = [each for each in rows.stored if each.row.method not in elsewhere]
     return ablation_tables(replace(rows, stored=kept), also=section.ablation)
 

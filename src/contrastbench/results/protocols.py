@@ -24,6 +24,7 @@ FORMS: dict[str, str] = {
     "apgd": "apgd-{norm}@{eps:.4g}",
     "autoattack": "autoattack-{norm}@{eps:.4g}",
     "worst-case": "worst-case-{norm}@{eps:.4g}",
+    "validation-pgd": "validation-pgd-{steps}-{norm}@{eps:.4g}",
     "deepfool": "deepfool-{norm}",
     "cw": "cw-{norm}",
     "ddn": "ddn-{norm}",
