@@ -1,10 +1,10 @@
 """Tables and figures of robustness against the cost of training, on rows whose costs and accuracies are made up."""
 
 import pytest
-from conftest import REPOSITORY
-from reporting_rows import asked, loaded, row, verdicts
+import yaml
+from reporting_rows import asked, loaded, parameters, row, verdicts
 
-from contrastbench.params.root import load
+from contrastbench.params.root import from_content
 from contrastbench.pipeline.asked import NOT_ASKED, OTHER_PARAMETERS, Asked
 from contrastbench.pipeline.grid import Grid
 from contrastbench.reporting.check import not_best
@@ -15,7 +15,25 @@ from contrastbench.reporting.search import best_rates, other_rates, search_table
 from contrastbench.reporting.tables import BEST
 from contrastbench.results.protocols import Protocol
 
-TRACK = load(root=REPOSITORY).swaro
+LENGTHS = {"rocl": (5, 15, 30), "swaro": (5, 7, 15, 23, 30, 46), "swaro-add": (5, 15), "swav": (5, 15, 30)}
+
+
+def label_of(line, epochs):
+    return line if epochs == 5 else f"{line}-{epochs}-epochs"
+
+
+def content():
+    """The repository's parameters, with these lengths in place of its own."""
+    found = parameters(swaro__cost=[label_of(line, each) for line, lengths in LENGTHS.items() for each in lengths])
+    known = found["swaro"]["variants"]
+    for line, lengths in LENGTHS.items():
+        base = known.get(line, {"method": line})
+        known |= {label_of(line, each): base | {"training": {"epochs": each}} for each in lengths if each != 5}
+    return found
+
+
+PARAMS = from_content(content(), "test")
+TRACK = PARAMS.track("swaro")
 PASSES = {"rocl": 8.0, "swaro": 5.0, "swaro-add": 6.0, "swav": 2.0}  # an epoch
 ROBUST = {"rocl": 0.4, "swaro": 0.35, "swaro-add": 0.3, "swav": 0.01}  # after 5 epochs; 15 points more after 15
 
@@ -29,7 +47,7 @@ def worst_case(eps):
 
 
 def rows_of(line, epochs, *, attacked_by_all=True):
-    label = line if epochs == 5 else f"{line}-{epochs}-epochs"
+    label = label_of(line, epochs)
     rate = ROBUST[line] + 0.015 * (epochs - 5)
     found = []
     for seed in range(3):
@@ -46,7 +64,6 @@ def rows_of(line, epochs, *, attacked_by_all=True):
     return found
 
 
-LENGTHS = {"rocl": (5, 15, 30), "swaro": (5, 7, 15, 23, 30, 46), "swaro-add": (5, 15), "swav": (5, 15, 30)}
 ROWS = [each for line, lengths in LENGTHS.items() for epochs in lengths for each in rows_of(line, epochs)]
 
 
@@ -58,7 +75,7 @@ def shown(table):
 
 def test_a_line_is_a_method_whatever_its_length():
     assert {line_of(label, TRACK) for label in TRACK.cost if label.startswith("swaro")} == {"swaro", "swaro-add"}
-    assert line_of("swaro-add-30-epochs", TRACK) == "swaro-add" and line_of("acl-4-epochs", TRACK) == "acl"
+    assert line_of("swaro-add-15-epochs", TRACK) == "swaro-add" and line_of("swav-30-epochs", TRACK) == "swav"
 
 
 def test_methods_of_equal_epochs_stand_in_one_table():
@@ -108,20 +125,27 @@ def test_without_a_worst_case_pgd_is_the_headline_and_rows_without_a_cost_are_le
     found = cost_lines(loaded([*rows_of("rocl", 5, attacked_by_all=False), *old]), TRACK)
     assert found[0].title.startswith(pgd(0.1).name) and [trace.name for trace in found[0].figure.data] == ["rocl"]
     assert cost_lines(loaded(old), TRACK) == [] == cost_tables(loaded(old), TRACK)
-    assert cost_lines(loaded(ROWS), load(root=REPOSITORY).unremix) == []
+    assert cost_lines(loaded(ROWS), PARAMS.track("unremix")) == []
 
 
-def test_the_ablation_shows_no_variant_of_the_cost_target_alone():
-    tables = target_tables(loaded(ROWS), "default", "swaro", "ablation", REPOSITORY)
+@pytest.fixture
+def folder(tmp_path):
+    """A project folder with these parameters."""
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content()))
+    return tmp_path
+
+
+def test_the_ablation_shows_no_variant_of_the_cost_target_alone(folder):
+    tables = target_tables(loaded(ROWS), "default", "swaro", "ablation", folder)
     assert {method for table in tables for method in table.methods} == {"swav", "swaro", "swaro-add"}
 
 
 def test_rows_of_the_cost_targets_labels_count_and_no_others():
-    found = asked([each for each in rows_of("rocl", 15) if each.protocol.family == "clean"])
-    one = Asked(Grid(root=REPOSITORY), data=False)
+    found = asked([each for each in rows_of("rocl", 15) if each.protocol.family == "clean"], PARAMS)
+    one = Asked(Grid(given=PARAMS), data=False)
     assert [one.why_not(each) for each in found] == [None, None, None]
     assert one.why_not(found[0].model_copy(update={"method": "rocl-16-epochs"})) == NOT_ASKED
-    of_other_length = asked(rows_of("rocl", 30))[0].params_hash
+    of_other_length = asked(rows_of("rocl", 30), PARAMS)[0].params_hash
     assert one.why_not(found[0].model_copy(update={"params_hash": of_other_length})) == OTHER_PARAMETERS
 
 
@@ -132,19 +156,21 @@ def trial(method, rate, accuracy):
     return found.model_copy(update={"protocol": protocol})
 
 
-def test_the_search_says_which_rate_was_best_and_who_is_trained_at_another():
+def test_the_search_says_which_rate_was_best_and_who_is_trained_at_another(folder):
     rocl = [trial("rocl", "0_003", 0.5), trial("rocl", "0_01", 0.6), trial("rocl", "0_03", 0.8)]
-    acl = [trial("acl", "0_003", 0.8), trial("acl", "0_01", 0.8), trial("acl", "0_03", 0.7)]
+    swav = [trial("swav", "0_003", 0.8), trial("swav", "0_01", 0.8), trial("swav", "0_03", 0.7)]
     unfinished = [trial("swaro", "0_03", 0.9)]
-    found = loaded([*rocl, *acl, *unfinished])
-    assert best_rates(found, TRACK) == {("mnist5k", "rocl"): 0.03, ("mnist5k", "acl"): 0.003}
+    found = loaded([*rocl, *swav, *unfinished])
+    assert best_rates(found, TRACK) == {("mnist5k", "rocl"): 0.03, ("mnist5k", "swav"): 0.003}
     lines = other_rates(found, TRACK)
-    assert lines[0] == "rocl: learning rate 0.01; best on mnist5k was 0.03"
+    assert lines[0] == "swav: learning rate 0.01; best on mnist5k was 0.003"
     assert [line.partition(":")[0] for line in lines] == [
-        label for method in ("rocl", "acl") for label in TRACK.cost if label.partition("-")[0] == method
+        label for method in ("swav", "rocl") for label in TRACK.cost if label.partition("-")[0] == method
     ]
-    assert not_best(loaded(rocl), REPOSITORY)[0] == f"swaro, preset default: {lines[0]}"
+    assert not_best(loaded(swav), folder)[0] == f"swaro, preset default: {lines[0]}"
     tables = search_tables(found, TRACK)
-    assert [table.group.title for table in tables] == [f"Learning rates of {name}" for name in ("rocl", "acl", "swaro")]
-    assert tables[0].methods == ("rocl-lr-0_003", "rocl-lr-0_01", "rocl-lr-0_03")
-    assert tables[0].marks["rocl-lr-0_03", tables[0].columns[0]] == BEST
+    assert [table.group.title for table in tables] == [
+        f"Learning rates of {name}" for name in ("swav", "rocl", "swaro")
+    ]
+    assert tables[1].methods == ("rocl-lr-0_003", "rocl-lr-0_01", "rocl-lr-0_03")
+    assert tables[1].marks["rocl-lr-0_03", tables[1].columns[0]] == BEST
