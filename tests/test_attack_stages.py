@@ -43,6 +43,7 @@ TUNING = {
     "step_fraction": 0.4,
     "max_examples": 256,
 }
+PROBE = {name: TUNING[name] for name in ("epochs", "batch_size", "learning_rate", "weight_decay")}
 SUITE = {
     "budgets": {
         "digits": {
@@ -54,7 +55,7 @@ SUITE = {
             "carlini_wagner_step": 0.1,
         }
     },
-    "heads": ["slf", "alf", "aff"],
+    "heads": ["slf", "alf", "aff", "lpaft"],
     "images": {
         "gradient": 40,
         "foolbox": 16,
@@ -65,6 +66,7 @@ SUITE = {
         "convergence": 7,
         "square": 12,
         "transfer": 60,
+        "validation": 30,
     },
     "steps": {
         "pgd": 10,
@@ -78,6 +80,7 @@ SUITE = {
     },
     "alf": TUNING,
     "aff": TUNING | {"epochs": 10, "max_examples": 512, "loss": "trades", "beta": 6.0},
+    "lpaft": TUNING | {"clusters": 10, "probe": PROBE, "loss": "trades", "beta": 6.0},
     "l2_grid": [0.1, 1.0],
     "batch_size": 16,
 }
@@ -143,7 +146,7 @@ def test_the_rows_are_exactly_what_the_suite_asks_for(project: Grid) -> None:
     for job in (SIMCLR, SUPERVISED):
         asked = asked_protocols(project, "attack", job) | asked_protocols(project, "transfer_attack", job)
         assert {each.protocol for each in ROWS[job.method].values()} == asked
-    assert {each.protocol.head for each in ROWS["simclr"].values()} == {"slf", "alf", "aff", None}
+    assert {each.protocol.head for each in ROWS["simclr"].values()} == {"slf", "alf", "aff", "lpaft", None}
     assert {each.protocol.head for each in ROWS["supervised"].values()} == {"own", None}
     assert sum(map(len, ROWS.values())) > 50
     assert project.members("transfer_attack", ALL_METHODS) == [SIMCLR, SUPERVISED]
@@ -166,8 +169,10 @@ def test_protocols_are_named_as_they_always_were(project: Grid) -> None:
         "alf-clean", "alf-pgd-10-linf@0.05", "alf-pgd-10-linf@0.15", "alf-apgd-linf@0.05", "alf-apgd-linf@0.15",
         "alf-autoattack-linf@0.15", "alf-worst-case-linf@0.05", "alf-worst-case-linf@0.15",
     }  # fmt: skip
-    assert {name.replace("aff-", "alf-") for name in ROWS["simclr"] if name.startswith("aff-")} == alf
-    assert set(ROWS["simclr"]) - alf - {name.replace("alf-", "aff-") for name in alf} == set(ROWS["supervised"])
+    for head in ("aff", "lpaft"):
+        assert {name.replace(f"{head}-", "alf-") for name in ROWS["simclr"] if name.startswith(f"{head}-")} == alf
+    tuned = {name.replace("alf", head) for name in alf for head in ("alf", "aff", "lpaft")}
+    assert set(ROWS["simclr"]) - tuned == set(ROWS["supervised"])
 
 
 def verdicts_of(grid: Grid, job: Job, head: str) -> dict[str, Verdict]:
@@ -195,7 +200,7 @@ def test_rows_agree_with_the_verdicts(project: Grid) -> None:
     assert median.value == pytest.approx(np.median(verdicts["ddn-l2"].distance)) and median.n == 8
 
 
-@pytest.mark.parametrize(("job", "head"), [(SIMCLR, "slf"), (SIMCLR, "alf"), (SIMCLR, "aff"), (SUPERVISED, "own")])
+@pytest.mark.parametrize(("job", "head"), [*((SIMCLR, head) for head in SUITE["heads"]), (SUPERVISED, "own")])
 def test_each_head_is_kept_as_it_was_fitted_and_attacked(project: Grid, job: Job, head: str) -> None:
     data, suite = training_data(project, job), project.track("swaro").robustness
     assert suite is not None
@@ -216,15 +221,22 @@ def test_each_head_is_kept_as_it_was_fitted_and_attacked(project: Grid, job: Job
 def test_heads_differ(project: Grid) -> None:
     """Else one of them loaded in place of another would go unseen."""
     tensors = load_file(project.layout.run("attack", SIMCLR) / FILE)
-    weights = [tensors[f"{head}/head.weight"] for head in ("slf", "alf", "aff")]
+    weights = [tensors[f"{head}/head.weight"] for head in SUITE["heads"]]
     assert not any(torch.equal(one, other) for one, other in combinations(weights, 2))
     encoder = [name.partition("/")[2] for name in tensors if name.startswith("slf/encoder.")]
     assert encoder and all(torch.equal(tensors[f"slf/{name}"], tensors[f"alf/{name}"]) for name in encoder)
-    assert any(not torch.equal(tensors[f"slf/{name}"], tensors[f"aff/{name}"]) for name in encoder)
+    for one, other in combinations(("slf", "aff", "lpaft"), 2):
+        assert any(not torch.equal(tensors[f"{one}/{name}"], tensors[f"{other}/{name}"]) for name in encoder)
 
 
 def test_the_worst_case_is_no_better_than_any_attack_at_its_radius(project: Grid) -> None:
-    for method, prefix in (("simclr", ""), ("simclr", "alf-"), ("simclr", "aff-"), ("supervised", "")):
+    for method, prefix in (
+        ("simclr", ""),
+        ("simclr", "alf-"),
+        ("simclr", "aff-"),
+        ("simclr", "lpaft-"),
+        ("supervised", ""),
+    ):
         worst = row(method, f"{prefix}worst-case-linf@0.15")
         robust = unpack_correct(worst.correct or "", worst.n)
         assert worst.n == 40, "the same images at every radius, whatever an attack saw"
@@ -283,7 +295,7 @@ def test_a_killed_stage_continues_and_ends_with_the_same_verdicts(
 ) -> None:
     folder = project.layout.run("attack", SIMCLR)
     before = read_verdicts(folder / "verdicts.npz")
-    assert {name.partition("/")[0] for name in before} == {"slf", "alf", "aff"}
+    assert {name.partition("/")[0] for name in before} == {"slf", "alf", "aff", "lpaft"}
     weights = load_file(folder / "classifiers.safetensors")
     for path in folder.iterdir():
         path.unlink()
@@ -311,11 +323,27 @@ def test_a_killed_stage_continues_and_ends_with_the_same_verdicts(
         assert np.array_equal(resumed[name].broken, verdict.broken), name
         assert np.array_equal(resumed[name].distance, verdict.distance, equal_nan=True), name
     tensors = load_file(folder / "classifiers.safetensors")
-    assert {name.partition("/")[0] for name in tensors} == {"slf", "alf", "aff"}
+    assert {name.partition("/")[0] for name in tensors} == {"slf", "alf", "aff", "lpaft"}
     assert tensors.keys() == weights.keys()
     assert all(np.array_equal(tensor.numpy(), tensors[name].numpy()) for name, tensor in weights.items())
-    first = {name: (each.value, each.correct) for name, each in ROWS["simclr"].items() if each.stage == "attack"}
-    assert {each.protocol.name: (each.value, each.correct) for each in again} == first
+    first = {name: told(each) for name, each in ROWS["simclr"].items() if each.stage == "attack"}
+    assert {each.protocol.name: told(each) for each in again} == first
+
+
+def told(found: Row) -> tuple:
+    """What a row says but for the time it took."""
+    return found.value, found.correct, found.detail | {"seconds": None}
+
+
+def test_the_row_of_clean_images_says_what_the_strength_was_chosen_from(project: Grid) -> None:
+    clean = row("simclr", "clean", "top1").detail
+    by_strength = clean["by_C"]
+    assert list(by_strength) == ["0.1", "1"]
+    assert all(0 <= robust <= plain <= 1 and (30 * plain) % 1 < 1e-9 for plain, robust in by_strength.values())
+    assert clean["robust_validation_accuracy"] == max(robust for _, robust in by_strength.values())
+    assert by_strength[f"{clean['C']:g}"] == [clean["validation_accuracy"], clean["robust_validation_accuracy"]]
+    others = [each.detail for each in ROWS["simclr"].values() if each.protocol.head == "slf" and each.metric != "top1"]
+    assert others and all(detail["C"] == clean["C"] and "by_C" not in detail for detail in others)
 
 
 def test_a_failed_check_marks_the_rows_that_it_concerns(project: Grid, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,6 +140,12 @@ ATTACKS = (
         head="aff",
         curves=(_RADIUS,),
     ),
+    Group(
+        "Standard linear head after post-processing (LPAFT)",
+        f"{_ATTACKED}; the encoder was tuned on perturbed images with the numbers of clusters for labels (DynACL++).",
+        head="lpaft",
+        curves=(_RADIUS,),
+    ),
 )
 TRANSFERRED = (
     Group(

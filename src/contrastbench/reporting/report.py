@@ -25,7 +25,7 @@ from contrastbench.reporting.provenance import costs, facts
 from contrastbench.reporting.published import HEADING, published_for
 from contrastbench.reporting.render import FAILED, OLDER, TIE, cell_text, notes
 from contrastbench.reporting.rendered import by_track, target_tables
-from contrastbench.reporting.robustness_figures import attack_heatmap, transfer_matrix
+from contrastbench.reporting.robustness_figures import attack_heatmap, sensitivity_to_strength, transfer_matrix
 from contrastbench.reporting.tables import Table, tables_of
 from contrastbench.results.load import Loaded
 from contrastbench.results.metrics import METRICS
@@ -123,6 +123,7 @@ def track_section(track: str, rows: Loaded, runs: list[Run], preset: str, root: 
     section = TrackSection(track, TITLES.get(track, track), tables_of(rows), targets)
     section.charts += _cost_charts(rows, preset, track, root)
     section.charts += protocol_curves(cells) + attack_heatmap(cells) + transfer_matrix(cells)
+    section.charts += sensitivity_to_strength(cells)
     section.charts += simplex(own, cells) + selection_curves(history) + training_curves(history)
     section.charts += embedding_maps(root, preset, track, datasets)
     return section

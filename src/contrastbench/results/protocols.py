@@ -48,7 +48,7 @@ class Protocol(BaseModel):
     shots, way  labels per class; classes of an episode
     classifier  of few-shot episodes
     severity    of corruptions, 1 to 5, 0 for none; ``corruption`` is one kind of them
-    head        the classifier under attack: ``slf``, ``own``, ``alf`` or ``aff``
+    head        the classifier under attack: ``slf``, ``own``, ``alf``, ``aff`` or ``lpaft``
     norm, eps, steps  of an attack; ``snr_db`` bounds one on waveforms
     source      the method that a transferred perturbation was made against
     """

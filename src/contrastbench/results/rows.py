@@ -67,9 +67,13 @@ class Row(BaseModel):
 class _Detail(BaseModel):
     """What readers take from ``detail``; all else is free."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     failed_checks: list[str] = []
     draws: list[float] = Field(default=[], min_length=1)
     drawn_from: int = Field(default=MOST_ORDERED, strict=True, ge=1, le=MOST_ORDERED)
+    C: float | None = None
+    by_C: dict[float, tuple[float, float]] = {}
 
 
 class _Read(BaseModel):

@@ -4,6 +4,7 @@ Leaves the classifiers of all heads, and the verdict on every image (evaluation/
 the checkpoint folder until the stage ends, so that a killed stage continues where it stopped.
 """
 
+import json
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -71,8 +72,9 @@ def attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
 
         verdicts = evaluate(victim, attacks, store, tell)
         failures = failed_checks(victim, params, job.dataset, attacks, verdicts)
+        of_clean = cost | {name: chosen.pop(name) for name in ("by_C",) if name in chosen}
         chosen = chosen | {"drawn_from": len(victim.y)}
-        about = HeadRows(rows, head, chosen, failures, cost, data.x("test")[0].size, len(data.meta.classes))
+        about = HeadRows(rows, head, chosen, failures, of_clean, data.x("test")[0].size, len(data.meta.classes))
         for spec in attacks:
             if spec.kind == "apgd":
                 about.write(spec, verdicts[spec.name], survivors(attacks, verdicts, spec.ball, WITH_GRADIENTS))
@@ -93,12 +95,11 @@ def _classifier(
 ) -> tuple[Classifier, dict]:
     """The classifier, fitted or as a killed run left it, and what was chosen for it."""
     kept = store.folder / "classifier.safetensors"
-    chosen = {name: float(value) for name, value in store.load("chosen").items()}
     method = load_trained(grid, job)
     if kept.is_file():
-        return load_classifier(kept, method, head).to(device), chosen
+        return load_classifier(kept, method, head).to(device), json.loads(str(store.load("chosen")["json"]))
     classifier, chosen = fit_classifier(grid, job, head, data, method, params, device)
-    store.save("chosen", {name: np.asarray(value) for name, value in chosen.items()})
+    store.save("chosen", {"json": np.asarray(json.dumps(chosen))})
     save_classifiers(kept, {head: state_of(classifier)}, store.identity)
     return classifier, chosen
 
@@ -121,7 +122,8 @@ class HeadRows:
 
     chosen      what every row says: what was chosen for the head, and ``drawn_from`` (results/rows.py)
     failures    failed checks by attack; under ``""`` those that concern every attack on the head
-    cost        of the encoder's training, which rows of clean accuracy say
+    of_clean    what rows of clean accuracy say besides: the cost of the encoder's training, and what the choice was
+                made from (``by_C``)
     dimensions  numbers in one image: bounds the distance of an image that no attack broke
     classes     of the data set
     """
@@ -130,7 +132,7 @@ class HeadRows:
     head: str
     chosen: dict
     failures: dict[str, list[str]]
-    cost: dict[str, float]
+    of_clean: dict
     dimensions: int
     classes: int
 
@@ -140,7 +142,7 @@ class HeadRows:
         norm = None if clean else spec.norm
         protocol = Protocol(family=spec.kind, head=self.head, norm=norm, eps=spec.eps, steps=spec.steps or None)
         detail = self.chosen | {"passes": verdict.passes, "seconds": round(verdict.seconds, 3)}
-        detail |= self.cost if clean else {}
+        detail |= self.of_clean if clean else {}
         if spec.kind in ("autoattack", "apgd") and verdict.broken_by is not None:
             parts = AUTOATTACK[spec.kind]
             detail |= {"broken_by": {name: int((verdict.broken_by == at).sum()) for at, name in enumerate(parts)}}
