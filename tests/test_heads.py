@@ -106,7 +106,11 @@ def test_slf_is_fitted_on_training_images_and_chosen_by_an_attack_on_validation_
     for attack in seen:
         assert torch.equal(attack["images"], images)
         assert np.array_equal(attack["labels"].numpy(), data.y("validation")[first])
-        assert (attack["eps"], attack["step_size"], attack["steps"]) == (MAIN, MAIN * params.steps.step_fraction, params.steps.pgd)
+        assert (attack["eps"], attack["step_size"], attack["steps"]) == (
+            MAIN,
+            MAIN * params.steps.step_fraction,
+            params.steps.pgd,
+        )
     assert chosen["C"] in params.l2_grid and list(chosen["by_C"]) == ["0.01", "1"]
     train = features(classifier.encoder, data, "train")
     mean, scale = centre_and_scale(train)

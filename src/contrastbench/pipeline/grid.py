@@ -125,9 +125,9 @@ class Grid:
         is_pair = job.dataset != job.trained.dataset
         if is_pair and not stage.takes_pairs:
             raise UserError(f"{dataset}: {stage.command} takes one data set")
-        if dataset not in known and (is_pair or stage_name == "transfer_probe"):  # on its own data that is a probe
-            where = f"{track}.{'transfer' if stage_name == 'transfer_probe' else ''.join(stage.sections)}"
-            raise UserError(f"{dataset}: not among the pairs of {where}; known: {', '.join(known) or 'none'}")
+        if dataset not in known and (is_pair or stage.pairs == "transfer"):  # on its own data that is a probe
+            others = ", ".join(known) or "none"
+            raise UserError(f"{dataset}: not among the pairs of {track}.{stage.pairs}; known: {others}")
         return job
 
     # What a job reads and leaves

@@ -91,6 +91,11 @@ class Stage:
         return self.datasets is not _own
 
     @property
+    def pairs(self) -> str:
+        """The key of a track that lists the pairs that it judges on."""
+        return "transfer" if self.datasets is _transfer else "".join(self.sections)
+
+    @property
     def rule(self) -> str:
         """Snakemake's rule for it: stages that judge an encoder with all seeds are one rule."""
         return "judge" if self.scope is Scope.SEEDS else self.name
@@ -209,6 +214,19 @@ _JUDGING_STAGES = (
         rows=True,
         sections=("robustness",),
         code=("features", "attack"),
+        encoder=True,
+        groups=ATTACKS,
+        batch="robustness.batch_size",
+    ),
+    Stage(
+        "shifted_attack",
+        Scope.SEEDS,
+        "Attack a linear classifier of other data than its encoder was trained on; a killed run continues.",
+        ("data", "judged data", "weights"),
+        rows=True,
+        sections=("robustness",),
+        datasets=_transfer,
+        code=("features", "shifted_attack"),
         encoder=True,
         groups=ATTACKS,
         batch="robustness.batch_size",

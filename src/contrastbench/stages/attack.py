@@ -64,7 +64,7 @@ def attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
         stores.append(store)
         classifier, chosen = _classifier(grid, job, head, data, params, store, torch.device(runtime.device))
         classifiers[head] = state_of(classifier)
-        victim = _victim(classifier, job, data, params, torch.device(runtime.device))
+        victim = victim_of(classifier, job, data, params, torch.device(runtime.device))
         attacks = attacks_on(params, job.dataset, head, variant=variant)
 
         def tell(line: str, head: str = head) -> None:
@@ -75,13 +75,7 @@ def attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
         of_clean = cost | {name: chosen.pop(name) for name in ("by_C",) if name in chosen}
         chosen = chosen | {"drawn_from": len(victim.y)}
         about = HeadRows(rows, head, chosen, failures, of_clean, data.x("test")[0].size, len(data.meta.classes))
-        for spec in attacks:
-            if spec.kind == "apgd":
-                about.write(spec, verdicts[spec.name], survivors(attacks, verdicts, spec.ball, WITH_GRADIENTS))
-            elif spec.has_row:
-                about.write(spec, verdicts[spec.name], verdicts[spec.name].robust)
-        for ball in worst_cases(attacks):
-            about.write_worst_case(*ball, survivors(attacks, verdicts, ball))
+        about.write_all(attacks, verdicts)
         everything |= {f"{head}/{name}": verdict for name, verdict in verdicts.items()}
     save_classifiers(grid.layout.run("attack", job) / FILE, classifiers, origin)
     write_verdicts(grid.layout.run("attack", job) / "verdicts.npz", everything)
@@ -104,7 +98,9 @@ def _classifier(
     return classifier, chosen
 
 
-def _victim(classifier: Classifier, job: Job, data: Prepared, params: RobustnessParams, device: torch.device) -> Victim:
+def victim_of(
+    classifier: Classifier, job: Job, data: Prepared, params: RobustnessParams, device: torch.device
+) -> Victim:
     """The classifier, with BatchNorm folded, and the test images that it is attacked on."""
     labels = data.y("test")
     assert labels is not None
@@ -135,6 +131,16 @@ class HeadRows:
     of_clean: dict
     dimensions: int
     classes: int
+
+    def write_all(self, attacks: list[AttackSpec], verdicts: dict[str, Verdict]) -> None:
+        """The rows of all ``attacks``, and of the worst cases."""
+        for spec in attacks:
+            if spec.kind == "apgd":
+                self.write(spec, verdicts[spec.name], survivors(attacks, verdicts, spec.ball, WITH_GRADIENTS))
+            elif spec.has_row:
+                self.write(spec, verdicts[spec.name], verdicts[spec.name].robust)
+        for ball in worst_cases(attacks):
+            self.write_worst_case(*ball, survivors(attacks, verdicts, ball))
 
     def write(self, spec: AttackSpec, verdict: Verdict, robust: np.ndarray) -> None:
         """The row of one attack: the share of ``robust`` images (n,), or the median of the smallest perturbations."""
