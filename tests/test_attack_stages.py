@@ -25,6 +25,7 @@ from contrastbench.jobs.classifiers import FILE, fit_classifier, load_classifier
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.training_cost import training_cost
 from contrastbench.jobs.weights import load_trained, training_data
+from contrastbench.models.foreign import Network
 from contrastbench.params.base import overlay, validate
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.pipeline.grid import Grid
@@ -32,6 +33,7 @@ from contrastbench.pipeline.layout import Job
 from contrastbench.results.rows import Row, unpack_correct
 from contrastbench.stages import attack as stage
 from contrastbench.stages.attack import attack
+from contrastbench.stages.attack_model import attack_model
 from contrastbench.stages.transfer_attack import transfer_attack
 
 TUNING = {
@@ -433,3 +435,19 @@ def test_bad_parameters_are_refused_in_one_line(change: dict, message: str) -> N
     with pytest.raises(UserError, match=message) as caught:
         validate(RobustnessParams, overlay(SUITE, change), lambda _: "params.yaml")
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_from_elsewhere_is_judged_as_a_job_is(project: Grid, tmp_path: Path) -> None:
+    """The supervised method's classifier, saved by torch.save, gets the rows of its own job."""
+    kept = load_file(project.layout.run("attack", SUPERVISED) / FILE)
+    weights = {name.removeprefix("own/"): tensor for name, tensor in kept.items()}
+    torch.save({"state_dict": weights}, tmp_path / "elsewhere.pt")
+    network = Network("resnet-slim", width=8, stem_stride=1)
+    rows = attack_model(project, "swaro", "digits", tmp_path / "elsewhere.pt", network, "digits", 0, Runtime())
+
+    def told(found: Row) -> tuple:
+        detail = {name: value for name, value in found.detail.items() if name != "seconds"}
+        return found.metric, found.value, found.n, found.interval, found.correct, found.data_hash, detail
+
+    job = {name: told(found) for name, found in ROWS["supervised"].items() if found.stage == "attack"}
+    assert {found.protocol.name: told(found) for found in rows} == job

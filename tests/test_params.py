@@ -218,7 +218,7 @@ FEW_SHOT, LOW_SHOT, AUDIO_ATTACK = (DEFAULTS["uamix"][name] for name in ("few_sh
         ("uamix.ablation", ["simclr"], "uamix.ablation.0 = \"simclr\": the method 'simclr' takes image data, and this"),
         ("unremix.methods", ["swav"], "the method 'swav' needs a section settings.swav in this track"),
         ("unremix.settings.mae", {}, "unremix.settings.mae: unknown key; did you mean"),
-        ("unremix.settings.zzz", {}, "unremix.settings.zzz: unknown key; known keys: acl, clae, dcl"),
+        ("unremix.settings.zzz", {}, "unremix.settings.zzz: unknown key; known keys: a_infonce, acl, clae"),
         ("unremix.settings.dcl.tau", 0.1, "unremix.settings.dcl.tau: unknown key; did you mean 'tau_plus'?"),
         ("swaro.settings.supervised", {"eps": 1}, "swaro.settings.supervised.eps: unknown key; known keys: none"),
         (

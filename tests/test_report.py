@@ -20,7 +20,7 @@ from contrastbench.errors import UserError
 from contrastbench.pipeline.runs import benchmarks, histories, runs_of
 from contrastbench.reporting.cells import cells_of
 from contrastbench.reporting.dag import dag_svg
-from contrastbench.reporting.figures import protocol_curves, selection_curves, simplex, training_curves
+from contrastbench.reporting.figures import accuracy_lines, protocol_curves, selection_curves, simplex, training_curves
 from contrastbench.reporting.provenance import costs
 from contrastbench.reporting.report import LARGEST, build_report
 from contrastbench.reporting.robustness_figures import attack_heatmap, sensitivity_to_strength, transfer_matrix
@@ -372,3 +372,15 @@ def test_the_projects_own_report_in_a_real_browser(repository, tmp_path):
         assert browser.run("return document.documentElement.scrollWidth") <= 390
         browser.screenshot(shots / "report-phone.png", whole=False)
         assert browser.messages() == []
+
+
+def test_bars_of_a_line_are_the_interval_of_each_value():
+    rows = [row("simclr", seed, correct=np.arange(16) < seed, protocol="clean") for seed in range(3)]
+    (cell,) = cells_of(loaded(rows)).values()
+    (line,) = accuracy_lines({"simclr": [(0.0, cell)]}, "radius").data
+    assert cell.interval is not None
+    low, high = cell.interval
+    assert (line.y[0], line.error_y.array[0], line.error_y.arrayminus[0]) == pytest.approx(
+        (100 * cell.mean, 100 * (high - cell.mean), 100 * (cell.mean - low)), abs=1e-3
+    )
+    assert low >= 0 and line.error_y.arrayminus[0] <= line.y[0]

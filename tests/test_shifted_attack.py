@@ -19,7 +19,7 @@ from contrastbench.jobs.weights import load_trained
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.results.rows import unpack_correct
-from contrastbench.stages import shifted_attack as stage
+from contrastbench.stages import attack as stage
 
 JOB = Job("swaro", "digits-to-mnist5k", "random", 0)
 SIZE = 12

@@ -1,6 +1,7 @@
 """What training costs: passes against the specification's formulae, and each job the cost of its own training."""
 
 import json
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from contrastbench.jobs.weights import load_trained, training_data
 from contrastbench.methods import Batch, Step
 from contrastbench.params.root import load
 from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.resources import needs
 from contrastbench.registry import methods_of, settings_key
 from contrastbench.training.loop import Examples
 
@@ -48,6 +50,7 @@ def passes(name: str, **settings: object) -> float:
         ("rocl", {"steps": 7, "reforward_target": True}, 7 * 2 + 2 + 3),
         ("rocl", {"steps": 7, "reforward_target": False}, 1 / 3 + 7 + 2 + 3),
         ("acl", {"steps": 5}, 5 * 2 + 4),
+        ("dynacl", {"steps": 5}, 5 * 2 + 2 * (1 + 1 / 3)),  # the momentum copy sees half of both streams, no gradients
         ("swaro", {"steps": 7, "loss": "replace"} | FEW, 1 / 3 + 7 + 2),
         ("swaro", {"steps": 7, "loss": "add"} | FEW, 1 / 3 + 7 + 3),
         ("swav", FEW, 2),
@@ -72,10 +75,11 @@ def test_every_step_of_a_method_passes_as_many_images(name):
         step = Step(number, 60, 3, torch.Generator().manual_seed(number))
         views = [augment_images(images, AUGMENT, step.generator) for _ in range(method.number_of_views)]
         batch = Batch(images, views, torch.arange(BATCH), labels if method.uses_labels else None)
-        with ImagePasses(method.encoder) as counted:
+        with ExitStack() as stack:
+            counts = [stack.enter_context(ImagePasses(network)) for network in method.networks()]
             method.training_step(batch, step)
-        found.add((counted.images, counted.forward_only))
-    assert len(found) == 1 and found != {(0, 0)}
+        found.add(tuple((count.images, count.forward_only) for count in counts))
+    assert len(found) == 1 and found != {((0, 0),)}
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +137,8 @@ def test_the_target_asks_for_its_labels_and_the_default_one_does_not(project):
     asked = {target: {job.method for job in project.jobs("attack", "swaro", target)} for target in ("methods", "cost")}
     assert asked == {"methods": {"random", "pgd-at"}, "cost": {"pgd-at", "longer"}}
     assert project.tables("swaro", "cost")[0].name == "swaro-cost.md" and project.tables("swaro", "ablation")
+
+
+def test_a_cluster_is_asked_for_what_the_variants_own_encoder_needs(project):
+    own, wider = (needs(project, "attack", job_of(label), on_gpu=False) for label in ("pgd-at", "longer"))
+    assert wider.mem_mb > own.mem_mb and wider.runtime >= own.runtime

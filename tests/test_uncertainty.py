@@ -120,10 +120,14 @@ def test_draws_of_labels_do_not_count_as_more_examples():
     plain = interval_of([row(seed=seed, correct=each) for seed, each in enumerate(once)])
     tiled = [row(seed=seed, correct=np.tile(each, 5), draws=[0.0] * 5) for seed, each in enumerate(once)]
     assert interval_of(tiled) == pytest.approx(plain)
-    assert interval_of(tiled[:1]) == pytest.approx(wilson_of_counts(int(once[0].sum()), 100), abs=1e-3)
-    drawn = np.concatenate([rng.random(100) < rate for rate in (0.3, 0.5, 0.7, 0.9)])
-    (low, high), pooled = interval_of([row(correct=drawn, draws=[0.0] * 4)]), wilson_of_counts(int(drawn.sum()), 400)  # type: ignore[misc]
-    assert high - low > 3 * (pooled[1] - pooled[0]), "draws differ more than their examples explain"
+    assert interval_of(tiled[:1]) == pytest.approx(wilson_of_counts(int(once[0].sum()), 100))
+    drawn = rng.random((4, 100)) < np.array([[0.3], [0.5], [0.7], [0.9]])
+    found = interval_of([row(correct=drawn.ravel(), draws=[0.0] * 4)])
+    mean, of_means = drawn.mean(), drawn.mean(0).var()
+    variance = (100 * of_means + 1) / (100 * mean * (1 - mean) + 1) / 100
+    assert found == pytest.approx(wilson(mean, variance, stats.norm.ppf(0.975))), "of the means over draws"
+    one_draw = wilson(mean, 1 / 100, stats.norm.ppf(0.975))
+    assert found is not None and one_draw[0] < found[0] < found[1] < one_draw[1]
 
 
 def test_values_without_verdicts_rest_on_the_rows_own_intervals():

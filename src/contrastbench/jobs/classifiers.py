@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ from contrastbench.training.seeds import generator_for
 
 FILE = "classifiers.safetensors"
 ORIGIN = "made_from"  # beside the weights
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def fit_classifier(
@@ -172,7 +174,7 @@ def attacked_classifier(grid: Grid, job: Job, data: Prepared) -> Classifier:
     return classifier
 
 
-def ready(classifier: Classifier) -> Classifier:
+def ready(classifier: Model) -> Model:
     """Eval mode, no parameter gradients, and the memory format that convolutions are fastest in."""
     classifier.eval().requires_grad_(False)
     return classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -64,8 +64,8 @@ def values_of(rows: Sequence[Row]) -> np.ndarray:
 def interval_of(rows: Sequence[Row], column: Spread | None = None) -> Interval | None:
     """95 % interval of the mean over the ``rows`` of one cell, a row per seed; ``column`` is what its column tells.
 
-    Of one seed it says nothing about other seeds; draws of labels stand for them. None where nothing tells how
-    uncertain the value is.
+    Of one seed it says nothing about other seeds, nor other draws of labels. None where nothing tells how uncertain the
+    value is.
     """
     scale = scale_of(rows)
     judged = [verdicts for row in rows if (verdicts := draws_of(row)) is not None]
@@ -75,7 +75,7 @@ def interval_of(rows: Sequence[Row], column: Spread | None = None) -> Interval |
         return rows[0].interval
     else:
         values, within, shared = _by_intervals(rows, scale)
-    between = _between(values, scale, column if len(rows) > 1 else None)
+    between = _between(values, scale, column)
     of_seeds = between.relative / len(values)
     variance = max(of_seeds + shared, within / len(values))
     if not variance:
@@ -111,8 +111,6 @@ def _by_verdicts(rows: Sequence[Row], judged: list[np.ndarray], scale: float) ->
     """
     examples = [examples_of(row, verdicts.shape[1]) for row, verdicts in zip(rows, judged, strict=True)]
     verdicts = [each.mean(0) for each in judged]
-    if len(rows) == 1:  # draws of labels, if there are any, for seeds
-        verdicts, examples = list(judged[0]), examples * len(judged[0])
     values = np.array([each.mean() for each in verdicts])
     count = float(np.mean([len(each) for each in verdicts]))
     within = (count * float(np.mean([each.var() for each in verdicts])) + 1) / (count * scale + 1) / count

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import nn
 
 from contrastbench.attacks.autoattack import FEWEST_CLASSES
 from contrastbench.attacks.folding import folded
@@ -64,24 +65,51 @@ def attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
         stores.append(store)
         classifier, chosen = _classifier(grid, job, head, data, params, store, torch.device(runtime.device))
         classifiers[head] = state_of(classifier)
-        victim = victim_of(classifier, job, data, params, torch.device(runtime.device))
-        attacks = attacks_on(params, job.dataset, head, variant=variant)
-
-        def tell(line: str, head: str = head) -> None:
-            runtime.tell(f"{head} {line}")
-
-        verdicts = evaluate(victim, attacks, store, tell)
-        failures = failed_checks(victim, params, job.dataset, attacks, verdicts)
         of_clean = cost | {name: chosen.pop(name) for name in ("by_C",) if name in chosen}
-        chosen = chosen | {"drawn_from": len(victim.y)}
-        about = HeadRows(rows, head, chosen, failures, of_clean, data.x("test")[0].size, len(data.meta.classes))
-        about.write_all(attacks, verdicts)
+        verdicts = judge(classifier, head, chosen, of_clean, job, data, params, store, rows, runtime, variant=variant)
         everything |= {f"{head}/{name}": verdict for name, verdict in verdicts.items()}
     save_classifiers(grid.layout.run("attack", job) / FILE, classifiers, origin)
     write_verdicts(grid.layout.run("attack", job) / "verdicts.npz", everything)
     for store in stores:
         store.clear()
     return rows.rows
+
+
+def judge(
+    classifier: nn.Module,
+    head: str,
+    chosen: dict,
+    of_clean: dict,
+    job: Job,
+    data: Prepared,
+    params: RobustnessParams,
+    store: PartialStore,
+    rows: RowWriter,
+    runtime: Runtime,
+    *,
+    variant: bool = False,
+) -> dict[str, Verdict]:
+    """Attack one classifier with what its ``head`` gets, and add its rows to ``rows``; the verdicts by attack.
+
+    chosen    what was chosen for the classifier, which every row says
+    of_clean  what rows of clean accuracy say besides
+    store     what a killed run has finished
+    variant   whether it belongs to a variant, which is attacked with less
+    """
+    victim = _victim(classifier, job, data, params, torch.device(runtime.device))
+    attacks = attacks_on(params, job.dataset, head, variant=variant)
+    verdicts = evaluate(victim, attacks, store, lambda line: runtime.tell(f"{head} {line}"))
+    failures = failed_checks(victim, params, job.dataset, attacks, verdicts)
+    chosen = chosen | {"drawn_from": len(victim.y)}
+    about = HeadRows(rows, head, chosen, failures, of_clean, data.x("test")[0].size, len(data.meta.classes))
+    for spec in attacks:
+        if spec.kind == "apgd":
+            about.write(spec, verdicts[spec.name], survivors(attacks, verdicts, spec.ball, WITH_GRADIENTS))
+        elif spec.has_row:
+            about.write(spec, verdicts[spec.name], verdicts[spec.name].robust)
+    for ball in worst_cases(attacks):
+        about.write_worst_case(*ball, survivors(attacks, verdicts, ball))
+    return verdicts
 
 
 def _classifier(
@@ -98,9 +126,7 @@ def _classifier(
     return classifier, chosen
 
 
-def victim_of(
-    classifier: Classifier, job: Job, data: Prepared, params: RobustnessParams, device: torch.device
-) -> Victim:
+def _victim(classifier: nn.Module, job: Job, data: Prepared, params: RobustnessParams, device: torch.device) -> Victim:
     """The classifier, with BatchNorm folded, and the test images that it is attacked on."""
     labels = data.y("test")
     assert labels is not None
@@ -131,16 +157,6 @@ class HeadRows:
     of_clean: dict
     dimensions: int
     classes: int
-
-    def write_all(self, attacks: list[AttackSpec], verdicts: dict[str, Verdict]) -> None:
-        """The rows of all ``attacks``, and of the worst cases."""
-        for spec in attacks:
-            if spec.kind == "apgd":
-                self.write(spec, verdicts[spec.name], survivors(attacks, verdicts, spec.ball, WITH_GRADIENTS))
-            elif spec.has_row:
-                self.write(spec, verdicts[spec.name], verdicts[spec.name].robust)
-        for ball in worst_cases(attacks):
-            self.write_worst_case(*ball, survivors(attacks, verdicts, ball))
 
     def write(self, spec: AttackSpec, verdict: Verdict, robust: np.ndarray) -> None:
         """The row of one attack: the share of ``robust`` images (n,), or the median of the smallest perturbations."""

@@ -6,8 +6,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from contrastbench.evaluation.robustness import evaluate, failed_checks
-from contrastbench.evaluation.suite import attacks_on
 from contrastbench.evaluation.verdicts import PartialStore
 from contrastbench.files import file_hash
 from contrastbench.jobs.classifiers import withstanding_best
@@ -21,7 +19,7 @@ from contrastbench.params.base import params_hash
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.results.rows import Row
-from contrastbench.stages.attack import HeadRows, victim_of
+from contrastbench.stages.attack import judge
 
 HEAD = "slf"  # of supervised methods as well: their own classifier names other classes
 
@@ -53,16 +51,10 @@ def shifted_attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     encoder = Adapted(load_trained(grid, job).encoder, adapt).to(device)
     there = replace(job, dataset=job.judged)
     classifier, chosen = withstanding_best(there, encoder, labelled(features, data, "train"), data, params, device)
-    victim = victim_of(classifier, there, data, params, device)
     weights = file_hash(grid.trained(job) / "model.safetensors")
     made_from = [weights, data.meta.hash, params_hash(params), grid.asked_code("shifted_attack", job)]
     store = PartialStore(grid.layout.run("checkpoints", job) / "shifted-attack", " ".join(made_from))
-    attacks = attacks_on(params, job.judged, HEAD, variant=True)
-    verdicts = evaluate(victim, attacks, store, runtime.tell)
-    failures = failed_checks(victim, params, job.judged, attacks, verdicts)
     of_clean = {"by_C": chosen.pop("by_C")}
-    about = chosen | {"drawn_from": len(victim.y)}
-    dimensions, classes = data.x("test")[0].size, len(data.meta.classes)
-    HeadRows(rows, HEAD, about, failures, of_clean, dimensions, classes).write_all(attacks, verdicts)
+    judge(classifier, HEAD, chosen, of_clean, there, data, params, store, rows, runtime, variant=True)
     store.clear()
     return rows.rows
