@@ -67,13 +67,13 @@ def test_loss_and_gradients_equal_a_float64_loop(settings):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
 
 
-def test_without_a_share_the_clean_views_are_not_pulled_towards_the_adversarial_one():
-    """With ``clean_share`` 0 the clean views' gradients are those of an adversarial view that is a mere negative."""
+def test_the_larger_the_share_the_more_a_clean_view_follows_the_adversarial_one():
+    """How much the gradient of a clean view changes when its adversarial view moves; without a share it still does
+    a little, because the mean of both positives is in the denominator."""
     first, second, adversarial = embeddings()
     moved = adversarial.detach() + 0.01 * first.detach()  # closer to its own clean view
 
     def pull(share):
-        """How the term of the clean anchors alone changes with the adversarial view."""
         settings = PUBLISHED | {"clean_share": share, "tau_plus": 0.0, "beta": 0.0}
         losses = [asymmetric_nt_xent(first, second, x, **settings) for x in (adversarial, moved)]
         gradients = [torch.autograd.grad(loss, first)[0] for loss in losses]
