@@ -427,7 +427,7 @@ HASHES = {
 SECTION_HASHES = {
     ("unremix", "probe"): "41413f54d817",
     ("swaro", "probe"): "41413f54d817",
-    ("swaro", "robustness"): "fa08f6ea8621",
+    ("swaro", "robustness"): "a2d9209bca6b",
     ("uamix", "front_end"): "bc06d6fa8f3d",
     ("uamix", "few_shot"): "772fa3bc1b16",
     ("uamix", "low_shot"): "ac04ebac11fb",

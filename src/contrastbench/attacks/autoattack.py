@@ -107,6 +107,8 @@ def build(model: nn.Module, settings: Settings, seed: int, classes: int, device:
     theirs.version = "custom"
     theirs.apgd_targeted.n_target_classes = min(theirs.apgd_targeted.n_target_classes, classes - 1)
     theirs.fab.n_target_classes = min(theirs.fab.n_target_classes, classes - 1)
+    if settings.again is not None:  # whole rounds take the place of restarts
+        theirs.apgd.n_restarts = 1
     if settings.iterations is not None:
         theirs.fab.n_iter = count = settings.iterations
         for apgd in (theirs.apgd, theirs.apgd_targeted):  # all that its constructor derives from the number
