@@ -77,8 +77,8 @@ def test_converted_rows_share_their_columns_with_those_that_are_measured_now(loa
     for (preset, stage, track, dataset, method, seed), protocols in cells.items():
         asked = asked_protocols(GRIDS[preset], stage, Job(track, dataset, method, seed))
         if stage == "attack":  # another suite today: what has kept its name has kept its column
-            both = {protocol.name for protocol in protocols} & {protocol.name for protocol in asked}
-            protocols, asked = ({each for each in some if each.name in both} for some in (protocols, asked))
+            both = set(map(name_then, protocols)) & set(map(name_then, asked))
+            protocols, asked = ({each for each in some if name_then(each) in both} for some in (protocols, asked))
             assert {"clean", "pgd"} <= {protocol.family for protocol in protocols}
         assert {protocol.column for protocol in protocols} == {protocol.column for protocol in asked}
         assert {protocol.name for protocol in protocols} == {protocol.name for protocol in asked}
