@@ -9,6 +9,7 @@ from snakemake.scheduling.job_scheduler import JobScheduler
 
 from contrastbench.errors import UserError
 from contrastbench.pipeline.begin import begin
+from contrastbench.pipeline.grid import OTHER_TARGETS
 from contrastbench.pipeline.scheduler import look_again_once
 from contrastbench.pipeline.slurm import check_slurm
 
@@ -46,9 +47,11 @@ look_again_once(JobScheduler)
 localrules:
     all,
     ablation,
+    swaro_cost,
+    swaro_search,
     prepare,
     tables,
-    ablation_tables,
+    target_tables,
     report,
 
 
@@ -58,6 +61,7 @@ wildcard_constraints:
     dataset="[a-z0-9_-]+",
     method="[a-z0-9_-]+",
     figure="[a-z-]+",
+    target="|".join(OTHER_TARGETS),
     seed=r"\d+",
 
 
@@ -95,5 +99,15 @@ rule ablation:
         [
             path
             for track in GRID.params.tracks
-            for path in GRID.tables(track, ablation=True)
+            for path in GRID.tables(track, "ablation")
         ],
+
+
+rule swaro_cost:
+    input:
+        GRID.tables("swaro", "cost"),
+
+
+rule swaro_search:
+    input:
+        GRID.tables("swaro", "search"),

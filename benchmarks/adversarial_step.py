@@ -3,13 +3,15 @@
     python benchmarks/adversarial_step.py [--batch 128] [--width 8] [--seconds 60] [--attack own|equal] [--tiny]
 
 The methods take turns, so that other work on the machine affects all of them; the fastest step counts. Passes are
-counted by a hook on the encoder, in units of the batch size B: an image forwarded with gradients counts as 1, one
-without as 1/3. ``own`` gives every attack the steps of its own code (RoCL 7, ACL 5, CLAE 1, SwARo 7, PGD-AT 7,
-TRADES 10); ``equal`` gives 7 to all but CLAE, which is a one-step method.
+counted by a hook on the encoder (DynACL: on both), in units of the batch size B: an image forwarded with gradients
+counts as 1, one without as 1/3. ``own`` gives every attack the steps of its own code (RoCL and A-InfoNCE 7, ACL and
+DynACL 5, CLAE 1, SwARo 7, PGD-AT 7, TRADES 10); ``equal`` gives 7 to all but CLAE, which is a one-step method. DynACL's
+time includes its views, which it makes itself.
 """
 
 import argparse
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -21,16 +23,18 @@ from contrastbench.params.root import load
 from contrastbench.training.optimizers import build_optimizer
 from contrastbench.training.seeds import generator_for
 
-OWN_STEPS = {"rocl": 7, "acl": 5, "swaro": 7, "pgd-at": 7, "trades": 10}
+OWN_STEPS = {"rocl": 7, "acl": 5, "dynacl": 5, "a-infonce": 7, "swaro": 7, "pgd-at": 7, "trades": 10}
 EQUAL_STEPS = dict.fromkeys(OWN_STEPS, 7)
 # label -> (method, changed settings)
 CASES: dict[str, tuple[str, dict]] = {
     "simclr": ("simclr", {}),
     "swav": ("swav", {}),
-    "rocl": ("rocl", {}),
-    "rocl, target forwarded once": ("rocl", {"reforward_target": False}),
+    "rocl, target forwarded anew": ("rocl", {"reforward_target": True}),
+    "rocl": ("rocl", {"reforward_target": False}),
     "acl": ("acl", {}),
     "clae": ("clae", {}),
+    "dynacl": ("dynacl", {}),
+    "a-infonce": ("a-infonce", {}),
     "swaro replace": ("swaro", {}),
     "swaro add": ("swaro", {"loss": "add"}),
     "supervised": ("supervised", {}),
@@ -63,10 +67,11 @@ class Case:
         labels = torch.arange(arguments.batch) % 10
         self.batch = Batch(views[0], views[: self.method.number_of_views], torch.arange(arguments.batch), labels)
         self.seconds: list[float] = []
-        with ImagePasses(self.method.encoder) as passes:
+        with ExitStack() as stack:
+            counts = [stack.enter_context(ImagePasses(network)) for network in self.method.networks()]
             self.step(0)
         self.seconds.clear()  # the first step fills caches
-        self.passes = (passes.images - passes.forward_only * 2 / 3) / arguments.batch
+        self.passes = sum(count.images - count.forward_only * 2 / 3 for count in counts) / arguments.batch
 
     def step(self, number: int) -> None:
         """One training step, timed."""

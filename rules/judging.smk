@@ -41,6 +41,24 @@ rule attack:
         f" --preset {PRESET} --state {{params.state}} > {{log}} 2>&1"
 
 
+rule validate:
+    input:
+        reads("validate"),
+    output:
+        rows("validate"),
+    log:
+        log_of("validate"),
+    benchmark:
+        benchmark_of("validate")
+    resources:
+        **resources_of("validate"),
+    params:
+        state=state("validate"),
+    shell:
+        "contrastbench validate {wildcards.track} {wildcards.dataset} {wildcards.method} {wildcards.seed}"
+        f" --preset {PRESET} --state {{params.state}} > {{log}} 2>&1"
+
+
 rule transfer_attack:
     input:
         reads("transfer_attack"),

@@ -39,19 +39,20 @@ rule tables:
         f"contrastbench tables --track {{wildcards.track}} --preset {PRESET} > {{log}} 2>&1"
 
 
-rule ablation_tables:
+rule target_tables:
     input:
-        lambda wildcards: GRID.rows(wildcards.track, ablation=True),
+        lambda wildcards: GRID.rows(wildcards.track, wildcards.target),
     output:
-        [str(GRID.layout.table("{track}-ablation", ending)) for ending in ENDINGS],
+        [str(GRID.layout.table("{track}-{target}", ending)) for ending in ENDINGS],
     log:
-        f"runs/{PRESET}/logs/tables/{{track}}-ablation.log",
+        f"runs/{PRESET}/logs/tables/{{track}}-{{target}}.log",
     resources:
         **resources_of("tables"),
     params:
         state=lambda wildcards: GRID.tables_state(wildcards.track),
     shell:
-        f"contrastbench tables --track {{wildcards.track}} --ablation --preset {PRESET} > {{log}} 2>&1"
+        "contrastbench tables --track {wildcards.track} --target {wildcards.target}"
+        f" --preset {PRESET} > {{log}} 2>&1"
 
 
 rule report:

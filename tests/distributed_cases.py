@@ -37,11 +37,13 @@ SETTINGS = {
     "swaro": QUEUE | {"steps": 2},
     "rocl": {"steps": 2},
     "acl": {"steps": 2},
+    "dynacl": {"steps": 2},
+    "a-infonce": {"steps": 2},
     "pgd-at": {"steps": 2},
     "trades": {"steps": 2, "step_size": 2e-4},
 }
 IN_UNREMIX = ("simclr", "dcl", "hcl", "mochi", "unremix")
-IN_SWARO = ("swav", "rocl", "acl", "clae", "swaro", "supervised", "pgd-at", "trades")
+IN_SWARO = ("swav", "rocl", "acl", "clae", "dynacl", "a-infonce", "swaro", "supervised", "pgd-at", "trades")
 AUDIO = ("mae", "mae-joint", "mae-ct", "uamix-mae")
 LABELS = (*IN_UNREMIX, *IN_SWARO, *AUDIO)
 

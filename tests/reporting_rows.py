@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def protocol_of(name: str) -> Protocol:
     """The protocol that a row calls ``name``."""
     head = name.partition("-")[0]
-    told = {"head": head} if head in ("alf", "aff") else {}
+    told = {"head": head} if head in ("alf", "aff", "lpaft") else {}
     norm = {"norm": "linf"} if name.startswith(("noise@", "fgsm@", "square@", "transfer-from-")) else {}
     return protocol_from(name, told | norm)
 

@@ -1,6 +1,7 @@
 """The training attack, the baselines' terms against naive references, and what a step costs."""
 
 import math
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -17,8 +18,8 @@ from contrastbench.objectives.classification import trades_loss
 from contrastbench.objectives.contrastive import nt_xent
 from contrastbench.objectives.instance_wise import multi_view_nt_xent
 
-METHODS = ("simclr", "swav", "rocl", "acl", "clae", "swaro", "supervised", "pgd-at", "trades")
-ADVERSARIAL = ("rocl", "acl", "clae", "swaro", "pgd-at", "trades")
+METHODS = ("simclr", "swav", "rocl", "acl", "clae", "dynacl", "a-infonce", "swaro", "supervised", "pgd-at", "trades")
+ADVERSARIAL = ("rocl", "acl", "clae", "dynacl", "a-infonce", "swaro", "pgd-at", "trades")
 
 
 def small_model() -> nn.Module:
@@ -36,7 +37,7 @@ def attack(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, **chang
     )
 
 
-@pytest.mark.parametrize("start", ["uniform", "gaussian", "image"])
+@pytest.mark.parametrize("start", ["uniform", "unclipped-uniform", "gaussian", "image"])
 def test_attack_stays_in_ball_and_bounds_raises_the_loss_and_leaves_no_trace(start):
     model, images, labels = small_model(), torch.rand(8, 1, 8, 8), torch.arange(8) % 3
     images[0, 0, 0] = torch.tensor([0.0, 1.0] * 4)
@@ -68,11 +69,39 @@ def test_attack_equals_a_loop_over_foolbox_like_steps():
     torch.testing.assert_close(ours, x, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("start", "reach", "clipped"),
+    [("uniform", 0.1, True), ("unclipped-uniform", 0.1, False), ("gaussian", 0.0035, False), ("image", 0.0, True)],
+)
+def test_where_the_attack_starts(start, reach, clipped):
+    """The images that the loss is first asked about: on a black image, half of the noise lies below 0."""
+    asked, images = [], torch.zeros(4, 1, 8, 8)
+
+    def ascend(x):
+        asked.append(x.detach().clone())
+        return x.sum()
+
+    generator = torch.Generator().manual_seed(0)
+    training_attack(small_model(), images, ascend, eps=0.1, step_size=0.03, steps=2, generator=generator, start=start)
+    first, second = asked
+    assert first.abs().max() == pytest.approx(reach, abs=0.1 * reach)
+    assert (first.min() >= 0) == clipped
+    assert second.min() >= 0 and second.max() <= 0.1 + 1e-6
+
+
 def test_an_image_with_radius_zero_is_unchanged():
     model, images, labels = small_model(), torch.rand(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64)
     moved = attack(model, images, labels, eps=torch.tensor([0.0, 0.1, 0.0, 0.1])) - images
     assert moved.flatten(1).abs().amax(1)[[0, 2]].max() == 0
     assert moved.flatten(1).abs().amax(1)[[1, 3]].min() > 0.05
+
+
+def test_frozen_may_leave_the_modes_alone():
+    model = small_model()
+    model[1].eval()
+    with frozen(model, in_eval_mode=False):
+        assert model.training and not model[1].training and not any(p.requires_grad for p in model.parameters())
+    assert model.training and not model[1].training and all(p.requires_grad for p in model.parameters())
 
 
 def test_mode_and_gradients_come_back_when_the_loss_fails():
@@ -94,7 +123,7 @@ def test_meaningless_input_is_refused(images, eps):
 def test_every_method_trains_on_digits(name):
     """The last losses are lower than the first by more than 0.1; over three seeds, by at least 0.19."""
     method = make_method(name)
-    losses = train_on(method, steps=40)
+    losses = train_on(method, steps=80 if name == "dynacl" else 40)  # half of whose network only follows
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.1
     assert all(torch.isfinite(value).all() for value in method.state_dict().values())
 
@@ -102,15 +131,16 @@ def test_every_method_trains_on_digits(name):
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_a_step_leaves_modes_and_gradients_as_they_were(name):
     method = make_method(name)
+    learns = [p.requires_grad for p in method.parameters()]
+    assert all(learns) or (name == "dynacl" and sum(learns) == len(learns) // 2)  # all but the momentum copy
     output = method.training_step(views_of(method, 16), step_of(0))
     assert all(module.training for module in method.modules())
-    assert all(p.requires_grad for p in method.parameters())
+    assert [p.requires_grad for p in method.parameters()] == learns
     assert all(p.grad is None for p in method.parameters())
     assert output["loss"].ndim == 0 and not output["embeddings"].requires_grad
     output["loss"].backward()
-    unused = {"clean", "adversarial"} & {n.rsplit(".")[-2] for n, p in method.named_parameters() if p.grad is None}
-    assert not unused  # both BatchNorm branches of ACL and CLAE get gradients
-    assert sum(p.grad is not None for p in method.parameters()) == len(list(method.parameters()))
+    # Both BatchNorm branches of ACL, CLAE and DynACL get gradients, the momentum copy gets none.
+    assert [p.grad is not None for p in method.parameters()] == learns
 
 
 # method -> (images per step of B with gradient, images forward only), in units of B
@@ -120,6 +150,8 @@ COST = {
     "rocl": (7 * 2 + 3 + 2, 0),
     "acl": (5 * 2 + 4, 0),
     "clae": (1 + 3, 1),
+    "dynacl": (5 * 2 + 2, 2),
+    "a-infonce": (7 + 3 + 2, 1),
     "swaro": (7 + 2, 1),
     "supervised": (1, 0),
     "pgd-at": (7 + 1, 0),
@@ -130,12 +162,16 @@ COST = {
 @pytest.mark.parametrize("name", METHODS)
 def test_image_passes_of_a_step(name):
     """Specification of SwARo, section 2: RoCL 19 B, ACL 14 B, SwAV and SimCLR 2 B, SwARo about 9.7 B."""
-    steps = {} if name in ("simclr", "swav", "clae", "supervised") else {"steps": 5 if name == "acl" else 7}
-    method = make_method(name, **steps)
-    with ImagePasses(method.encoder) as passes:
+    attacks = name not in ("simclr", "swav", "clae", "supervised")
+    settings: dict = {"steps": 5 if "acl" in name else 7} if attacks else {}
+    if name == "rocl":
+        settings["reforward_target"] = True
+    method = make_method(name, **settings)
+    with ExitStack() as stack:
+        passes = [stack.enter_context(ImagePasses(network)) for network in method.networks()]
         method.training_step(views_of(method, 16), step_of(0))
-    with_gradient, forward_only = COST[name]
-    assert (passes.images - passes.forward_only, passes.forward_only) == (16 * with_gradient, 16 * forward_only)
+    images, forward_only = sum(each.images for each in passes), sum(each.forward_only for each in passes)
+    assert ((images - forward_only) / 16, forward_only / 16) == COST[name]
 
 
 @pytest.mark.parametrize(("loss", "with_gradient"), [("replace", 9), ("add", 10), ("clean-codes", 10)])
@@ -189,7 +225,7 @@ def test_multi_view_nt_xent_lets_gradients_through_one_factor_only():
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["acl", "clae"])
+@pytest.mark.parametrize("name", ["acl", "clae", "dynacl"])
 def test_the_two_batchnorm_branches_separate(name):
     """Weights are shared, statistics are not: after a few steps the branches differ, and so do their outputs."""
     method = make_method(name)
@@ -205,7 +241,7 @@ def test_the_two_batchnorm_branches_separate(name):
         with branch(method, name_of_branch), torch.no_grad():
             features[name_of_branch] = method.encoder(images)
     assert (features["clean"] - features["adversarial"]).abs().max() > 1e-3
-    at_rest = "adversarial" if name == "acl" else "clean"
+    at_rest = "clean" if name == "clae" else "adversarial"
     torch.testing.assert_close(method.encoder(images), features[at_rest])
 
 

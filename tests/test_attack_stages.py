@@ -24,7 +24,9 @@ from contrastbench.evaluation.suite import attacks_on
 from contrastbench.evaluation.verdicts import PartialStore, Verdict, attack_order, read_verdicts
 from contrastbench.jobs.classifiers import FILE, fit_classifier, load_classifier, ready
 from contrastbench.jobs.runtime import Runtime
+from contrastbench.jobs.training_cost import training_cost
 from contrastbench.jobs.weights import load_trained, training_data
+from contrastbench.models.foreign import Network
 from contrastbench.params.base import overlay, validate
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.pipeline.grid import Grid
@@ -32,6 +34,7 @@ from contrastbench.pipeline.layout import Job
 from contrastbench.results.rows import Row, unpack_correct
 from contrastbench.stages import attack as stage
 from contrastbench.stages.attack import attack
+from contrastbench.stages.attack_model import attack_model
 from contrastbench.stages.transfer_attack import transfer_attack
 
 TUNING = {
@@ -43,6 +46,7 @@ TUNING = {
     "step_fraction": 0.4,
     "max_examples": 256,
 }
+PROBE = {name: TUNING[name] for name in ("epochs", "batch_size", "learning_rate", "weight_decay")}
 SUITE = {
     "budgets": {
         "digits": {
@@ -54,7 +58,7 @@ SUITE = {
             "carlini_wagner_step": 0.1,
         }
     },
-    "heads": ["slf", "alf", "aff"],
+    "heads": ["slf", "alf", "aff", "lpaft"],
     "images": {
         "gradient": 40,
         "foolbox": 16,
@@ -65,6 +69,7 @@ SUITE = {
         "convergence": 7,
         "square": 12,
         "transfer": 60,
+        "validation": 30,
     },
     "steps": {
         "pgd": 10,
@@ -78,6 +83,7 @@ SUITE = {
     },
     "alf": TUNING,
     "aff": TUNING | {"epochs": 10, "max_examples": 512, "loss": "trades", "beta": 6.0},
+    "lpaft": TUNING | {"clusters": 10, "probe": PROBE, "loss": "trades", "beta": 6.0},
     "l2_grid": [0.1, 1.0],
     "batch_size": 16,
 }
@@ -143,7 +149,7 @@ def test_the_rows_are_exactly_what_the_suite_asks_for(project: Grid) -> None:
     for job in (SIMCLR, SUPERVISED):
         asked = asked_protocols(project, "attack", job) | asked_protocols(project, "transfer_attack", job)
         assert {each.protocol for each in ROWS[job.method].values()} == asked
-    assert {each.protocol.head for each in ROWS["simclr"].values()} == {"slf", "alf", "aff", None}
+    assert {each.protocol.head for each in ROWS["simclr"].values()} == {"slf", "alf", "aff", "lpaft", None}
     assert {each.protocol.head for each in ROWS["supervised"].values()} == {"own", None}
     assert sum(map(len, ROWS.values())) > 50
     assert project.members("transfer_attack", ALL_METHODS) == [SIMCLR, SUPERVISED]
@@ -166,14 +172,20 @@ def test_protocols_are_named_as_they_always_were(project: Grid) -> None:
         "alf-clean", "alf-pgd-10-linf@0.05", "alf-pgd-10-linf@0.15", "alf-apgd-linf@0.05", "alf-apgd-linf@0.15",
         "alf-autoattack-linf@0.15", "alf-worst-case-linf@0.05", "alf-worst-case-linf@0.15",
     }  # fmt: skip
-    assert {name.replace("aff-", "alf-") for name in ROWS["simclr"] if name.startswith("aff-")} == alf
-    assert set(ROWS["simclr"]) - alf - {name.replace("alf-", "aff-") for name in alf} == set(ROWS["supervised"])
+    for head in ("aff", "lpaft"):
+        assert {name.replace(f"{head}-", "alf-") for name in ROWS["simclr"] if name.startswith(f"{head}-")} == alf
+    tuned = {name.replace("alf", head) for name in alf for head in ("alf", "aff", "lpaft")}
+    assert set(ROWS["simclr"]) - tuned == set(ROWS["supervised"])
 
 
 def verdicts_of(grid: Grid, job: Job, head: str) -> dict[str, Verdict]:
     """The verdicts on one head, by attack."""
     every = read_verdicts(grid.layout.run("attack", job) / "verdicts.npz")
     return {name.removeprefix(f"{head}/"): found for name, found in every.items() if name.startswith(f"{head}/")}
+
+
+def test_rows_say_whose_order_their_images_are_the_first_of(project: Grid) -> None:
+    assert {each.detail["drawn_from"] for rows in ROWS.values() for each in rows.values()} == {400}
 
 
 def test_rows_agree_with_the_verdicts(project: Grid) -> None:
@@ -191,7 +203,7 @@ def test_rows_agree_with_the_verdicts(project: Grid) -> None:
     assert median.value == pytest.approx(np.median(verdicts["ddn-l2"].distance)) and median.n == 8
 
 
-@pytest.mark.parametrize(("job", "head"), [(SIMCLR, "slf"), (SIMCLR, "alf"), (SIMCLR, "aff"), (SUPERVISED, "own")])
+@pytest.mark.parametrize(("job", "head"), [*((SIMCLR, head) for head in SUITE["heads"]), (SUPERVISED, "own")])
 def test_each_head_is_kept_as_it_was_fitted_and_attacked(project: Grid, job: Job, head: str) -> None:
     data, suite = training_data(project, job), project.track("swaro").robustness
     assert suite is not None
@@ -212,21 +224,36 @@ def test_each_head_is_kept_as_it_was_fitted_and_attacked(project: Grid, job: Job
 def test_heads_differ(project: Grid) -> None:
     """Else one of them loaded in place of another would go unseen."""
     tensors = load_file(project.layout.run("attack", SIMCLR) / FILE)
-    weights = [tensors[f"{head}/head.weight"] for head in ("slf", "alf", "aff")]
+    weights = [tensors[f"{head}/head.weight"] for head in SUITE["heads"]]
     assert not any(torch.equal(one, other) for one, other in combinations(weights, 2))
     encoder = [name.partition("/")[2] for name in tensors if name.startswith("slf/encoder.")]
     assert encoder and all(torch.equal(tensors[f"slf/{name}"], tensors[f"alf/{name}"]) for name in encoder)
-    assert any(not torch.equal(tensors[f"slf/{name}"], tensors[f"aff/{name}"]) for name in encoder)
+    for one, other in combinations(("slf", "aff", "lpaft"), 2):
+        assert any(not torch.equal(tensors[f"{one}/{name}"], tensors[f"{other}/{name}"]) for name in encoder)
 
 
 def test_the_worst_case_is_no_better_than_any_attack_at_its_radius(project: Grid) -> None:
-    for method, prefix in (("simclr", ""), ("simclr", "alf-"), ("simclr", "aff-"), ("supervised", "")):
+    for method, prefix in (
+        ("simclr", ""),
+        ("simclr", "alf-"),
+        ("simclr", "aff-"),
+        ("simclr", "lpaft-"),
+        ("supervised", ""),
+    ):
         worst = row(method, f"{prefix}worst-case-linf@0.15")
         robust = unpack_correct(worst.correct or "", worst.n)
         assert worst.n == 40, "the same images at every radius, whatever an attack saw"
         for name in ("pgd-10-linf@0.05", "pgd-10-linf@0.15", "apgd-linf@0.15", "autoattack-linf@0.15"):
             other = row(method, prefix + name)
             assert not (robust[: other.n] & ~unpack_correct(other.correct or "", other.n)).any()
+
+
+def test_rows_of_clean_accuracy_say_what_the_training_cost(project: Grid) -> None:
+    for job in (SIMCLR, SUPERVISED):
+        cost = training_cost(project, job, training_data(project, job), torch.device("cpu"))
+        told = {name: {key: each.detail.get(key) for key in cost} for name, each in ROWS[job.method].items()}
+        assert cost["image_passes"] > 0 and told["clean"] == cost
+        assert not any(any(found.values()) for name, found in told.items() if not name.endswith("clean"))
 
 
 def test_what_was_learnt_shows(project: Grid) -> None:
@@ -279,7 +306,7 @@ def test_a_killed_stage_continues_and_ends_with_the_same_verdicts(
 ) -> None:
     folder = project.layout.run("attack", SIMCLR)
     before = read_verdicts(folder / "verdicts.npz")
-    assert {name.partition("/")[0] for name in before} == {"slf", "alf", "aff"}
+    assert {name.partition("/")[0] for name in before} == {"slf", "alf", "aff", "lpaft"}
     weights = load_file(folder / "classifiers.safetensors")
     for path in folder.iterdir():
         path.unlink()
@@ -307,11 +334,27 @@ def test_a_killed_stage_continues_and_ends_with_the_same_verdicts(
         assert np.array_equal(resumed[name].broken, verdict.broken), name
         assert np.array_equal(resumed[name].distance, verdict.distance, equal_nan=True), name
     tensors = load_file(folder / "classifiers.safetensors")
-    assert {name.partition("/")[0] for name in tensors} == {"slf", "alf", "aff"}
+    assert {name.partition("/")[0] for name in tensors} == {"slf", "alf", "aff", "lpaft"}
     assert tensors.keys() == weights.keys()
     assert all(np.array_equal(tensor.numpy(), tensors[name].numpy()) for name, tensor in weights.items())
-    first = {name: (each.value, each.correct) for name, each in ROWS["simclr"].items() if each.stage == "attack"}
-    assert {each.protocol.name: (each.value, each.correct) for each in again} == first
+    first = {name: told(each) for name, each in ROWS["simclr"].items() if each.stage == "attack"}
+    assert {each.protocol.name: told(each) for each in again} == first
+
+
+def told(found: Row) -> tuple:
+    """What a row says but for the time it took."""
+    return found.value, found.correct, found.detail | {"seconds": None}
+
+
+def test_the_row_of_clean_images_says_what_the_strength_was_chosen_from(project: Grid) -> None:
+    clean = row("simclr", "clean", "top1").detail
+    by_strength = clean["by_C"]
+    assert list(by_strength) == ["0.1", "1"]
+    assert all(0 <= robust <= plain <= 1 and (30 * plain) % 1 < 1e-9 for plain, robust in by_strength.values())
+    assert clean["robust_validation_accuracy"] == max(robust for _, robust in by_strength.values())
+    assert by_strength[f"{clean['C']:g}"] == [clean["validation_accuracy"], clean["robust_validation_accuracy"]]
+    others = [each.detail for each in ROWS["simclr"].values() if each.protocol.head == "slf" and each.metric != "top1"]
+    assert others and all(detail["C"] == clean["C"] and "by_C" not in detail for detail in others)
 
 
 def test_a_failed_check_marks_the_rows_that_it_concerns(project: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -441,3 +484,20 @@ def test_bad_parameters_are_refused_in_one_line(change: dict, message: str) -> N
     with pytest.raises(UserError, match=message) as caught:
         validate(RobustnessParams, overlay(SUITE, change), lambda _: "params.yaml")
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_from_elsewhere_is_judged_as_a_job_is(project: Grid, tmp_path: Path) -> None:
+    """The supervised method's classifier, saved by torch.save, gets the rows of its own job."""
+    kept = load_file(project.layout.run("attack", SUPERVISED) / FILE)
+    weights = {name.removeprefix("own/"): tensor for name, tensor in kept.items()}
+    torch.save({"state_dict": weights}, tmp_path / "elsewhere.pt")
+    network = Network("resnet-slim", width=8, stem_stride=1)
+    rows = attack_model(project, "swaro", "digits", tmp_path / "elsewhere.pt", network, "digits", 0, Runtime())
+
+    def told(found: Row) -> tuple:
+        not_known = ("seconds", "image_passes", "training_s")  # what the training cost stands on clean rows
+        detail = {name: value for name, value in found.detail.items() if name not in not_known}
+        return found.metric, found.value, found.n, found.interval, found.correct, found.data_hash, detail
+
+    job = {name: told(found) for name, found in ROWS["supervised"].items() if found.stage == "attack"}
+    assert {found.protocol.name: told(found) for found in rows} == job

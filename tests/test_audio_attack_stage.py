@@ -143,15 +143,20 @@ def test_an_attack_weaker_than_noise_marks_the_row(grid: Grid, monkeypatch: pyte
 
 def test_the_classifier_is_chosen_on_validation_clips(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    original = stage.standard_linear
+    fit, judge = stage.standard_linear, stage.clean_accuracy
 
-    def spy(encoder, train, validation, strengths, seed):  # type: ignore[no-untyped-def]
-        seen.append((len(train.labels), len(validation.labels)))
-        return original(encoder, train, validation, strengths, seed)
+    def spy(encoder, train, *rest, **named):  # type: ignore[no-untyped-def]
+        seen.append(len(train.labels))
+        return fit(encoder, train, *rest, **named)
+
+    def spying_judge(classifier, validation):  # type: ignore[no-untyped-def]
+        seen.append(len(validation.labels))
+        return judge(classifier, validation)
 
     monkeypatch.setattr(stage, "standard_linear", spy)
+    monkeypatch.setattr(stage, "clean_accuracy", spying_judge)
     attacked(grid)
-    assert seen == [(96, 24)], "the test split has 48"
+    assert seen == [96, *(24 for _ in PARAMS["l2_grid"])], "the test split has 48"
 
 
 def test_a_class_without_training_clips_is_refused() -> None:

@@ -540,6 +540,7 @@ def test_markdown_json_and_html_show_the_same_cells(history):
     assert (dcl["before"]["mean"], dcl["after"]["mean"]) == pytest.approx(means)
     assert dcl["difference"] == pytest.approx(means[1] - means[0]) and dcl["outcome"] == WORSE
     assert dcl["interval"][0] < dcl["difference"] < dcl["interval"][1]
+    assert dcl["after"]["interval"][0] < dcl["after"]["mean"] < dcl["after"]["interval"][1]
     assert content["rows"]["probe"] == {"rows": 12, "other_parameters": 9, "other_code": 3}
     assert content["parameters"] == {"unremix.training.epochs": {"before": "12", "after": "20"}}
     markdown = as_markdown(comparison)

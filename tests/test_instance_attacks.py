@@ -9,14 +9,13 @@ from torch import Tensor
 from torch.nn import functional
 from training_cases import make_method, step_of, train_on, views_of
 
-from contrastbench.attacks.training import training_attack
 from contrastbench.methods import Batch, Method
 from contrastbench.models.batchnorm import branch
 from contrastbench.params.root import load
 
 IMAGES = 32
 CASES = [
-    ("rocl", {}),
+    ("rocl", {"reforward_target": True}),
     ("rocl", {"reforward_target": False, "regularization": 0.5}),  # the same attack, computed in another way
     ("acl", {}),
     ("clae", {}),
@@ -54,7 +53,7 @@ def step_and_its_attack(method: Method, batch: Batch) -> tuple[dict[str, Tensor]
     seen: list[Tensor] = []
 
     def remember(module: torch.nn.Module, inputs: tuple[Tensor]) -> None:
-        if module.training:  # the attack's own passes run in eval mode
+        if module.training:  # the attack's own passes run in eval mode; CLAE's, of views of the batch
             seen.extend(inputs[0].detach().clone().split(IMAGES))
 
     with method.encoder.register_forward_pre_hook(remember):
@@ -88,10 +87,11 @@ def attacked_loss(name: str, method: Method, batch: Batch, x: Tensor) -> Tensor:
 def test_attack_raises_the_methods_own_loss_by_more_than_noise_of_the_same_radius_does(name, settings):
     """By more than twice as much as the worst of five random corners of the ball; 8 to 21 times measured."""
     method = trained(name, **settings)
-    twin, batch = copy.deepcopy(method).eval(), views_of(method, IMAGES)
+    twin, batch = copy.deepcopy(method).train(name == "clae"), views_of(method, IMAGES)
     images, eps = attacked_images(name, batch), method.settings.eps
     adversarial = torch.cat(step_and_its_attack(method, batch)[1])
     assert adversarial.shape == images.shape and (adversarial - images).abs().max() <= eps + 1e-6
+    assert (adversarial.min() < 0) == (name == "clae")  # which clips nothing
     generator = torch.Generator().manual_seed(0)
     corners = [eps * torch.randn(images.shape, generator=generator).sign() for _ in range(5)]
     with torch.no_grad():
@@ -103,22 +103,41 @@ def test_attack_raises_the_methods_own_loss_by_more_than_noise_of_the_same_radiu
 
 
 @every_case
-def test_attack_climbs_the_loss_of_the_definition_in_the_steps_of_the_settings(name, settings):
-    """The same attack on a twin network; CLAE's is FGSM: one step of length eps from the image."""
+def test_attack_is_the_published_loop_on_the_loss_of_the_definition(name, settings):
+    """RoCL clips its random start to [0, 1] and ACL does not; CLAE takes one step from the image, in train mode."""
     method = trained(name, **settings)
-    twin, batch = copy.deepcopy(method), views_of(method, IMAGES)
+    twin, batch = copy.deepcopy(method).train(name == "clae"), views_of(method, IMAGES)
     adversarial = torch.cat(step_and_its_attack(method, batch)[1])
-    known = twin.settings
-    if name == "clae":
-        how = {"step_size": known.eps, "steps": 1, "start": "image"}
-    else:
-        how = {"step_size": known.step_size, "steps": known.steps, "start": "uniform"}
-    expected = training_attack(
-        twin, attacked_images(name, batch), lambda x: attacked_loss(name, twin, batch, x), eps=known.eps,
-        generator=step_of(0).generator, **how,
-    )  # fmt: skip
+    images, known = attacked_images(name, batch), twin.settings
+    x, step_size, steps = images, known.eps, 1
+    if name != "clae":
+        draw = torch.rand(images.shape, generator=step_of(0).generator)
+        x, step_size, steps = images + known.eps * (2 * draw - 1), known.step_size, known.steps
+    if name == "rocl":
+        x = x.clamp(0, 1)
+    for _ in range(steps):
+        x = x.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(attacked_loss(name, twin, batch, x), x)
+        x = x.detach() + step_size * gradient.sign()
+        if name != "clae":
+            x = torch.min(torch.max(x, images - known.eps), images + known.eps).clamp(0, 1)
     # Different rounding may flip the sign of a gradient that is nearly zero.
-    assert ((adversarial - expected).abs() > 1e-5).float().mean() < 0.01
+    assert ((adversarial - x).abs() > 1e-5).float().mean() < 0.002
+
+
+def test_claes_adversarial_statistics_move_with_both_passes_of_its_attack_and_with_training():
+    """By 0.01 each time: with view 1 twice, then with the adversarial view; the clean ones with both views, by 0.1."""
+    method = make_method("clae")
+    twin, batch = copy.deepcopy(method), views_of(method, IMAGES)
+    _, (adversarial,) = step_and_its_attack(method, batch)
+    first, second = batch.views
+    stem = torch.nn.Sequential(twin.encoder.normalize, twin.encoder.trunk[0])
+    moved = {"adversarial": (0.01, (first, first, adversarial)), "clean": (0.1, (first, second))}
+    for stream, (momentum, seen) in moved.items():
+        expected = torch.zeros(8)
+        for images in seen:
+            expected = (1 - momentum) * expected + momentum * stem(images).mean((0, 2, 3)).detach()
+        torch.testing.assert_close(getattr(method.encoder.trunk[1], stream).running_mean, expected)
 
 
 def rocl_loss(twin: Method, batch: Batch, adversarial: list[Tensor]) -> Tensor:
@@ -162,7 +181,9 @@ def test_loss_of_a_step_and_its_gradients_equal_the_formula(name, settings):
 
 @pytest.mark.parametrize("preset", ["default", "paper"])
 def test_weights_are_the_published_ones(preset):
-    """RoCL's regulariser has weight 1/256, CLAE's adversarial term the same weight as the clean one."""
+    """RoCL's regulariser has weight 1/256, CLAE's adversarial term the same weight as the clean one; its step is
+    0.03 in pixels normalised by a mean and a deviation of 0.5."""
     settings = load(preset, REPOSITORY).swaro.settings
     assert settings.rocl.regularization == 1 / 256
     assert settings.clae.weight == 1
+    assert settings.clae.eps == 0.03 * 0.5

@@ -10,14 +10,16 @@ from conftest import REPOSITORY
 PAGE = (REPOSITORY / "docs" / "gpu.md").read_text(encoding="utf-8")
 # What the page lists is needed; everything else that pyproject.toml names is not, and is made to be missing.
 NEEDED = {"torch", "torchvision", *re.findall(r"[a-z-]+", PAGE.partition("**needed:**")[2].partition(".")[0])}
-IMPORTED_AS = {"scikit-learn": "sklearn", "pyyaml": "yaml", "lightning-fabric": "lightning_fabric", "pillow": "PIL"}
+IMPORTED_AS = {"scikit-learn": "sklearn", "pyyaml": "yaml", "lightning-fabric": "lightning_fabric", "pillow": "PIL"} | {
+    "torch-uncertainty-assets": "torch_uncertainty_assets"
+}
 WORKS = """
 import sys
 for name in {missing!r}:
     sys.modules[name] = None
 import contrastbench.cli
 import contrastbench.training.loop
-from contrastbench.stages import features, few_shot, low_shot, pretrain, probe, transfer_probe, tune
+from contrastbench.stages import corruptions, features, few_shot, low_shot, pretrain, probe, transfer_probe, tune
 from test_training import run
 from pathlib import Path
 method, log = run("simclr", Path("never-written"), epochs=1)

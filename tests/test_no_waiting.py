@@ -154,7 +154,7 @@ ATTACKED = {"steps": 2}
 QUEUE = {"queue_length": 16, "queue_start_epoch": 0.0, "sinkhorn_epsilon": 0.05}  # full after two of three steps
 IMAGE_METHODS = [
     *((label, {}) for label in ("hcl", "unremix", "mochi", "dcl", "swav", "supervised")),
-    *((label, ATTACKED) for label in ("rocl", "acl", "swaro", "pgd-at", "trades")),
+    *((label, ATTACKED) for label in ("rocl", "acl", "clae", "dynacl", "a-infonce", "swaro", "pgd-at", "trades")),
     ("swav", QUEUE),
 ]
 

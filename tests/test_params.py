@@ -77,6 +77,50 @@ FEW_SHOT, LOW_SHOT, AUDIO_ATTACK = (DEFAULTS["uamix"][name] for name in ("few_sh
             "unremix.variants.simclr = \"simclr\": 'simclr' is the name of a method; choose",
         ),
         (
+            "swaro.variants.long",
+            {"method": "rocl", "training": {"epoch": 15}},
+            "swaro.variants.long.training.epoch: unknown key; did you mean 'epochs'?",
+        ),
+        (
+            "swaro.variants.long",
+            {"method": "rocl", "training": {"epochs": 0}},
+            "swaro.variants.long.training.epochs = 0: input should be greater than or equal to 1",
+        ),
+        (
+            "swaro.variants.long",
+            {"method": "rocl", "training": 15},
+            "swaro.variants.long.training = 15: must be a section",
+        ),
+        (
+            "swaro.variants.long",
+            {"method": "rocl", "encoder": {"width": "wide"}},
+            'swaro.variants.long.encoder.width = "wide": input should be a valid integer',
+        ),
+        (
+            "swaro.variants.long",
+            {"method": "swaro", "training": {"batch_size": 16}},
+            "swaro.variants.long: prototypes 30 exceed the 16 embeddings of a batch of 16",
+        ),
+        ("uamix.variants.long", {"method": "mae", "training": {"epochs": 15}}, "variants.long.training: unknown key;"),
+        ("swaro.search.seed", 1, "swaro.search.seed = 1: must be none of the track's `seeds`"),
+        (
+            "swaro.search.methods",
+            ["rcl"],
+            "swaro.search.methods.0 = \"rcl\": unknown method 'rcl'; did you mean 'rocl'?",
+        ),
+        ("swaro.search.learning_rates", [0.1], "swaro.search.learning_rates = [0.1]: "),
+        ("swaro.variants.rocl-lr-0_01", {"method": "rocl"}, "variants.rocl-lr-0_01: is the label of a trial of"),
+        (
+            "unremix.search",
+            {"methods": ["dcl"], "learning_rates": [1e-3, 1e-2], "epochs": 1, "seed": 9},
+            "unremix.search: trials are judged under attack: the track needs a section `robustness`",
+        ),
+        (
+            "swaro.cost",
+            ["rocl-15-epoch"],
+            "swaro.cost.0 = \"rocl-15-epoch\": unknown method 'rocl-15-epoch'; did you mean",
+        ),
+        (
             "unremix.variants.unremix-exp",
             {"method": "unremix", "settings": {"normalisation": "exp"}},
             "unremix.variants.unremix-exp.settings.normalisation: unknown key; did you mean 'normalization'?",
@@ -187,7 +231,7 @@ FEW_SHOT, LOW_SHOT, AUDIO_ATTACK = (DEFAULTS["uamix"][name] for name in ("few_sh
         ("uamix.ablation", ["simclr"], "uamix.ablation.0 = \"simclr\": the method 'simclr' takes image data, and this"),
         ("unremix.methods", ["swav"], "the method 'swav' needs a section settings.swav in this track"),
         ("unremix.settings.mae", {}, "unremix.settings.mae: unknown key; did you mean"),
-        ("unremix.settings.zzz", {}, "unremix.settings.zzz: unknown key; known keys: acl, clae, dcl"),
+        ("unremix.settings.zzz", {}, "unremix.settings.zzz: unknown key; known keys: a_infonce, acl, clae"),
         ("unremix.settings.dcl.tau", 0.1, "unremix.settings.dcl.tau: unknown key; did you mean 'tau_plus'?"),
         ("swaro.settings.supervised", {"eps": 1}, "swaro.settings.supervised.eps: unknown key; known keys: none"),
         (
@@ -427,7 +471,7 @@ HASHES = {
 SECTION_HASHES = {
     ("unremix", "probe"): "41413f54d817",
     ("swaro", "probe"): "41413f54d817",
-    ("swaro", "robustness"): "a2d9209bca6b",
+    ("swaro", "robustness"): "878ab28375b1",
     ("uamix", "front_end"): "bc06d6fa8f3d",
     ("uamix", "few_shot"): "772fa3bc1b16",
     ("uamix", "low_shot"): "ac04ebac11fb",
@@ -463,7 +507,7 @@ def test_every_track_can_hold_every_section_of_its_modality(project):
 
 def test_a_section_that_is_left_out_or_null_is_none_and_is_not_dumped(project):
     content = yaml.safe_load((project / "params.yaml").read_text())
-    del content["swaro"]["robustness"]
+    del content["swaro"]["robustness"], content["swaro"]["search"]
     content["uamix"]["few_shot"] = None
     (project / "params.yaml").write_text(yaml.safe_dump(content))
     params = load(root=project)

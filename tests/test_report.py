@@ -20,10 +20,10 @@ from contrastbench.errors import UserError
 from contrastbench.pipeline.runs import benchmarks, histories, runs_of
 from contrastbench.reporting.cells import cells_of
 from contrastbench.reporting.dag import dag_svg
-from contrastbench.reporting.figures import protocol_curves, selection_curves, simplex, training_curves
+from contrastbench.reporting.figures import accuracy_lines, protocol_curves, selection_curves, simplex, training_curves
 from contrastbench.reporting.provenance import costs
 from contrastbench.reporting.report import LARGEST, build_report
-from contrastbench.reporting.robustness_figures import attack_heatmap, transfer_matrix
+from contrastbench.reporting.robustness_figures import attack_heatmap, sensitivity_to_strength, transfer_matrix
 from contrastbench.results.load import rows_in
 
 STEPS = {"prepare": [], "pretrain-unremix": ["prepare"], "probe-unremix": ["prepare", "pretrain-unremix"]}
@@ -48,7 +48,8 @@ def robust_rows() -> list:
     where = {"track": "swaro", "metric": "robust-top1", "stage": "attack"}
     rows = []
     for method, rate in ROBUST.items():
-        rows.append(row(method, correct=verdicts(0.9), protocol="clean", track="swaro", stage="attack"))
+        head = {} if method == "pgd-at" else {"C": 1.0, "by_C": {"1": [rate + 0.2, rate], "10": [0.95, rate - 0.1]}}
+        rows.append(row(method, correct=verdicts(0.9), protocol="clean", track="swaro", stage="attack", **head))
         for eps in (0.05, 0.1, 0.2):
             failed = {"failed_checks": ["gradients are masked"]} if method == "simclr" and eps == 0.2 else {}
             for attack, gain in (("pgd-20-linf", 0.05), ("worst-case-linf", 0.0)):
@@ -151,6 +152,7 @@ def test_every_kind_of_section_is_there(page):
         "audio-pgd-waveform on instruments, 20 steps",
         "Which attack broke what: mnist5k",
         "Transfer of attacks on mnist5k, radius 0.1",
+        "Sensitivity to C of the linear head: mnist5k",
         "The simplex of UnReMix&#39;s weights on mnist5k",
         "Selection of negatives on mnist5k",
         "Training on mnist5k (pretrain)",
@@ -204,6 +206,23 @@ def test_charts_show_the_numbers_of_the_cells(project):
     assert matrix.figure.data[0].z[1][0] == pytest.approx(100 * verdicts(0.6).mean(), abs=0.01)
     (attacks,) = attack_heatmap(cells)
     assert attacks.figure.data[0].y[0] == "clean" and "cw-l2" not in attacks.figure.data[0].y
+
+
+def test_the_sensitivity_to_the_strength_is_drawn_and_the_choice_marked():
+    """Means over seeds; a supervised method has no strength, and a variant is no line."""
+    where = {"track": "swaro", "stage": "attack"}
+    rows = [row("pgd-at", protocol="clean", **where)]
+    for seed, (chosen, robust) in enumerate([(0.1, 0.6), (1.0, 0.5)]):
+        by = {"0.1": [0.8, robust], "1": [0.9, 0.4], "10": [0.9, 0.1 * seed]}
+        rows.append(row("swaro", seed, protocol="clean", C=chosen, by_C=by, **where))
+        rows.append(row("swaro-add", seed, protocol="clean", C=chosen, by_C=by, base="swaro", **where))
+        rows.append(row("swaro", seed, protocol="pgd-20-linf@0.1", metric="robust-top1", C=chosen, **where))
+    (chart,) = sensitivity_to_strength(cells_of(loaded(rows)))
+    attacked, clean = chart.figure.data
+    assert list(attacked.x) == [0.1, 1, 10] and list(attacked.y) == pytest.approx([55, 40, 5])
+    assert list(clean.y) == pytest.approx([80, 90, 90])
+    assert attacked.marker.size[0] == attacked.marker.size[1] > attacked.marker.size[2] and attacked.name == "swaro"
+    assert not sensitivity_to_strength(cells_of(loaded(rows[:1])))
 
 
 def test_curves_of_attacks_on_sound_say_what_their_radius_is_and_begin_at_none(project):
@@ -353,3 +372,15 @@ def test_the_projects_own_report_in_a_real_browser(repository, tmp_path):
         assert browser.run("return document.documentElement.scrollWidth") <= 390
         browser.screenshot(shots / "report-phone.png", whole=False)
         assert browser.messages() == []
+
+
+def test_bars_of_a_line_are_the_interval_of_each_value():
+    rows = [row("simclr", seed, correct=np.arange(16) < seed, protocol="clean") for seed in range(3)]
+    (cell,) = cells_of(loaded(rows)).values()
+    (line,) = accuracy_lines({"simclr": [(0.0, cell)]}, "radius").data
+    assert cell.interval is not None
+    low, high = cell.interval
+    assert (line.y[0], line.error_y.array[0], line.error_y.arrayminus[0]) == pytest.approx(
+        (100 * cell.mean, 100 * (high - cell.mean), 100 * (cell.mean - low)), abs=1e-3
+    )
+    assert low >= 0 and line.error_y.arrayminus[0] <= line.y[0]

@@ -19,7 +19,7 @@ from contrastbench.reporting.figures import protocol_curves
 from contrastbench.reporting.provenance import costs
 from contrastbench.reporting.render import as_csv, as_latex, as_markdown
 from contrastbench.reporting.rendered import metrics_json
-from contrastbench.reporting.robustness_figures import attack_heatmap, transfer_matrix
+from contrastbench.reporting.robustness_figures import attack_heatmap, sensitivity_to_strength, transfer_matrix
 from contrastbench.reporting.tables import ablation_tables, tables_of
 from contrastbench.results.load import Loaded, parse_all
 from contrastbench.results.rows import rows_text
@@ -54,6 +54,8 @@ def good_rows() -> list:
     rows += [row("simclr", seed, 1.0 + seed, protocol="cw-l2", metric="median-distance") for seed in range(3)]
     rows += [row("simclr", seed, 0.5, protocol=f"pgd-20-linf@{0.1 * (1 + seed):g}") for seed in range(3)]
     rows += [row("simclr", 0, 0.5, protocol=name) for name in ("clean", "low-label-5", "transfer-from-hcl@0.1")]
+    chosen = {"C": 0.1, "by_C": {"0.1": [0.8, 0.5], "1": [0.9, 0.4]}}
+    rows += [row("simclr", seed, 0.5, protocol="alf-clean", **chosen) for seed in range(2)]
     return [item.model_copy(update={"interval": (0.0, 9.0)}) if index % 2 else item for index, item in enumerate(rows)]
 
 
@@ -100,7 +102,12 @@ def make_everything(loaded: Loaded, before: Loaded) -> None:
     assert json.loads(metrics_json(loaded)) is not None
     assert len(rows_frame(loaded)) == len(loaded.rows)
     cells = cells_of(loaded)
-    for chart in (*protocol_curves(cells), *attack_heatmap(cells), *transfer_matrix(cells)):
+    for chart in (
+        *protocol_curves(cells),
+        *attack_heatmap(cells),
+        *transfer_matrix(cells),
+        *sensitivity_to_strength(cells),
+    ):
         chart.figure.to_json()
     costs(rows_frame(Loaded()), loaded.rows)
     for sides in ((before, loaded), (loaded, before)):

@@ -79,7 +79,7 @@ def test_tables_readme_and_metrics_show_what_is_asked_for(project):
     for name in ("results/tables/default/unremix.md", "README.md"):
         text = (project / name).read_text()
         assert "hcl" not in text and "low-label-20" not in text and "†" not in text
-        assert re.search(r"`simclr` \| \*\*72\.\d ± 0\.\d\*\* ", text) and "2 seeds" in text
+        assert re.search(r"`simclr` \| \*\*72\.\d \[6\d\.\d, 7\d\.\d\]\*\* ", text) and "2 seeds" in text
     metrics = json.loads((project / "results/metrics/default/unremix.json").read_text())
     assert list(metrics["mnist5k"]) == ["linear"] and set(metrics["mnist5k"]["linear"]) == {"simclr", "unremix"}
     assert run("check-results").exit_code == 0
@@ -147,7 +147,7 @@ def test_rows_of_older_code_count_marked_and_are_counted_in_one_line(tmp_path, m
     assert dict(zip(frame["method"], frame["older_code"], strict=True)) == {"simclr": True, "unremix": False}
     assert run("report").exit_code == 0
     page = (tmp_path / "results/report.html").read_text()
-    assert len(re.findall(r"± 0\.\d<i>†</i></td>", page)) == 1 and page.count("†: not all of its rows") == 1
+    assert len(re.findall(r"\]<i>†</i></td>", page)) == 1 and page.count("†: not all of its rows") == 1
     assert page.count("1 of 6 rows were made by older code of their stages; marked †") == 1
 
 
@@ -244,7 +244,9 @@ def test_remedies_name_the_preset(tmp_path, monkeypatch):
         assert "`snakemake --cores all --config preset=mine` makes them" in told
         if command == "report":
             assert str(run(command, "--preset", "min").exception).startswith("unknown preset 'min'; did you mean")
-    assert str(run("tables", "--ablation").exception) == "--ablation: goes with --track"
+    assert str(run("tables", "--target", "cost").exception) == "--target cost: goes with --track"
+    unknown = run("tables", "--track", "swaro", "--target", "costs")
+    assert str(unknown.exception) == "--target costs: must be ablation or cost or search"
 
 
 def test_rows_of_a_preset_that_is_no_more_are_left_out(tmp_path):

@@ -33,9 +33,12 @@ JOBS = [
     ("few_shot", Job("uamix", "instruments-to-esc50", "uamix-mae")),
     ("low_shot", Job("uamix", "instruments", "uamix-mae")),
     ("low_shot", Job("uamix", "instruments-to-esc50", "mae")),
+    ("corruptions", Job("unremix", "digits", "simclr")),
+    ("corruptions", Job("swaro", "digits", "supervised")),
     ("audio_attack", Job("uamix", "instruments", "mae")),
     ("audio_attack", Job("uamix", "instruments-to-esc50", "uamix-mae")),
     ("attack", Job("swaro", "digits", "swaro", 0)),
+    ("validate", Job("swaro", "digits", "swaro", 0)),
     ("transfer_attack", Job("swaro", "digits", seed=0)),
 ]
 # What commands remember, of which no result depends.
@@ -173,6 +176,7 @@ def test_every_protocol_belongs_in_one_table_of_its_stage(finished: Path) -> Non
     every = written | {
         ("attack", each.model_copy(update={"head": head})) for each in LEFT_OUT for head in ("slf", "own")
     }
+    every |= {("validate", Protocol(family="validation-pgd", head="slf", norm="linf", eps=0.1, steps=5))}
     every |= {("attack", protocol.model_copy(update={"head": "aff"})) for protocol in alf}
     assert {protocol.family for _, protocol in every} == set(FORMS)
     for stage, protocol in every:

@@ -19,6 +19,7 @@ from contrastbench.results.load import parse_all, rows_in
 from contrastbench.results.rows import Row, rows_text
 
 THREE = (0, 1, 2)
+VALUE = r"\d\d\.\d \[\d\d\.\d, \d\d\.\d\]"
 
 
 def clear_winner() -> list:
@@ -26,13 +27,13 @@ def clear_winner() -> list:
     return [row(method, seed, correct=verdicts(rate, seed=seed)) for method, rate in rates.items() for seed in THREE]
 
 
-def test_a_cell_has_the_mean_and_the_sample_spread_of_its_seeds():
+def test_a_cell_has_the_mean_and_the_sample_deviation_of_its_seeds():
     values = [0.9, 0.92, 0.97]
     (cell,) = cells_of(loaded([row(seed=seed, value=value) for seed, value in enumerate(values)])).values()
     assert cell.mean == pytest.approx(np.mean(values))
-    assert cell.spread == pytest.approx(np.std(values, ddof=1))
+    assert cell.sd == pytest.approx(np.std(values, ddof=1))
     assert (cell.seeds, cell.n) == (3, "500")
-    assert cells_of(loaded([row()])).popitem()[1].spread is None
+    assert cells_of(loaded([row()])).popitem()[1].sd is None
 
 
 def test_methods_come_in_registry_order_and_variants_after_their_base():
@@ -92,7 +93,7 @@ def test_the_best_is_bold_only_when_significantly_best():
     (table,) = tables_of(loaded(clear_winner()))
     (column,) = table.columns
     assert table.marks == {("unremix", column): BEST}
-    assert re.search(r"\| `unremix` \| \*\*\d\d\.\d ± \d\.\d\*\* \|", markdown_grid(table))
+    assert re.search(rf"\| `unremix` \| \*\*{VALUE}\*\* \|", markdown_grid(table))
 
 
 def test_methods_that_tie_for_the_best_are_all_marked():
@@ -103,13 +104,19 @@ def test_methods_that_tie_for_the_best_are_all_marked():
     assert "**" not in markdown_grid(table)
 
 
+def test_a_column_whose_every_cell_failed_a_check_has_no_marks():
+    broken = [row("hcl", seed, correct=verdicts(0.97, seed=seed), failed_checks=["gradients masked"]) for seed in THREE]
+    (table,) = tables_of(loaded(broken))
+    assert table.marks == {}
+
+
 def test_a_failed_check_is_marked_and_told_and_takes_no_part():
     broken = [row("hcl", seed, correct=verdicts(0.97, seed=seed), failed_checks=["gradients masked"]) for seed in THREE]
     (table,) = tables_of(loaded(clear_winner() + broken))
     (column,) = table.columns
     assert table.marks == {("unremix", column): BEST}
     text = markdown_grid(table)
-    assert re.search(r"\| `hcl` \| \d\d\.\d ± \d\.\d ⚠ \|", text)
+    assert re.search(rf"\| `hcl` \| {VALUE} ⚠ \|", text)
     assert "⚠ gradients masked: hcl linear" in text
 
 
@@ -133,6 +140,35 @@ def test_csv_keeps_full_precision_and_every_cell():
     mean = np.mean([item.value for item in rows if item.method == "simclr"])
     assert frame["mean"][1] == pytest.approx(mean, abs=1e-12)
     assert list(frame["mark"]) == ["", "", "best"]
+    cells = cells_of(loaded(rows)).values()
+    assert [(low, high) for low, high in zip(frame["low"], frame["high"], strict=True)] == [
+        pytest.approx(cell.interval) for cell in cells
+    ]
+    assert list(frame["sd"]) == [pytest.approx(cell.sd) for cell in cells]
+
+
+def test_nothing_of_sixteen_images_prints_no_certainty():
+    rows = [row(seed=seed, correct=np.zeros(16)) for seed in THREE] + [
+        row("dcl", seed, value=0.3, n=16) for seed in THREE
+    ]
+    text = markdown_grid(tables_of(loaded(rows))[0])
+    assert "| `simclr` | 0.0 [0.0, 19.4] ≈ |" in text and "±" not in text
+    assert "| `dcl` | 30.0 ≈ |" in text, "nothing tells how uncertain it is"
+
+
+def test_no_column_mixes_numbers_of_examples_under_one_name():
+    """One method on 16 images beside methods on 500: it says so, and no mark rests on the comparison."""
+    few = [row("hcl", seed, correct=np.ones(16)) for seed in THREE]
+    mixed = [row("dcl", seed, correct=verdicts(0.95, n=500 - 100 * seed)) for seed in THREE]
+    (table,) = tables_of(loaded([*clear_winner(), *few, *mixed]))
+    (column,) = table.columns
+    assert table.n(column) == "500" and table.marks == {("unremix", column): BEST}
+    text = as_markdown([table])
+    assert re.search(r"\| `hcl` \| 100\.0 \[\d\d\.\d, 100\.0\] \(n = 16\) \|", text)
+    assert re.search(rf"\| `dcl` \| {VALUE} \(n = 300-500\) \|", text)
+    assert "another number of examples" in text and "top-1 %, n = 500 |" in text
+    assert "(n = 16)" in as_latex([table])
+    assert "another number" not in as_markdown(tables_of(loaded(clear_winner())))
 
 
 def test_markdown_says_how_to_read_it_and_latex_uses_booktabs():
@@ -140,7 +176,7 @@ def test_markdown_says_how_to_read_it_and_latex_uses_booktabs():
     assert "The encoder is frozen." in as_markdown(tables, "unremix")
     latex = as_latex(tables)
     assert r"\toprule" in latex and r"\bottomrule" in latex and r"top-1 \%" in latex
-    assert re.search(r"\\textbf\{\d\d\.\d \$\\pm\$ \d\.\d\}", latex)
+    assert re.search(rf"\\textbf\{{{VALUE}\}}", latex)
     assert latex_escape("a_b%c\\d") == r"a\_b\%c\textbackslash{}d"
 
 
@@ -229,6 +265,11 @@ def test_what_is_no_file_is_one_line_and_the_rest_is_shown(tmp_path):
         ({"detail": {"failed_checks": [5]}}, "detail.failed_checks.0: Input should be a valid string"),
         ({"detail": {"draws": 7}}, "detail.draws: Input should be a valid list"),
         ({"detail": {"more": [float("inf")]}}, "not a result row: Out of range float values"),
+        ({"detail": {"drawn_from": 499}}, "500 examples, drawn_from only 499"),
+        ({"detail": {"drawn_from": 0}}, "detail.drawn_from: Input should be greater than or equal to 1"),
+        ({"detail": {"drawn_from": "all"}}, "detail.drawn_from: Input should be a valid integer"),
+        ({"detail": {"drawn_from": None}}, "detail.drawn_from: Input should be a valid integer"),
+        ({"detail": {"drawn_from": 10**9}}, "detail.drawn_from: Input should be less than or equal to 10000000"),
         ({"detail": {"draws": []}}, "detail.draws: List should have at least 1 item"),
         ({"detail": {"draws": None}}, "detail.draws: Input should be a valid list"),
         ({"detail": {"more": "\ud800"}}, "not a result row: Invalid JSON: "),

@@ -80,6 +80,8 @@ METHODS: dict[str, MethodEntry] = {
     "rocl": MethodEntry("methods.rocl:RoCL", "params.settings_adversarial:RoCLSettings", IMAGE),
     "acl": MethodEntry("methods.acl:ACL", "params.settings_adversarial:ACLSettings", IMAGE),
     "clae": MethodEntry("methods.clae:CLAE", "params.settings_adversarial:CLAESettings", IMAGE),
+    "dynacl": MethodEntry("methods.dynacl:DynACL", "params.settings_adversarial:DynACLSettings", IMAGE),
+    "a-infonce": MethodEntry("methods.a_infonce:AInfoNCE", "params.settings_adversarial:AInfoNCESettings", IMAGE),
     "swaro": MethodEntry("methods.swaro:SwARo", "params.settings_adversarial:SwARoSettings", IMAGE),
     "supervised": MethodEntry("methods.supervised:Supervised", NO_SETTINGS, IMAGE, own_classifier=True),
     "pgd-at": MethodEntry(

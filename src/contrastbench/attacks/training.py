@@ -13,6 +13,8 @@ from torch import Generator, Tensor, nn
 from contrastbench.attacks.geometry import UNIT, Radius, check_inputs, per_example, project, random_perturbation
 from contrastbench.augment.host import is_queued
 
+Start = Literal["uniform", "unclipped-uniform", "gaussian", "image"]
+
 # TRADES starts this many standard deviations from the image (specification of SwARo, section 3, AFF).
 GAUSSIAN_START = 0.001
 
@@ -26,7 +28,7 @@ def training_attack(
     step_size: float,
     steps: int,
     generator: Generator,
-    start: Literal["uniform", "gaussian", "image"] = "uniform",
+    start: Start = "uniform",
 ) -> Tensor:
     """Perturb ``images`` (B, C, H, W) in [0, 1] to increase ``ascend``; detached, inside the ball and [0, 1].
 
@@ -34,29 +36,36 @@ def training_attack(
             and restored afterwards, .grad included
     ascend  perturbed images -> what to maximise, a scalar or one value (B,) per image
     eps     radius of the l_inf ball: one number, or (B,) with one radius per image (0 leaves an image unchanged)
-    start   uniform in the ball, a Gaussian of 0.001 around the image, or the image itself
+    steps   1 or more; each ends inside the ball and [0, 1]
+    start   uniform in the ball and clipped to [0, 1] (Madry's code, RoCL's) or not clipped (ACL's), a Gaussian of
+            0.001 around the image, not clipped (TRADES's), or the image itself
 
     Raises UserError, on the CPU, for images outside [0, 1] or a negative ``eps``.
     """
     if not is_queued(images.device):  # in every step of training, the host would wait for the answer
         check_inputs(images, UNIT, eps)
     images = images.detach()
-    x = images + _start(images, eps, start, generator)
+    x = _start(images, eps, start, generator)
     with frozen(model), torch.enable_grad():
         for _ in range(steps):
-            x = _into_ball(x, images, eps).requires_grad_()
+            x = x.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(ascend(x).sum(), x)
-            x = x.detach() + step_size * gradient.sign()
-    return _into_ball(x, images, eps)
+            x = _into_ball(x.detach() + step_size * gradient.sign(), images, eps)
+    return x
 
 
 @contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """Inside the block ``model`` is in eval mode and its parameters require no gradient; afterwards it is restored."""
+def frozen(model: nn.Module, *, in_eval_mode: bool = True) -> Iterator[None]:
+    """Inside the block the parameters of ``model`` require no gradient; afterwards it is restored.
+
+    It is in eval mode, or with ``in_eval_mode=False`` in the mode that it was in: BatchNorm in train mode then
+    normalises by the batch, and its running statistics move.
+    """
     modes = [(module, module.training) for module in model.modules()]
     wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
-        model.eval()
+        if in_eval_mode:
+            model.eval()
         for parameter in wanted:
             parameter.requires_grad_(False)
         yield
@@ -67,12 +76,13 @@ def frozen(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _start(images: Tensor, eps: Radius, start: str, generator: Generator) -> Tensor:
-    if start == "uniform":
-        return random_perturbation(images, eps, "linf", generator)
+def _start(images: Tensor, eps: Radius, start: Start, generator: Generator) -> Tensor:
+    if start == "image":
+        return images
     if start == "gaussian":
-        return GAUSSIAN_START * torch.randn(images.shape, generator=generator, device=images.device)
-    return torch.zeros_like(images)
+        return images + GAUSSIAN_START * torch.randn(images.shape, generator=generator, device=images.device)
+    x = images + random_perturbation(images, eps, "linf", generator)
+    return x if start == "unclipped-uniform" else _into_ball(x, images, eps)
 
 
 def _into_ball(x: Tensor, images: Tensor, eps: Radius) -> Tensor:

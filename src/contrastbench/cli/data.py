@@ -10,7 +10,7 @@ from contrastbench.cli.console import for_console
 from contrastbench.cli.options import Dataset, Mirror
 from contrastbench.datasets import adapter
 from contrastbench.params.root import load
-from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.grid import OTHER_TARGETS, Grid
 from contrastbench.pipeline.layout import Layout
 from contrastbench.pipeline.stages import WITH_ROWS
 from contrastbench.registry import DATASETS, METHODS, WITHOUT_ENCODER, dataset_module
@@ -51,6 +51,9 @@ def list_command() -> None:
         variants = ", ".join(params.track(track).variants)
         shown.append(f"[bold]Variants of {track}[/bold]: {variants or 'none'}")
     grid = Grid()
+    for target in OTHER_TARGETS:
+        with_it = ", ".join(name for name in params.tracks if grid.labels(name, target))
+        shown.append(f"[bold]Tracks with the target {target}[/bold]: {with_it or 'none'}")
     table = Table("stage", "tracks", "protocols", title="What encoders are judged by")
     for stage in WITH_ROWS:
         tracks = [track for track in params.tracks if grid.has(stage, track)]

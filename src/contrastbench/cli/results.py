@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -12,7 +12,7 @@ from contrastbench.cli.options import Preset
 from contrastbench.errors import UserError
 from contrastbench.files import behind_link, write_text
 from contrastbench.params.root import DEFAULT, load
-from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.grid import OTHER_TARGETS, Grid, Target
 from contrastbench.pipeline.layout import Layout
 
 if TYPE_CHECKING:  # pandas and scipy are loaded by the commands that need them: every pipeline step starts this program
@@ -74,20 +74,25 @@ def tell(problems: list[str]) -> None:
 def tables_command(
     preset: OnePreset = None,
     track: Annotated[str | None, typer.Option(help="Only this track's tables and metrics.")] = None,
-    ablation: Annotated[bool, typer.Option("--ablation", help="With --track: its ablation's tables instead.")] = False,
+    target: Annotated[
+        str | None, typer.Option(help=f"With --track: the tables of {' or '.join(OTHER_TARGETS)} instead.")
+    ] = None,
 ) -> None:
     """Render results/tables, results/metrics and the marked tables of README and docs from the rows."""
     from contrastbench.pipeline.asked import require_asked
     from contrastbench.reporting.rendered import rendered_files
     from contrastbench.stages.tables import tables
 
-    if ablation and track is None:
-        raise UserError("--ablation: goes with --track")
+    if target is not None and track is None:
+        raise UserError(f"--target {target}: goes with --track")
+    if target not in (None, *OTHER_TARGETS):
+        raise UserError(f"--target {target}: must be {' or '.join(OTHER_TARGETS)}")
+    of = cast(Target, target or "methods")
     # Documents hold tables of every preset.
     loaded = load_rows() if track is None else load_rows(preset or "default")
     if track is not None:
-        require_asked(loaded, Grid(preset or "default").rows(track, ablation=ablation))
-        files = tables(loaded, preset or "default", track, ablation=ablation)
+        require_asked(loaded, Grid(preset or "default").rows(track, of))
+        files = tables(loaded, preset or "default", track, of)
     else:
         files = rendered_files(loaded, presets_of(loaded, preset))
     for path, text in files.items():
@@ -175,7 +180,7 @@ def check_results_command(
     preset: Annotated[str | None, typer.Option(help="With --reproduced: only this preset.")] = None,
 ) -> None:
     """Fail with exit code 1 when a table in results, README or docs is stale against the rows, or a row unreadable."""
-    from contrastbench.reporting.check import stale_files
+    from contrastbench.reporting.check import not_best, stale_files
 
     if reproduced:
         _check_reproduction(preset)
@@ -186,6 +191,7 @@ def check_results_command(
     stale = stale_files(loaded)
     for line in stale:
         typer.echo(f"contrastbench: {line}; run `contrastbench tables`", err=True)
+    tell(not_best(loaded))
     _refuse_unreadable(loaded.problems)
     if stale:
         raise typer.Exit(1)

@@ -2,15 +2,30 @@
 
 import hashlib
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from contrastbench.attacks.folding import folded
 from contrastbench.datasets.store import Prepared
 from contrastbench.errors import UserError
-from contrastbench.evaluation.classifiers import Classifier, Training, fine_tuned, robust_linear, standard_linear
+from contrastbench.evaluation.classifiers import (
+    CLEAN,
+    ROBUST,
+    Classifier,
+    LabelledImages,
+    fine_tuned,
+    robust_accuracy,
+    robust_linear,
+    standard_linear,
+)
+from contrastbench.evaluation.features import extract_features
+from contrastbench.evaluation.labelled import Labelled
+from contrastbench.evaluation.lpaft import post_processed
 from contrastbench.files import file_hash, reading, write_bytes
 from contrastbench.jobs.features_file import labelled, read_features
 from contrastbench.jobs.weights import load_trained
@@ -24,28 +39,76 @@ from contrastbench.training.seeds import generator_for
 
 FILE = "classifiers.safetensors"
 ORIGIN = "made_from"  # beside the weights
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def fit_classifier(
     grid: Grid, job: Job, head: str, data: Prepared, method: Method, params: RobustnessParams, device: torch.device
 ) -> tuple[Classifier, dict]:
-    """The classifier called ``head`` on ``device``, and what was chosen for it on validation data."""
+    """The classifier called ``head`` on ``device``, and what was chosen for it on validation data.
+
+    Data of one class, or without a training image of some class, are a UserError.
+    """
+    classes, training = data.meta.classes, _images(data, "train", device)
+    if len(classes) < 2:
+        raise UserError(f"{data.folder}: all images are of the class {classes[0]!r}; a classifier needs two classes")
+    if missing := sorted(set(range(len(classes))) - set(training.y.tolist())):
+        raise UserError(
+            f"{data.folder}: no training image of the class {classes[missing[0]]!r}; a classifier needs some"
+        )
     if head == "own":
         return own_classifier(method).to(device), {}
     cached = read_features(grid, job, data)
     if head == "slf":
-        train, validation = (labelled(cached, data, split) for split in ("train", "validation"))
-        classifier, chosen = standard_linear(method.encoder, train, validation, params.l2_grid, job.seed)
-        return classifier.to(device), chosen
-    start = Classifier(method.encoder, nn.Linear(cached["train"].shape[1], len(data.meta.classes))).to(device)
-    labels = data.y("train")
-    assert labels is not None
-    training = Training(data.x("train"), labels, modality_of(data).inputs, device)
+        return withstanding_best(job, method.encoder, labelled(cached, data, "train"), data, params, device)
     eps = params.budget(job.dataset).main
     generator = generator_for(device, head, job.seed)
+    if head == "lpaft":
+        encoder = post_processed(
+            method.encoder, training.x, training.inputs, params.lpaft, eps=eps, seed=job.seed, generator=generator
+        )
+        features = extract_features(encoder, training.x, training.inputs, device=device)
+        return withstanding_best(job, encoder, Labelled(features, np.asarray(training.y)), data, params, device)
+    start = Classifier(method.encoder, nn.Linear(cached["train"].shape[1], len(classes))).to(device)
     if head == "alf":
         return robust_linear(start, training, params.alf, eps=eps, generator=generator), {}
     return fine_tuned(start, training, params.aff, eps=eps, generator=generator), {}
+
+
+def withstanding_best(
+    job: Job, encoder: nn.Module, train: Labelled, data: Prepared, params: RobustnessParams, device: torch.device
+) -> tuple[Classifier, dict]:
+    """The standard linear classifier on ``encoder``, whose features of the training images are ``train``.
+
+    Of the grid of strengths it has the one with the highest accuracy under PGD on the first ``images.validation``
+    validation images, at the data set's main radius. What was chosen: C, both accuracies, and ``by_C``, which holds
+    (clean, under PGD) for every C.
+    """
+    validation = _images(data, "validation", device)
+    images, labels = validation.batch(validation.first(params.images.validation))
+    eps = params.budget(job.dataset).main
+
+    def judge(classifier: Classifier) -> dict[str, float]:
+        return robust_accuracy(
+            folded(ready(classifier.to(device)), images[:64]),
+            images,
+            labels,
+            eps=eps,
+            step_size=params.steps.step_fraction * eps,
+            steps=params.steps.pgd,
+            generator=generator_for(device, "validation", job.seed),  # every C meets the same random starts
+            batch_size=params.batch_size,
+        )
+
+    classifier, best, scores = standard_linear(encoder, train, params.l2_grid, job.seed, judge, by=ROBUST)
+    by_strength = {f"{strength:g}": [score[CLEAN], score[ROBUST]] for strength, score in scores.items()}
+    return classifier, {"C": best, **scores[best], "by_C": by_strength}
+
+
+def _images(data: Prepared, split: str, device: torch.device) -> LabelledImages:
+    labels = data.y(split)
+    assert labels is not None
+    return LabelledImages(data.x(split), labels, modality_of(data).inputs, device)
 
 
 def own_classifier(method: Method) -> Classifier:
@@ -111,7 +174,7 @@ def attacked_classifier(grid: Grid, job: Job, data: Prepared) -> Classifier:
     return classifier
 
 
-def ready(classifier: Classifier) -> Classifier:
+def ready(classifier: Model) -> Model:
     """Eval mode, no parameter gradients, and the memory format that convolutions are fastest in."""
     classifier.eval().requires_grad_(False)
     return classifier.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

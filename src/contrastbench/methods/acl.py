@@ -42,6 +42,7 @@ class ACL(ContrastiveMethod):
             step_size=settings.step_size,
             steps=settings.steps,
             generator=step.generator,
+            start="unclipped-uniform",
         )
         with branch(self, "clean"):
             clean_loss = contrast(clean)

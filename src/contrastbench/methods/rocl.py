@@ -30,10 +30,14 @@ class RoCL(ContrastiveMethod):
             generator=step.generator,
         )
         views = self.project_together(first, second, adversarial)
-        loss = multi_view_nt_xent(views, temperature=settings.temperature)
+        loss = self.contrast(*views)
         pair = self.project_together(adversarial, second)
         regularizer = multi_view_nt_xent(pair, temperature=settings.temperature)
         return {"loss": loss + settings.regularization * regularizer, "embeddings": views[0].detach()}
+
+    def contrast(self, first: Tensor, second: Tensor, adversarial: Tensor) -> Tensor:
+        """The loss over the embeddings (B, D) of view 1, view 2 and the adversarial view."""
+        return multi_view_nt_xent((first, second, adversarial), temperature=self.settings.temperature)
 
     def _instance_loss(self, second: Tensor) -> Callable[[Tensor], Tensor]:
         """What the attack maximises: NT-Xent of the perturbed view against view 2."""

@@ -72,7 +72,10 @@ class AudioTrack(TrackParams):
     """A section of params.yaml. ``augment`` makes the views that are contrasted (the DA of Fig-A)."""
 
     modality: ClassVar[str] = "audio"
-    refuses: ClassVar[dict[str, str]] = {"robustness": "this section attacks images"}
+    refuses: ClassVar[dict[str, str]] = {
+        "corruptions": "this section corrupts images",
+        "robustness": "this section attacks images",
+    }
 
     front_end: FrontEndParams
     encoder: ViTParams

@@ -13,6 +13,7 @@ from contrastbench.params.values import (
     Epochs,
     Epsilon,
     Examples,
+    Labels,
     NonNegative,
     Positive,
     Radius,
@@ -23,7 +24,7 @@ from contrastbench.params.values import (
 )
 from contrastbench.registry import has_own_classifier
 
-HeadName = Literal["slf", "alf", "aff"]
+HeadName = Literal["slf", "alf", "aff", "lpaft"]
 
 ENOUGH_FOR_A_CHECK = 7
 
@@ -69,9 +70,10 @@ class Images(Section):
     gradient    FGSM, our PGD, APGD, noise; also those of the worst cases
     foolbox     Foolbox's PGD, as a cross-check   minimal     DeepFool, Carlini-Wagner and DDN
     decision    HopSkipJump                       square      Square alone
-    autoattack  standard AutoAttack, a check      autoattack_tuned  the same on alf and aff
+    autoattack  standard AutoAttack, a check      autoattack_tuned  the same on the other heads
     convergence APGD of twice the iterations: of the images that are left at a radius
     transfer    each entry of the transfer matrix
+    validation  PGD on validation images, which decides on C of the standard linear head
 
     Checks compare two attacks image by image; on fewer than 7 images not even the clearest difference is significant
     (2^-6 > 0.01), and the check would pass whatever happens.
@@ -86,6 +88,7 @@ class Images(Section):
     convergence: NoneOrEnough
     square: NoneOrEnough
     transfer: NoneOrEnough
+    validation: Annotated[Examples, Field(ge=ENOUGH_FOR_A_CHECK)]
 
 
 class AttackSteps(Section):
@@ -106,17 +109,22 @@ class AttackSteps(Section):
     square_queries: Steps
 
 
-class RobustTuningParams(Section):
-    """Adversarial training of a head (ALF) or of the whole network (AFF): SGD with momentum 0.9, cosine schedule.
-
-    The attack's radius is the data set's main one. ``step_fraction`` is a step in units of that radius.
-    ``max_examples`` trains on the first N training examples of a fixed order; null takes all.
-    """
+class SgdParams(Section):
+    """SGD with momentum 0.9 on a cosine schedule."""
 
     epochs: Epochs
     batch_size: BatchSize
     learning_rate: Positive
     weight_decay: NonNegative
+
+
+class RobustTuningParams(SgdParams):
+    """Adversarial training of a head (ALF) or of the whole network (AFF).
+
+    The attack's radius is the data set's main one. ``step_fraction`` is a step in units of that radius.
+    ``max_examples`` trains on the first N training examples of a fixed order; null takes all.
+    """
+
     attack_steps: Steps
     step_fraction: Fraction
     max_examples: Annotated[Examples, Field(ge=2)] | None
@@ -129,10 +137,20 @@ class FineTuningParams(RobustTuningParams):
     beta: Positive
 
 
+class PostProcessingParams(FineTuningParams):
+    """Adversarial fine-tuning of an encoder on pseudo-labels (LPAFT): ``clusters`` of them.
+
+    ``probe`` trains the linear head that the tuning starts with, on the frozen encoder's clean features.
+    """
+
+    clusters: Annotated[Labels, Field(ge=2)]
+    probe: SgdParams
+
+
 class RobustnessParams(Section):
     """The suite. ``heads`` are fitted on every encoder; a supervised method is judged by its own classifier.
 
-    ``slf`` gets every attack; ``alf`` and ``aff`` get clean images, PGD and APGD at every l_inf radius and AutoAttack.
+    ``slf`` gets every attack; the others get clean images, PGD and APGD at every l_inf radius and AutoAttack.
     A variant has ``slf`` alone, attacked by these at ``main``: enough to compare it with its method.
     """
 
@@ -142,6 +160,7 @@ class RobustnessParams(Section):
     steps: AttackSteps
     alf: RobustTuningParams
     aff: FineTuningParams
+    lpaft: PostProcessingParams
     l2_grid: Strengths
     batch_size: int = Field(ge=1, le=131_072)
 

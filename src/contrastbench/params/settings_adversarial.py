@@ -4,11 +4,13 @@ Where the specification of SwARo lists an unknown (section 5), the default in pr
 params.yaml scales it down to grey digits.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from contrastbench.params.settings import MethodSettings
-from contrastbench.params.settings_contrastive import SwAVSettings
-from contrastbench.params.values import Epsilon, NonNegative, Positive, Steps
+from contrastbench.params.settings_contrastive import HCLSettings, SwAVSettings
+from contrastbench.params.values import Epsilon, NonNegative, Positive, Probability, Steps
 
 
 class AttackSettings(MethodSettings):
@@ -54,8 +56,34 @@ class ACLSettings(AttackSettings):
     temperature: Positive
 
 
+class DynACLSettings(ACLSettings):
+    """DynACL: what changes during training does so ``stages`` times.
+
+    reweighting   what the adversarial loss gains over the clean one when the augmentation has vanished: weights go from
+                  1 and 1 to 1 + ``reweighting`` and 1 - ``reweighting``, halved
+    momentum      of the copy of the network that sees view 2 and is evaluated
+    """
+
+    stages: Annotated[int, Field(ge=1, le=1000)]
+    reweighting: Probability
+    momentum: Probability
+
+
+class AInfoNCESettings(RoCLSettings, HCLSettings):
+    """A-InfoNCE on RoCL.
+
+    clean_share      of the pull between a clean and an adversarial view, the part that moves the clean one
+    tau_plus, beta   assumed share of false negatives, and concentration on hard negatives, as in HCL
+    """
+
+    clean_share: Probability
+
+
 class CLAESettings(MethodSettings):
-    """CLAE: ``weight`` (alpha) of the adversarial term, whose views come from one FGSM step of size ``eps``."""
+    """CLAE: ``weight`` (alpha) of the adversarial term, whose views come from one FGSM step of size ``eps``.
+
+    The authors' 0.03 is a step in pixels normalised by a deviation of 0.5: 0.015 in [0, 1].
+    """
 
     temperature: Positive
     eps: Epsilon

@@ -1,13 +1,14 @@
 """A track: data sets of one modality, methods, seeds, variants of methods, and the sections that they are judged by."""
 
-import json
-from typing import Annotated, ClassVar, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from contrastbench.errors import UserError
 from contrastbench.params.audio import AudioAttackParams
 from contrastbench.params.base import Section, explain, from_plain, moved, overlay, refusal
+from contrastbench.params.corruptions import CorruptionsParams
 from contrastbench.params.dataset_names import require_dataset_at
 from contrastbench.params.evaluation import FewShotParams, LowShotParams, PretrainParams, ProbeParams, Transfer
 from contrastbench.params.robustness import RobustnessParams
@@ -25,6 +26,7 @@ from contrastbench.registry import (
     starts_from,
 )
 
+T = TypeVar("T", bound=Section)
 _JUDGING = ("few_shot", "low_shot", "audio_attack")  # sections that name, for each data set, those judged on
 
 
@@ -37,32 +39,38 @@ class TrackParams(Section):
 
     modality   of the data sets and methods
     refuses    sections that make no sense for the modality, and why
+    changed    sections that training reads and variants may change, besides the method's settings
 
     methods    what the default target runs: methods or labels of variants
     ablation   labels of the variants (or methods) that the ablation target runs, with the track's seeds
+    cost       the same of the cost target: methods at several lengths of training, the first of which sets the costs
+               that all are compared at
     settings   one section per method, under its name with ``_`` for ``-``; methods without settings need none
     probe      and what follows: how encoders are judged; a section that is left out is not run
     """
 
     modality: ClassVar[str]
     refuses: ClassVar[dict[str, str]] = {}
+    changed: ClassVar[tuple[str, ...]] = ()
 
     datasets: tuple[str, ...] = Field(min_length=1)
     methods: tuple[str, ...] = Field(min_length=1)
     seeds: tuple[Seed, ...] = Field(min_length=1, max_length=LONGEST_LIST)
-    variants: dict[Label, Variant]
+    variants: Mapping[Label, Variant]
     ablation: tuple[str, ...]
+    cost: tuple[str, ...] = Field(default=(), exclude_if=_absent)
     settings: Section
     probe: ProbeParams
     transfer: Annotated[tuple[Transfer, ...], AfterValidator(without_repeats)] = Field(default=(), exclude_if=_absent)
     few_shot: FewShotParams | None = Field(default=None, exclude_if=_absent)
     low_shot: LowShotParams | None = Field(default=None, exclude_if=_absent)
+    corruptions: CorruptionsParams | None = Field(default=None, exclude_if=_absent)
     robustness: RobustnessParams | None = Field(default=None, exclude_if=_absent)
     audio_attack: AudioAttackParams | None = Field(default=None, exclude_if=_absent)
 
     _name: str = PrivateAttr()  # set by the section that holds the track
 
-    @field_validator("datasets", "methods", "seeds", "ablation")
+    @field_validator("datasets", "methods", "seeds", "ablation", "cost")
     @classmethod
     def _no_repeats(cls, values: tuple) -> tuple:
         return without_repeats(values)
@@ -106,7 +114,7 @@ class TrackParams(Section):
                 message = f"{twins[0]!r} and {twins[1]!r} differ in - and _ only; choose another name"
                 raise refusal(message, "variants", label)
             self._check(variant.method, "variants", label, "method")
-        for key in ("methods", "ablation"):
+        for key in ("methods", "ablation", "cost"):
             for position, label in enumerate(getattr(self, key)):
                 if label not in WITHOUT_ENCODER and label not in self.variants:
                     self._check(label, key, position)
@@ -126,8 +134,9 @@ class TrackParams(Section):
             raise refusal(str(error), *path, value=method) from None
 
     def _check_training(self, label: str, *path: str | int) -> None:
-        """Refuse, at ``path``, settings that do not fit the training."""
+        """Refuse, at ``path``, settings that do not fit the training; elsewhere, what a variant changes wrongly."""
         settings = self.settings_of(label)
+        self.sections_of(label)
         try:
             self.require_fit(label, settings)
         except ValueError as error:
@@ -138,23 +147,38 @@ class TrackParams(Section):
         for training in self.training_of(label):
             settings.check_batch(training.batch_size)
 
+    def trials(self) -> dict[str, tuple[str, float]]:
+        """The method or variant, and the learning rate, of every trial of a search, by the trial's label."""
+        return {}
+
+    def variant(self, label: str) -> Variant | None:
+        """The variant of this label, be it a trial's; None for a method."""
+        return self.variants.get(label)
+
     def base_method(self, label: str) -> str:
         """The registered method behind a method's name or a variant's label."""
-        if label in self.variants:
-            return self.variants[label].method
-        return label
+        variant = self.variant(label)
+        return variant.method if variant else label
 
     def settings_of(self, label: str) -> MethodSettings:
         """The settings of a method, or of a variant with its changes made; ValueError for unknown ones."""
         settings = self._of_method(self.base_method(label))
-        if label not in self.variants:
-            return settings
-        changed = overlay(json.loads(settings.model_dump_json()), self.variants[label].settings)
+        return self._varied(label, "settings", settings)
+
+    def sections_of(self, label: str) -> dict[str, Any]:
+        """The sections that training reads (``changed``) by name, with the changes of a variant made."""
+        return {name: self._varied(label, name, getattr(self, name)) for name in self.changed}
+
+    def _varied(self, label: str, key: str, section: T) -> T:
+        """``section`` with what a variant says under ``key`` changed; as it is for a method."""
+        changes = getattr(self.variant(label), key, None)
+        if not changes:
+            return section
         try:
             # Through the model again, so that a variant's values are held to the same ranges.
-            return from_plain(type(settings), changed)
+            return from_plain(type(section), overlay(section.model_dump(mode="json"), changes))
         except ValidationError as error:
-            raise moved(error, type(settings), "variants", label, "settings") from None
+            raise moved(error, type(section), "variants", label, key) from None
 
     def checked_settings(self, label: str) -> MethodSettings:
         """Like :meth:`settings_of`, with a UserError for the command line."""

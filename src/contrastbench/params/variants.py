@@ -1,9 +1,10 @@
 """Variants of methods, and the labels that they may have."""
 
 import re
+from operator import not_
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from contrastbench.params.base import Section
 from contrastbench.registry import METHODS, RESERVED_IN_NAMES, RESERVED_NAME, WITHOUT_ENCODER
@@ -27,8 +28,21 @@ def _require_label(label: str) -> str:
 Label = Annotated[str, AfterValidator(_require_label)]
 
 
+# What of a section is to be another than the track's.
+Changes = Annotated[dict[str, Any], Field(default_factory=dict, exclude_if=not_)]
+
+
 class Variant(Section):
-    """A method with some settings changed, under a label of its own; that is how ablations are made."""
+    """A method with something changed, under a label of its own; that is how ablations are made."""
 
     method: str
-    settings: dict[str, Any]
+    settings: Changes
+
+
+class ImageVariant(Variant):
+    """A variant on images may also change what every training on a track reads."""
+
+    encoder: Changes
+    projector: Changes
+    augment: Changes
+    training: Changes

@@ -10,10 +10,10 @@ from contrastbench.errors import UserError
 from contrastbench.params.base import overlay, params_hash, parse_yaml
 from contrastbench.params.root import DEFAULT, Params, from_content
 from contrastbench.params.root import presets as known_presets
-from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.grid import Grid, Target, targets_of
 from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.runs import Run, runs_of
-from contrastbench.pipeline.stages import STAGES, Scope
+from contrastbench.pipeline.stages import STAGES
 from contrastbench.results.legacy import SCHEMA_THEN, hashes_spectrograms
 from contrastbench.results.load import ROWS, Loaded, rows_at, rows_in
 from contrastbench.results.revisions import WORKTREE, files_at
@@ -61,14 +61,15 @@ class Asked:
         if row.stage not in STAGES or row.track not in self.grid.params.tracks:
             return False
         stage, section = STAGES[row.stage], self.grid.track(row.track)
-        labels = [*section.methods, *(section.ablation if stage.scope is not Scope.METHODS else ())]
-        sources = (None, *section.methods)
         return (
             row.dataset in stage.data(section)
-            and row.method in labels
-            and row.seed in section.seeds
-            and row.protocol.source in sources
+            and any(self._asks(target, row) for target in targets_of(stage))
+            and row.protocol.source in (None, *section.methods)
         )
+
+    def _asks(self, target: Target, row: Row) -> bool:
+        labels = self.grid.labels(row.track, target)
+        return row.method in labels and row.seed in self.grid.seeds(row.track, target)
 
     def data_here(self, track: str, dataset: str) -> str | None:
         """The hash of a data set as a track's encoders see it; None where it is not prepared here."""

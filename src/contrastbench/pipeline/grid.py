@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal, get_args
 
 from contrastbench.errors import UserError
 from contrastbench.params.audio_track import AudioTrack
 from contrastbench.params.base import Section, params_hash
 from contrastbench.params.evaluation import PretrainParams
+from contrastbench.params.image_track import ImageTrack
 from contrastbench.params.root import DEFAULT, Params
 from contrastbench.params.track import TrackParams
 from contrastbench.params.values import MOST_SEEDS
@@ -25,6 +27,20 @@ from contrastbench.registry import METHODS, WITHOUT_ENCODER, dataset_module, met
 from contrastbench.results.load import ALL
 
 ENDINGS = ("md", "csv", "tex")
+# What may be asked of a track: the list of labels in its section that is run, or the trials of its search. ``methods``
+# is the default target's.
+Target = Literal["methods", "ablation", "cost", "search"]
+TARGETS: tuple[Target, ...] = get_args(Target)
+OTHER_TARGETS = TARGETS[1:]  # each with tables of its own
+
+
+def targets_of(stage: Stage) -> tuple[Target, ...]:
+    """The targets that ask for the rows of a stage."""
+    if stage.name == "validate":
+        return ("search",)
+    if stage.scope is Scope.METHODS:
+        return ("methods",)
+    return ("methods", "ablation", "cost") if stage.name == "attack" else ("methods", "ablation")
 
 
 @dataclass
@@ -62,24 +78,34 @@ class Grid:
             return False
         return bool(stage.data(section))
 
-    def labels(self, track: str, *, ablation: bool = False) -> list[str]:
-        """The methods and variants that a track's default target runs, or its ablation's."""
+    def labels(self, track: str, target: Target = "methods") -> list[str]:
+        """The methods and variants that a track's target runs."""
         section = self.track(track)
-        return list(section.ablation if ablation else section.methods)
+        return list(section.trials() if target == "search" else getattr(section, target))
 
-    def jobs(self, stage_name: str, track: str, *, ablation: bool = False) -> list[Job]:
-        """The jobs of a stage that the default target of a track asks for, or its ablation's."""
+    def seeds(self, track: str, target: Target = "methods") -> tuple[int, ...]:
+        """The seeds that a track's target runs them with."""
+        section = self.track(track)
+        if target == "search":
+            assert isinstance(section, ImageTrack) and section.search is not None, f"{track} has trials"
+            return (section.search.seed,)
+        return section.seeds
+
+    def jobs(self, stage_name: str, track: str, target: Target = "methods") -> list[Job]:
+        """The jobs of a stage that a track's target asks for."""
         stage, section = STAGES[stage_name], self.track(track)
         if track not in self.params.tracks or not self.has(stage, track):
             return []
+        if stage.rows and target not in targets_of(stage):
+            return []
         datasets = stage.data(section)
-        labels = self.labels(track, ablation=ablation)
+        labels = self.labels(track, target)
         if stage.name in TRAINING:
             labels = self._with_starts(track, labels)
         labels = [label for label in labels if self._takes(stage, track, label)]
         if stage.scope is Scope.METHODS:
             return [Job(track, name, ALL, seed) for name in datasets for seed in section.seeds if labels]
-        seeds = (ALL_SEEDS,) if stage.scope is Scope.SEEDS else section.seeds
+        seeds = (ALL_SEEDS,) if stage.scope is Scope.SEEDS or not labels else self.seeds(track, target)
         return [Job(track, name, label, seed) for name in datasets for label in labels for seed in seeds]
 
     def _with_starts(self, track: str, labels: list[str]) -> list[str]:
@@ -350,30 +376,30 @@ class Grid:
             read = [section.robustness.on(dataset, dataset)]
         return joined([*(self.code("figures", job) for job in jobs), *map(params_hash, read)])
 
-    def rows(self, track: str, *, ablation: bool = False) -> list[Path]:
-        """Every file of rows that a track's default target asks for, or its ablation's."""
-        stages = [stage for stage in WITH_ROWS if not (ablation and stage.scope is Scope.METHODS)]
-        jobs = [(stage.name, job) for stage in stages for job in self.jobs(stage.name, track, ablation=ablation)]
+    def rows(self, track: str, target: Target = "methods") -> list[Path]:
+        """Every file of rows that a track's target asks for."""
+        jobs = [(stage.name, job) for stage in WITH_ROWS for job in self.jobs(stage.name, track, target)]
         return [self.layout.rows(name, job) for name, job in jobs]
 
-    def tables(self, track: str, *, ablation: bool = False) -> list[Path]:
-        """The rendered tables of a track, or of its ablation; none where the preset does not run the track."""
-        if track not in self.params.tracks or (ablation and not self.track(track).ablation):
+    def tables(self, track: str, target: Target = "methods") -> list[Path]:
+        """The rendered tables of a track's target; none where the preset does not run it."""
+        if track not in self.params.tracks or not self.labels(track, target):
             return []
-        return [self.layout.table(f"{track}-ablation" if ablation else track, ending) for ending in ENDINGS]
+        return [self.layout.table(track if target == "methods" else f"{track}-{target}", ending) for ending in ENDINGS]
 
     def asked(self, track: str) -> str:
         """What a track's tables show, as one hash: which rows count, and what they must name to count unmarked."""
         parts = []
         for stage in WITH_ROWS:
-            for ablation in (False, True):
-                for job in self.jobs(stage.name, track, ablation=ablation):
+            for target in TARGETS:
+                for job in self.jobs(stage.name, track, target):
                     parts += [stage.name, str(job.folder), self.state(stage.name, job)]
         return joined(parts)
 
     def tables_state(self, track: str) -> str:
         """What makes a track's tables stale besides their rows: the code that renders them, and which rows count."""
-        return joined([fingerprint("tables"), *self.labels(track, ablation=True), self.asked(track)])
+        labels = [f"{target} {label}" for target in TARGETS for label in self.labels(track, target)]
+        return joined([fingerprint("tables"), *labels, self.asked(track)])
 
     def report_state(self) -> str:
         """What makes the report stale besides what it shows: the code that draws it, the parameters that it names."""

@@ -58,6 +58,21 @@ FROZEN = (
         ),
     ),
 )
+_CORRUPTED = "Share of corrupted test images that the linear probe's classifier, fitted on clean ones, gets right"
+CORRUPTIONS = (
+    Group(
+        "Common corruptions",
+        f"{_CORRUPTED}. `corrupted`: mean over all kinds and severities; `corrupted-at-S`: mean over the kinds at "
+        "severity S, 0 being the same images without corruption.",
+        ("corrupted", "corrupted-at"),
+        curves=(Curve("severity", "severity", f"{_CORRUPTED}: mean over the kinds; severity 0 is clean accuracy."),),
+    ),
+    Group(
+        "Common corruptions, by kind",
+        f"{_CORRUPTED}: mean over the severities.",
+        ("corrupted-by",),
+    ),
+)
 _ATTACKED = "Share of test images still classified correctly under the strongest perturbation found within the radius"
 _RADIUS = Curve(
     "eps",
@@ -124,6 +139,20 @@ ATTACKS = (
         f"{_ATTACKED}; encoder and head were trained on perturbed images with labels.",
         head="aff",
         curves=(_RADIUS,),
+    ),
+    Group(
+        "Standard linear head after post-processing (LPAFT)",
+        f"{_ATTACKED}; the encoder was tuned on perturbed images with the numbers of clusters for labels (DynACL++).",
+        head="lpaft",
+        curves=(_RADIUS,),
+    ),
+)
+VALIDATION = (
+    Group(
+        "On validation images",
+        "Share of validation images still classified correctly under PGD within the radius (the number after @): what "
+        "a choice of training parameters is made by.",
+        ("validation-pgd",),
     ),
 )
 TRANSFERRED = (

@@ -97,7 +97,7 @@ class Layout:
         return self.runs / "measured" / f"{rows.relative_to(Path(ROWS) / self.preset)}.sha256"
 
     def table(self, track: str, ending: str) -> Path:
-        """One rendered table file; ``track`` may end in ``-ablation``."""
+        """One rendered table file; ``track`` may end in ``-TARGET``."""
         return Path("results/tables") / self.preset / f"{track}.{ending}"
 
     def metrics(self, track: str) -> Path:

@@ -14,7 +14,7 @@ from contrastbench.files import write_text
 from contrastbench.params.base import params_hash
 from contrastbench.params.root import presets
 from contrastbench.pipeline.estimate import Estimate, Measured, Task, estimate
-from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.grid import TARGETS, Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.runs import benchmarks
 from contrastbench.pipeline.stages import STAGES, TRAINING, Scope, Stage
@@ -66,11 +66,11 @@ def make_plan(preset: str, root: Path = Path()) -> Plan:
 
 
 def _stages_and_jobs(grid: Grid) -> Iterator[tuple[Stage, Job]]:
-    """Every job of the grid, its ablations included."""
+    """Every job of the grid, those of all targets."""
     for track in grid.params.tracks:
         for stage in STAGES.values():
             if stage.leaves or stage.rows:
-                jobs = [*grid.jobs(stage.name, track), *grid.jobs(stage.name, track, ablation=True)]
+                jobs = [job for target in TARGETS for job in grid.jobs(stage.name, track, target)]
                 yield from ((stage, job) for job in dict.fromkeys(jobs))
 
 

@@ -63,7 +63,8 @@ def _first_needs(grid: Grid, stage_name: str, job: Job, on_gpu: bool) -> Needs:
         return WITHOUT_ENCODER[stage_name]
     track = grid.track(job.track)
     examples, *size = _shape(grid.root / grid.data_folder(job.track, job.trained.dataset))
-    forward, width = _cost(getattr(track, "encoder", None), size)
+    encoder = track.sections_of(job.method).get("encoder", getattr(track, "encoder", None))
+    forward, width = _cost(encoder, size)
     params = grid.pretrain_params(job) if stage_name in TRAINING else None
     if params is not None:
         batch_size, held_mb = max(phase.batch_size for phase in params.phases()), 0.0
@@ -74,6 +75,9 @@ def _first_needs(grid: Grid, stage_name: str, job: Job, on_gpu: bool) -> Needs:
         if track.robustness is not None and "robustness" in STAGES[stage_name].sections:
             batch_size = track.robustness.batch_size
             passes += _attack_passes(track.robustness)
+        if track.corruptions is not None and "corruptions" in STAGES[stage_name].sections:
+            cells = len(track.corruptions.kinds) * len(track.corruptions.severities)
+            passes += cells * (track.corruptions.images or examples) * len(track.seeds)
     # What a backward pass keeps: about a byte per multiply-add and channel, on the GPU where there is one.
     kept_mb = 0.0 if on_gpu else VIEWS * batch_size * forward / width / 1e6
     minutes = START_MINUTES + passes * forward / SPEED[on_gpu] / 60

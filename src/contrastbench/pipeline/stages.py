@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from enum import Enum
 
 from contrastbench.params.track import TrackParams
-from contrastbench.pipeline.groups import ATTACKS, AUDIO_ATTACKS, FEW_SHOT, FROZEN, LOW_SHOT, TRANSFERRED, Group
+from contrastbench.pipeline.groups import (
+    ATTACKS,
+    AUDIO_ATTACKS,
+    CORRUPTIONS,
+    FEW_SHOT,
+    FROZEN,
+    LOW_SHOT,
+    TRANSFERRED,
+    VALIDATION,
+    Group,
+)
 from contrastbench.pipeline.layout import pair
 from contrastbench.results.protocols import Protocol
 
@@ -24,7 +34,7 @@ class Scope(Enum):
     PRESET = "everything"
 
 
-def _own(track: TrackParams, section: str = "") -> list[str]:
+def _own(track: TrackParams, *sections: str) -> list[str]:
     return list(track.datasets)
 
 
@@ -169,6 +179,17 @@ _JUDGING_STAGES = (
         groups=LOW_SHOT,
     ),
     Stage(
+        "corruptions",
+        Scope.SEEDS,
+        "Judge encoders on corrupted test images; writes result rows.",
+        ("data", "weights", "features"),
+        rows=True,
+        sections=("corruptions", "probe"),
+        code=("features", "corruptions"),
+        encoder=True,
+        groups=CORRUPTIONS,
+    ),
+    Stage(
         "audio_attack",
         Scope.SEEDS,
         "Attack a linear classifier of sound, on its spectrograms and on the waveform; writes result rows.",
@@ -191,6 +212,18 @@ _JUDGING_STAGES = (
         code=("features", "attack"),
         encoder=True,
         groups=ATTACKS,
+        batch="robustness.batch_size",
+    ),
+    Stage(
+        "validate",
+        Scope.SEED,
+        "Attack one encoder's classifier on validation images, to choose how it is trained; writes result rows.",
+        ("data", "weights", "features"),
+        rows=True,
+        sections=("robustness",),
+        code=("features", "validate"),
+        encoder=True,
+        groups=VALIDATION,
         batch="robustness.batch_size",
     ),
     Stage(

@@ -15,7 +15,9 @@ from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.stages import STAGES, TRAINING, WITH_ROWS, Stage
 from contrastbench.registry import dataset_module
 
-EVALUATION_KEYS = tuple(dict.fromkeys(["transfer", "ablation", *(name for s in WITH_ROWS for name in s.sections)]))
+EVALUATION_KEYS = tuple(
+    dict.fromkeys(["transfer", "ablation", "cost", "search", *(name for s in WITH_ROWS for name in s.sections)])
+)
 # Sections from which only what the grid's methods use counts: one entry per method or variant.
 PER_METHOD_KEYS = ("settings", "variants")
 GRID_KEYS = ("datasets", "methods", "seeds")

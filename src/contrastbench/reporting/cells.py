@@ -1,11 +1,14 @@
 """A cell of a table: all seeds of one (preset, track, data set, protocol, metric, method)."""
 
 import statistics
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 from contrastbench.registry import DATASETS, METHODS, WITHOUT_ENCODER
+from contrastbench.reporting.significance import Interval
+from contrastbench.reporting.uncertainty import Spread, interval_of, spread_of
 from contrastbench.results.load import Loaded
 from contrastbench.results.order import natural
 from contrastbench.results.protocols import Protocol
@@ -51,11 +54,16 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Cell:
-    """The rows of one key, by seed; ``older`` where not all of them were made by today's code, or by one code."""
+    """The rows of one key, by seed.
+
+    older   whether not all of them were made by today's code, or by one code
+    column  how much the methods of the cell's column vary from seed to seed
+    """
 
     key: Key
     rows: tuple[Row, ...]
     older: bool = False
+    column: Spread | None = None
 
     def on(self, seeds: Container[int]) -> "Cell":
         """The cell with these seeds only."""
@@ -66,8 +74,13 @@ class Cell:
         """Mean over seeds."""
         return statistics.fmean(row.value for row in self.rows)
 
+    @cached_property
+    def interval(self) -> Interval | None:
+        """95 % interval of the mean, for other seeds and other test examples (reporting/uncertainty.py)."""
+        return interval_of(self.rows, self.column)
+
     @property
-    def spread(self) -> float | None:
+    def sd(self) -> float | None:
         """Standard deviation over seeds (n - 1 in the denominator); None for one seed."""
         return statistics.stdev(row.value for row in self.rows) if len(self.rows) > 1 else None
 
@@ -78,9 +91,8 @@ class Cell:
 
     @property
     def n(self) -> str:
-        """Test examples (or episodes) behind each row: ``500``, or ``500-1000`` where rows differ."""
-        low, high = min(row.n for row in self.rows), max(row.n for row in self.rows)
-        return str(low) if low == high else f"{low}-{high}"
+        """Test examples (or episodes) behind each row."""
+        return numbers(self.rows)
 
     @property
     def failed_checks(self) -> list[str]:
@@ -102,10 +114,26 @@ def cells_of(loaded: Loaded) -> dict[Key, Cell]:
     def older(rows: list[Row]) -> bool:
         return any(row.identity in loaded.older for row in rows) or len({row.code_hash for row in rows}) > 1
 
+    columns: dict[tuple, list[list[Row]]] = {}  # methods on other numbers of examples tell nothing of each other
+    for key, group in groups.items():
+        if not any(row.detail.get("failed_checks") for row in group):
+            columns.setdefault((key.preset, key.track, key.column, numbers(group)), []).append(group)
+    spreads = {column: spread_of(cells) for column, cells in columns.items()}
     return {
-        key: Cell(key, tuple(sorted(group, key=lambda row: row.seed)), older(group))
+        key: Cell(
+            key,
+            tuple(sorted(group, key=lambda row: row.seed)),
+            older(group),
+            spreads.get((key.preset, key.track, key.column, numbers(group))),
+        )
         for key, group in sorted(groups.items(), key=lambda item: order(item[0]))
     }
+
+
+def numbers(rows: Iterable[Row]) -> str:
+    """Test examples (or episodes) behind each row: ``500``, or ``500-1000`` where rows differ."""
+    found = {row.n for row in rows}
+    return "-".join(str(number) for number in sorted({min(found), max(found)}))
 
 
 def method_order(key: Key) -> tuple:

@@ -4,11 +4,14 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from contrastbench.errors import UserError
 from contrastbench.pipeline.asked import rows_that_count
 from contrastbench.pipeline.layout import Layout
 from contrastbench.pipeline.measured import measured_here
+from contrastbench.pipeline.resolved import resolved
 from contrastbench.reporting.cells import Cell, Key, cells_of
-from contrastbench.reporting.rendered import rendered_files
+from contrastbench.reporting.rendered import by_track, rendered_files
+from contrastbench.reporting.search import other_rates
 from contrastbench.reporting.significance import ALPHA, compare_rows, holm
 from contrastbench.results.legacy import same_data, same_parameters
 from contrastbench.results.load import ROWS, Loaded, rows_at
@@ -46,6 +49,19 @@ def stale_files(loaded: Loaded, root: Path = Path()) -> list[str]:
     leftovers = [path for path in present if path not in wanted and path.split("/")[2] in presets]
     skipped = ignored(orphans, root)
     return lines + [f"{path}: no rows for it" for path in sorted({*orphans, *leftovers} - skipped)]
+
+
+def not_best(loaded: Loaded, root: Path = Path()) -> list[str]:
+    """A line for each label of a cost target whose learning rate is not the best that was searched for its method."""
+    lines = []
+    for preset in loaded.presets():
+        for name, rows in by_track(loaded, preset).items():
+            try:
+                track = resolved(preset, root).track(name)
+            except UserError:  # a preset that is no more
+                continue
+            lines += [f"{name}, preset {preset}: {line}" for line in other_rates(rows, track)]
+    return lines
 
 
 def kept_presets(loaded: Loaded, root: Path = Path()) -> list[str]:
@@ -163,4 +179,4 @@ def tolerance(cell: Cell) -> float:
     """How far a repeated mean may lie from the committed one (see ``TOLERANCE``)."""
     halves = [(row.interval[1] - row.interval[0]) / 2 for row in cell.rows if row.interval is not None]
     interval = sum(halves) / len(halves) if halves else 0.0
-    return max(interval, 3 * (cell.spread or 0.0))
+    return max(interval, 3 * (cell.sd or 0.0))

@@ -213,7 +213,8 @@ def _numbers(cell: Cell | None) -> dict | None:
     return {
         "method": cell.key.method,
         "mean": cell.mean,
-        "sd": cell.spread,
+        "interval": cell.interval,
+        "sd": cell.sd,
         "seeds": [row.seed for row in cell.rows],
         "n": cell.n,
         "failed_checks": cell.failed_checks,

@@ -25,6 +25,7 @@ class Chart:
     figure: go.Figure
 
 
+BARS = "Bars: 95 % interval over seeds and test examples."
 PALETTE = (*qualitative.T10, *qualitative.Vivid)
 
 
@@ -168,7 +169,7 @@ def _protocol_chart(
     said = [f"{rest.way}-way" * bool(rest.way), rest.classifier, rest.head and rest.head.upper()]
     steps = f"{rest.steps} steps" if rest.steps else ""
     title = ", ".join(text for text in (f"{rest.family} on {dataset}", rest.norm, steps, *said) if text)
-    return Chart(title, f"{curve.reading} Bars: standard deviation over seeds.", figure)
+    return Chart(title, f"{curve.reading} {BARS}", figure)
 
 
 def _is_zero(key: Key, curve: Curve, dataset: str, rest: Protocol) -> bool:
@@ -176,15 +177,22 @@ def _is_zero(key: Key, curve: Curve, dataset: str, rest: Protocol) -> bool:
 
 
 def accuracy_lines(lines: dict[str, list[tuple[float, Cell]]], axis: str) -> go.Figure:
-    """Accuracy in per cent over a number: one line per method, bars of one standard deviation."""
+    """Accuracy in per cent over a number: one line per method, bars of the 95 % interval."""
     figure = go.Figure()
     colour = colours(lines)
     for method in colour:
         points = sorted(lines[method], key=lambda point: point[0])
+        means = [cell.mean for _, cell in points]
+        ends = [cell.interval or (cell.mean, cell.mean) for _, cell in points]
         figure.add_scatter(
             x=[x for x, _ in points],
-            y=[round(100 * cell.mean, 3) for _, cell in points],
-            error_y={"type": "data", "array": [100 * (cell.spread or 0) for _, cell in points], "thickness": 1},
+            y=[round(100 * mean, 3) for mean in means],
+            error_y={
+                "type": "data",
+                "array": [round(100 * (high - mean), 3) for mean, (_, high) in zip(means, ends, strict=True)],
+                "arrayminus": [round(100 * (mean - low), 3) for mean, (low, _) in zip(means, ends, strict=True)],
+                "thickness": 1,
+            },
             name=method,
             mode="lines+markers",
             line={"color": colour[method]},

@@ -45,7 +45,7 @@ def _read_by(params: Params, preset: str) -> dict[str, str]:
     shown = {key: content[key] for key in ("tracks", "data")}
     for name in params.tracks:
         track, own = params.track(name), content[name]
-        labels = {*track.methods, *track.ablation}
+        labels = {*track.methods, *track.ablation, *track.cost}
         settings = {settings_key(track.base_method(label)) for label in labels}
         own["settings"] = {key: value for key, value in own["settings"].items() if key in settings}
         own["variants"] = {key: value for key, value in own["variants"].items() if key in labels}

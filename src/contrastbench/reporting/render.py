@@ -11,17 +11,27 @@ from contrastbench.results.metrics import METRICS
 
 FAILED, TIE, OLDER = "⚠", "≈", "†"
 LEGEND = (
-    f"Mean ± standard deviation over seeds. **Bold**: significantly better than every other method of the column; "
-    f"{TIE}: not significantly worse than its best (paired over seeds and test examples, variance over seeds pooled "
-    f"over the column, Holm-corrected over the table, 5 %). {FAILED}: failed a sanity check, see below the table; "
-    f"takes no part in the comparison."
+    "Mean over seeds [95 % interval], for other seeds and other test examples together (of one seed: for other "
+    "examples only); the variance over seeds is pooled over the column's methods. **Bold**: significantly better than "
+    f"every other method of the column; {TIE}: not significantly worse than its best (paired over seeds and test "
+    f"examples, Holm-corrected over the table, 5 %). {FAILED}: failed a sanity check, see below the table; takes no "
+    "part in the comparison."
 )
+OTHER_N = "Cells that name another n rest on another number of examples, and take no part in the comparison."
 MADE_BY_OLDER = "not all of its rows were made by the present code of their stages"
 
 
 def legend(tables: Iterable[Table]) -> str:
     """What the marks in ``tables`` mean."""
-    return LEGEND + (f" {OLDER}: {MADE_BY_OLDER}." if any(table.has_older for table in tables) else "")
+    return " ".join([LEGEND, *notes(tables)])
+
+
+def notes(tables: Iterable[Table]) -> list[str]:
+    """What is to be said only where ``tables`` have such cells."""
+    shown = list(tables)
+    other_n = any(table.other_n(*place) for table in shown for place in table.cells)
+    older = any(table.has_older for table in shown)
+    return [OTHER_N] * other_n + [f"{OLDER}: {MADE_BY_OLDER}."] * older
 
 
 def as_frame(tables: list[Table]) -> pd.DataFrame:
@@ -35,7 +45,9 @@ def as_frame(tables: list[Table]) -> pd.DataFrame:
                 "metric": column.metric,
                 "method": method,
                 "mean": cell.mean,
-                "sd": cell.spread,
+                "low": cell.interval and cell.interval[0],
+                "high": cell.interval and cell.interval[1],
+                "sd": cell.sd,
                 "seeds": cell.seeds,
                 "n": cell.n,
                 "mark": table.marks.get((method, column), ""),
@@ -51,7 +63,7 @@ def as_frame(tables: list[Table]) -> pd.DataFrame:
 
 
 def as_csv(tables: list[Table]) -> str:
-    """CSV with full precision; an absent spread is empty."""
+    """CSV with full precision; an absent interval or deviation is empty."""
     return as_frame(tables).to_csv(index=False, lineterminator="\n")
 
 
@@ -89,9 +101,16 @@ def as_latex(tables: list[Table]) -> str:
 
 
 def value_text(cell: Cell) -> str:
-    """``96.1 ± 0.4``; the mean alone for one seed."""
+    """``96.1 [94.8, 97.0]``; the mean alone where nothing tells how uncertain it is."""
     metric = METRICS[cell.key.metric]
-    return metric.text(cell.mean) + ("" if cell.spread is None else f" ± {metric.text(cell.spread)}")
+    ends = "" if cell.interval is None else f" [{', '.join(metric.text(end) for end in cell.interval)}]"
+    return metric.text(cell.mean) + ends
+
+
+def cell_text(table: Table, method: str, column: Column) -> str:
+    """The value, and its number of test examples where that is not what the heading says."""
+    other = table.other_n(method, column)
+    return value_text(table.cells[method, column]) + (f" (n = {other})" if other else "")
 
 
 def _caption(table: Table, column: Column) -> str:
@@ -106,7 +125,7 @@ def _markdown_cell(table: Table, method: str, column: Column) -> str:
     cell = table.cells.get((method, column))
     if cell is None:
         return ""
-    text = value_text(cell)
+    text = cell_text(table, method, column)
     mark = table.marks.get((method, column))
     if mark == BEST:
         text = f"**{text}**"
@@ -120,7 +139,8 @@ def _latex_table(table: Table) -> str:
     for column in table.columns:
         name = f"{latex_escape(column.protocol.name)} ({latex_escape(METRICS[column.metric].label)})"
         body[name] = [_latex_cell(table, method, column) for method in table.methods]
-    caption = latex_escape(f"{table.title}. {table.seeds}.") + " Bold: significantly best; "
+    caption = latex_escape(f"{table.title}. {table.seeds}.") + r" In brackets: 95\,\% interval over seeds and test "
+    caption += "examples. Bold: significantly best; "
     caption += r"$\approx$: not significantly worse than the best; $\ast$: failed a sanity check."
     if table.has_older:
         caption += rf" $\dagger$: {MADE_BY_OLDER}."
@@ -133,7 +153,7 @@ def _latex_cell(table: Table, method: str, column: Column) -> str:
     cell = table.cells.get((method, column))
     if cell is None:
         return ""
-    text = value_text(cell).replace("±", r"$\pm$")
+    text = cell_text(table, method, column)
     mark = table.marks.get((method, column))
     if mark == BEST:
         text = rf"\textbf{{{text}}}"

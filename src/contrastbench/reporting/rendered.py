@@ -7,10 +7,13 @@ from pathlib import Path
 
 from contrastbench.errors import UserError
 from contrastbench.files import reading
+from contrastbench.pipeline.grid import OTHER_TARGETS
 from contrastbench.pipeline.layout import Layout
 from contrastbench.pipeline.resolved import resolved
 from contrastbench.reporting.cells import cells_of
+from contrastbench.reporting.cost import cost_tables
 from contrastbench.reporting.render import as_csv, as_latex, as_markdown, legend, markdown_grid
+from contrastbench.reporting.search import search_tables
 from contrastbench.reporting.tables import Table, ablation_tables, tables_of
 from contrastbench.results.load import Loaded
 
@@ -22,7 +25,9 @@ def rendered_files(loaded: Loaded, presets: list[str], root: Path = Path()) -> d
     files: dict[str, str] = {}
     for preset in presets:
         for track in by_track(loaded, preset):
-            files |= track_files(loaded, preset, track) | ablation_files(loaded, preset, track, root)
+            files |= track_files(loaded, preset, track)
+            for target in OTHER_TARGETS:
+                files |= target_files(loaded, preset, track, target, root)
     for document in documents(root):
         files[document.relative_to(root).as_posix()] = with_tables(document, loaded, root)
     return files
@@ -35,20 +40,29 @@ def track_files(loaded: Loaded, preset: str, track: str) -> dict[str, str]:
     return tables | ({Layout(preset).metrics(track).as_posix(): metrics_json(rows)} if tables else {})
 
 
-def ablation_files(loaded: Loaded, preset: str, track: str, root: Path = Path()) -> dict[str, str]:
-    """Tables of one track's variants, by path; nothing where there are no rows of variants."""
+def target_files(loaded: Loaded, preset: str, track: str, target: str, root: Path = Path()) -> dict[str, str]:
+    """Tables of another target than the default one, by path; nothing where there are no rows of its variants."""
     rows = by_track(loaded, preset).get(track, Loaded())
-    heading = f"{track}, ablation, preset {preset}"
-    tables = ablation_tables(rows, also=ablation_methods(preset, track, root))
-    return _formats(Layout(preset), f"{track}-ablation", tables, heading)
+    tables = target_tables(rows, preset, track, target, root)
+    return _formats(Layout(preset), f"{track}-{target}", tables, f"{track}, {target}, preset {preset}")
 
 
-def ablation_methods(preset: str, track: str, root: Path = Path()) -> tuple[str, ...]:
-    """What the parameters name for a track's ablation besides its variants; nothing for a preset that is no more."""
+def target_tables(rows: Loaded, preset: str, track: str, target: str, root: Path = Path()) -> list[Table]:
+    """The tables of a track's target other than the default one; ``rows`` are the track's.
+
+    Each shows the variants that no other target names. Of a preset that is no more, all variants are its ablation.
+    """
     try:
-        return resolved(preset, root).track(track).ablation
+        section = resolved(preset, root).track(track)
     except UserError:
-        return ()
+        return ablation_tables(rows) if target == "ablation" else []
+    if target == "cost":
+        return cost_tables(rows, section)
+    if target == "search":
+        return search_tables(rows, section)
+    elsewhere = {*section.cost, *section.trials()}.difference(section.methods, section.ablation)
+    kept = [each for each in rows.stored if each.row.method not in elsewhere]
+    return ablation_tables(replace(rows, stored=kept), also=section.ablation)
 
 
 def by_track(loaded: Loaded, preset: str) -> dict[str, Loaded]:
@@ -88,8 +102,8 @@ def _text(document: Path) -> str:
 def with_tables(document: Path, loaded: Loaded, root: Path = Path()) -> str:
     """The text of ``document`` with every region between ``<!-- table: NAME -->`` and ``<!-- end -->`` rendered.
 
-    NAME is ``PRESET/TRACK`` or ``PRESET/TRACK-ablation``, then optionally ``/DATASET``, then, after spaces,
-    patterns of the protocols to show: ``default/unremix/mnist5k linear low-label-*``.
+    NAME is ``PRESET/TRACK`` or ``PRESET/TRACK-TARGET``, then optionally ``/DATASET``, then, after spaces, patterns of
+    the protocols to show: ``default/unremix/mnist5k linear low-label-*``.
     """
     text = _text(document)
     where = document.relative_to(root).as_posix()
@@ -101,12 +115,10 @@ def _region(name: str, loaded: Loaded, where: str, root: Path) -> str:
     parts = table.split("/")
     if len(parts) not in (2, 3):
         raise UserError(f"{where}: table {table!r}: must be PRESET/TRACK or PRESET/TRACK/DATASET")
-    preset, track = parts[0], parts[1].removesuffix("-ablation")
+    preset = parts[0]
+    track, _, target = parts[1].partition("-")
     rows = by_track(loaded, preset).get(track, Loaded())
-    if parts[1].endswith("-ablation"):
-        tables = ablation_tables(rows, also=ablation_methods(preset, track, root))
-    else:
-        tables = tables_of(rows)
+    tables = target_tables(rows, preset, track, target, root) if target else tables_of(rows)
     tables = [table.only(patterns or ("*",)) for table in tables if len(parts) == 2 or table.dataset == parts[2]]
     tables = [table for table in tables if table.columns]
     if not tables:

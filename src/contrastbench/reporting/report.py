@@ -12,18 +12,21 @@ from plotly.offline import get_plotlyjs
 from contrastbench.errors import UserError
 from contrastbench.files import entries_under
 from contrastbench.pipeline.asked import runs_that_count
+from contrastbench.pipeline.grid import OTHER_TARGETS
 from contrastbench.pipeline.layout import Layout
+from contrastbench.pipeline.resolved import resolved
 from contrastbench.pipeline.runs import Run, benchmarks, histories
 from contrastbench.reporting.cells import cells_of
+from contrastbench.reporting.cost_figures import cost_lines
 from contrastbench.reporting.dag import dag_svg
 from contrastbench.reporting.embedding import embedding_maps
 from contrastbench.reporting.figures import Chart, protocol_curves, selection_curves, simplex, training_curves
 from contrastbench.reporting.provenance import costs, facts
 from contrastbench.reporting.published import HEADING, published_for
-from contrastbench.reporting.render import FAILED, MADE_BY_OLDER, OLDER, TIE, value_text
-from contrastbench.reporting.rendered import ablation_methods, by_track
-from contrastbench.reporting.robustness_figures import attack_heatmap, transfer_matrix
-from contrastbench.reporting.tables import Table, ablation_tables, tables_of
+from contrastbench.reporting.render import FAILED, OLDER, TIE, cell_text, notes
+from contrastbench.reporting.rendered import by_track, target_tables
+from contrastbench.reporting.robustness_figures import attack_heatmap, sensitivity_to_strength, transfer_matrix
+from contrastbench.reporting.tables import Table, tables_of
 from contrastbench.results.load import Loaded
 from contrastbench.results.metrics import METRICS
 
@@ -38,13 +41,18 @@ IMAGES = 4_000_000  # bytes of all images as they are inlined
 
 @dataclass
 class TrackSection:
-    """One system's part of the page."""
+    """One system's part of the page; ``targets`` are the tables of other targets than the default one."""
 
     name: str
     title: str
     tables: list[Table]
-    ablation: list[Table]
+    targets: dict[str, list[Table]]
     charts: list[Chart] = field(default_factory=list)
+
+    @property
+    def all_tables(self) -> list[Table]:
+        """Those of every target."""
+        return [*self.tables, *(table for tables in self.targets.values() for table in tables)]
 
 
 @dataclass(frozen=True)
@@ -90,14 +98,12 @@ def build_report(
         problems=[*loaded.problems, *loaded.left_out, *([older] if (older := chosen.older_line()) else [])],
         plotly=Markup(get_plotlyjs()),
         metrics=METRICS,
-        value_text=value_text,
+        cell_text=cell_text,
         published_for=published_for,
         published_heading=HEADING,
         failed=FAILED,
         older=OLDER,
-        made_by_older=MADE_BY_OLDER
-        if any(t.has_older for each in tracks for t in (*each.tables, *each.ablation))
-        else "",
+        notes=notes(table for each in tracks for table in each.all_tables),
         tie=TIE,
     )
     if len(page.encode()) > LARGEST:
@@ -111,19 +117,30 @@ def track_section(track: str, rows: Loaded, runs: list[Run], preset: str, root: 
     own = [run for run in runs if run.track == track]
     history = histories(own)
     datasets = list(dict.fromkeys(key.dataset for key in cells))
-    ablation = ablation_tables(rows, also=ablation_methods(preset, track, root))
-    section = TrackSection(track, TITLES.get(track, track), tables_of(rows), ablation)
+    targets: dict[str, list[Table]] = {
+        target: target_tables(rows, preset, track, target, root) for target in OTHER_TARGETS
+    }
+    section = TrackSection(track, TITLES.get(track, track), tables_of(rows), targets)
+    section.charts += _cost_charts(rows, preset, track, root)
     section.charts += protocol_curves(cells) + attack_heatmap(cells) + transfer_matrix(cells)
+    section.charts += sensitivity_to_strength(cells)
     section.charts += simplex(own, cells) + selection_curves(history) + training_curves(history)
     section.charts += embedding_maps(root, preset, track, datasets)
     return section
+
+
+def _cost_charts(rows: Loaded, preset: str, track: str, root: Path) -> list[Chart]:
+    try:
+        return cost_lines(rows, resolved(preset, root).track(track))
+    except UserError:  # a preset that is no more
+        return []
 
 
 def failures(tracks: list[TrackSection]) -> list[tuple[str, str]]:
     """Every failed sanity check, once, with all rows that it concerns."""
     found: dict[str, list[str]] = {}
     for section in tracks:
-        for table in (*section.tables, *section.ablation):
+        for table in section.all_tables:
             for line, where in table.failures().items():
                 found.setdefault(line, []).append(f"{section.name}, {table.dataset}: {', '.join(where)}")
     return [(line, "; ".join(dict.fromkeys(where))) for line, where in found.items()]

@@ -1,12 +1,16 @@
-"""Figures of the robustness suite: which attack broke what, the transfer matrix."""
+"""Figures of the robustness suite: which attack broke what, the transfer matrix, the head's sensitivity to C."""
+
+from statistics import fmean
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from contrastbench.pipeline.stages import group_of
 from contrastbench.reporting.cells import Cell, Key
-from contrastbench.reporting.figures import Chart, place, styled
+from contrastbench.reporting.figures import Chart, colours, place, styled
 from contrastbench.results.metrics import METRICS
 from contrastbench.results.order import natural
+from contrastbench.results.rows import Row
 
 
 def attack_heatmap(cells: dict[Key, Cell]) -> list[Chart]:
@@ -52,6 +56,54 @@ def transfer_matrix(cells: dict[Key, Cell]) -> list[Chart]:
             )
         )
     return charts
+
+
+def sensitivity_to_strength(cells: dict[Key, Cell]) -> list[Chart]:
+    """What every strength of the standard linear head would have kept of the validation images: a line per method."""
+    groups: dict[tuple[str, str], dict[str, Cell]] = {}
+    for key, cell in cells.items():
+        if not key.is_variant and key.protocol.family == "clean" and any(_by_strength(row) for row in cell.rows):
+            groups.setdefault((key.dataset, key.protocol.head or ""), {})[key.method] = cell
+    return [
+        Chart(
+            f"Sensitivity to C of the linear head{f', {head.upper()}' * bool(head)}: {dataset}",
+            "Accuracy on validation images for every C (inverse strength of the l2 penalty), under the attack that "
+            "decides on C and without it; means over seeds. The larger a marker, the more seeds chose that C.",
+            _over_strengths(lines),
+        )
+        for (dataset, head), lines in groups.items()
+    ]
+
+
+def _by_strength(row: Row) -> dict[float, tuple[float, float]]:
+    """Accuracy on clean and on attacked validation images by C; empty where the row's head has none."""
+    return {float(strength): tuple(both) for strength, both in row.detail.get("by_C", {}).items()}
+
+
+def _over_strengths(lines: dict[str, Cell]) -> go.Figure:
+    figure = make_subplots(1, 2, subplot_titles=["under the attack", "clean"], shared_yaxes=True)
+    for method, colour in colours(lines).items():
+        rows = lines[method].rows
+        found = [_by_strength(row) for row in rows]
+        strengths = sorted(set().union(*found))
+        votes = [sum(row.detail.get("C") == strength for row in rows) for strength in strengths]
+        for column, which in ((1, 1), (2, 0)):
+            values = [fmean(each[strength][which] for each in found if strength in each) for strength in strengths]
+            figure.add_scatter(
+                x=strengths,
+                y=[round(100 * value, 2) for value in values],
+                name=method,
+                legendgroup=method,
+                showlegend=column == 1,
+                mode="lines+markers",
+                line={"color": colour, "width": 1.5},
+                marker={"size": [4 + 8 * count / len(rows) for count in votes]},
+                row=1,
+                col=column,
+            )
+    figure.update_annotations(font_size=13)
+    figure.update_xaxes(type="log", title_text="C", exponentformat="power").update_yaxes(title_text="accuracy %", col=1)
+    return styled(figure)
 
 
 def _heatmap(cells: dict[tuple[str, str], Cell], across: list[str], down: list[str], axis: str = "") -> go.Figure:

@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
-from contrastbench.results.rows import Row, unpack_correct
+from contrastbench.reporting.judged import covariance_of_means, draws_of, examples_of
+from contrastbench.results.rows import Row
 
 ALPHA = 0.05
 Interval = tuple[float, float]
@@ -81,7 +82,8 @@ def compare_rows(first: Sequence[Row], second: Sequence[Row], pooled: SeedVarian
         if len(pairs) == 1:
             found, name = _one_seed(matrix[0])
         else:
-            found, name = crossed_test(np.stack(matrix), pooled), "seeds x examples"
+            examples = [examples_of(row, len(matrix[0])) for row, _ in pairs]
+            found, name = crossed_test(np.stack(matrix), pooled, examples), "seeds x examples"
     elif len(pairs) == 1:
         return Paired(difference, None, "one seed and no verdict on every example")
     else:
@@ -94,13 +96,12 @@ def _example_differences(first: Row, second: Row) -> np.ndarray | None:
 
     None without verdicts on the same two examples or more.
     """
-    if first.correct is None or second.correct is None or first.n != second.n:
+    verdicts = draws_of(first), draws_of(second)
+    if verdicts[0] is None or verdicts[1] is None or verdicts[0].shape != verdicts[1].shape:
         return None
-    draws = [len(row.detail.get("draws", [None])) for row in (first, second)]
-    if draws[0] != draws[1] or first.n % draws[0] or first.n < 2 * draws[0]:
+    if verdicts[0].shape[1] < 2:
         return None
-    verdicts = [unpack_correct(row.correct or "", row.n).reshape(draws[0], -1).mean(0) for row in (first, second)]
-    return verdicts[0] - verdicts[1]
+    return verdicts[0].mean(0) - verdicts[1].mean(0)
 
 
 def _one_seed(differences: np.ndarray) -> tuple[Tested, str]:
@@ -136,20 +137,29 @@ def pooled_seeds(cells: Sequence[Sequence[Row]]) -> SeedVariance | None:
     Assumes that all methods vary alike from seed to seed, beyond what a seed does to all of them. One that varies
     more is called different too easily, the others too seldom (docs/results.md gives measured rates).
     """
-    rows = [(method, row) for method, cell in enumerate(cells) for row in cell]
-    seeds = sorted({row.seed for _, row in rows})
-    tests_of_seed = {(row.seed, row.data_hash, row.n) for _, row in rows}
-    if len(tests_of_seed) > len(seeds):
+    if not same_tests(cells):
         return None
-    model = np.zeros((len(rows), len(cells) + len(seeds)))
-    for line, (method, row) in enumerate(rows):
-        model[line, [method, len(cells) + seeds.index(row.seed)]] = 1
-    values = np.array([row.value for _, row in rows])
+    values = np.array([row.value for cell in cells for row in cell])
+    methods = np.repeat(np.arange(len(cells)), [len(cell) for cell in cells])
+    squares, freedom = additive_residual(values, methods, np.array([row.seed for cell in cells for row in cell]))
+    return SeedVariance(2 * squares / freedom, freedom) if freedom else None
+
+
+def same_tests(cells: Sequence[Sequence[Row]]) -> bool:
+    """Whether all ``cells`` were judged on the same test data, in each seed."""
+    rows = [row for cell in cells for row in cell]
+    return len({(row.seed, row.data_hash, row.n) for row in rows}) == len({row.seed for row in rows})
+
+
+def additive_residual(values: np.ndarray, methods: np.ndarray, seeds: np.ndarray) -> tuple[float, int]:
+    """Sum of squares, and its degrees of freedom, that value = method + seed leaves; each argument has shape (rows,).
+
+    ``methods`` are numbers from 0 on; not every pair of method and seed need be there.
+    """
+    _, seeds = np.unique(seeds, return_inverse=True)
+    model = np.concatenate([np.eye(methods.max() + 1)[methods], np.eye(seeds.max() + 1)[seeds]], axis=1)
     solution, _, rank, _ = np.linalg.lstsq(model, values, rcond=None)
-    freedom = len(rows) - int(rank)
-    if freedom < 1:
-        return None
-    return SeedVariance(float(2 * ((values - model @ solution) ** 2).sum() / freedom), freedom)
+    return float(((values - model @ solution) ** 2).sum()), len(values) - int(rank)
 
 
 def _own_seeds(by_seed: np.ndarray) -> SeedVariance:
@@ -175,8 +185,8 @@ def _t_test(differences: np.ndarray, pooled: SeedVariance | None = None) -> Test
 def _t(mean: float, variance: float, freedom: float) -> Tested:
     """Of a ``mean`` that has this ``variance``."""
     error = float(np.sqrt(variance))
-    half = float(stats.t.ppf(1 - ALPHA / 2, freedom)) * error
-    return Tested(float(2 * stats.t.sf(abs(mean) / error, freedom)), (mean - half, mean + half))
+    half = float(special.stdtrit(freedom, 1 - ALPHA / 2)) * error  # as scipy.stats.t, without its tenth of a ms
+    return Tested(float(2 * special.stdtr(freedom, -abs(mean) / error)), (mean - half, mean + half))
 
 
 def _sign_test(differences: np.ndarray) -> Tested:
@@ -184,28 +194,28 @@ def _sign_test(differences: np.ndarray) -> Tested:
     return Tested(mcnemar(up, down, len(differences)).p_value)
 
 
-def crossed_test(differences: np.ndarray, pooled: SeedVariance | None = None) -> Tested:
-    """Test of mean 0 for ``differences`` (seeds, examples), both random and crossed; S, n >= 2.
+def crossed_test(
+    differences: np.ndarray, pooled: SeedVariance | None = None, examples: Sequence[np.ndarray] | None = None
+) -> Tested:
+    """Test of mean 0 for ``differences`` (seeds, n), of random seeds and random examples; S, n >= 2.
 
-    Variance of the mean: (MS_seeds + max(MS_examples - MS_residual, 0)) / (S n); degrees of freedom
-    (MS_seeds + max(MS_examples - MS_residual, 0))^2 / (MS_seeds^2 / f), at most S n - 1 (Hillis, 2007).
-    MS_seeds is n times the variance over seeds: ``pooled`` with its f, else that of ``differences``, f = S - 1.
+    ``examples`` (n,) of each seed say which examples they are of, where seeds do not share all in one order.
+    Variance of the mean: A / S + max(C, 0). A is the variance over seeds of their means: ``pooled`` with its f, else
+    that of ``differences``, f = S - 1. C is the covariance of two seeds' means from the examples that both have
+    (:func:`covariance_of_means`). Degrees of freedom: variance^2 / ((A / S)^2 / f), at most S n - 1. With the same
+    examples in all seeds this is (MS_seeds + max(MS_examples - MS_residual, 0)) / (S n), the test of Hillis (2007).
     """
-    seeds, examples = differences.shape
-    mean = differences.mean()
-    by_seed, by_example = differences.mean(1), differences.mean(0)
-    residual = differences - by_seed[:, None] - by_example[None, :] + mean
-    spread = _spread(by_seed, pooled)
-    ms_seeds = examples * spread.of_difference
-    ms_examples = seeds * by_example.var(ddof=1)
-    ms_residual = (residual**2).sum() / ((seeds - 1) * (examples - 1))
-    total = ms_seeds + max(ms_examples - ms_residual, 0.0)
-    if total < 1e-12:
-        return _sign_test(by_example)
-    freedom = seeds * examples - 1.0
-    if ms_seeds > 0:
-        freedom = min(freedom, total**2 / (ms_seeds**2 / spread.freedom))
-    return _t(float(mean), float(total / (seeds * examples)), float(freedom))
+    seeds, count = differences.shape
+    spread = _spread(differences.mean(1), pooled)
+    of_seeds = spread.of_difference / seeds
+    shared = covariance_of_means(list(differences), [np.arange(count)] * seeds if examples is None else examples)
+    variance = of_seeds + max(shared, 0.0)
+    if variance * seeds * count < 1e-12:
+        return _sign_test(differences.mean(0))
+    freedom = seeds * count - 1.0
+    if of_seeds > 0:
+        freedom = min(freedom, variance**2 / (of_seeds**2 / spread.freedom))
+    return _t(float(differences.mean()), variance, freedom)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -1,8 +1,10 @@
 """Tables of one track: method x (data set, protocol, metric), and which differences in them are significant."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cached_property
 from itertools import combinations
 
 from contrastbench.pipeline.groups import Group
@@ -52,9 +54,20 @@ class Table:
         return any(cell.older for cell in self.cells.values())
 
     def n(self, column: Column) -> str:
-        """Test examples behind each value of a column."""
-        numbers = sorted({cell.n for (_, where), cell in self.cells.items() if where == column}, key=natural)
-        return " or ".join(numbers)
+        """Test examples behind the values of a column."""
+        return self._numbers[column]
+
+    @cached_property
+    def _numbers(self) -> dict[Column, str]:
+        columns: dict[Column, list[Cell]] = {}
+        for (_, column), cell in self.cells.items():
+            columns.setdefault(column, []).append(cell)
+        return {column: most_common_n(cells) for column, cells in columns.items()}
+
+    def other_n(self, method: str, column: Column) -> str:
+        """The number of test examples behind a cell where it is not the column's, else nothing."""
+        number = self.cells[method, column].n
+        return number * (number != self.n(column))
 
     def only(self, patterns: Iterable[str]) -> "Table":
         """The columns whose protocol matches one of ``patterns``; what is significant stays that of the whole table."""
@@ -92,10 +105,11 @@ def _split(cells: list[Cell]) -> list[Table]:
         groups.setdefault((cell.key.dataset, group_of(cell.key.protocol)), []).append(cell)
     places = [*GROUPS, OTHER]
     in_order = sorted(groups, key=lambda group: (dataset_order(group[0]), places.index(group[1])))
-    return [_table(dataset, group, groups[dataset, group]) for dataset, group in in_order]
+    return [table_of(dataset, group, groups[dataset, group]) for dataset, group in in_order]
 
 
-def _table(dataset: str, group: Group, cells: list[Cell]) -> Table:
+def table_of(dataset: str, group: Group, cells: list[Cell]) -> Table:
+    """One table of ``cells``, rows and columns in their order, what is significant marked."""
     keys = {cell.key.method: cell.key for cell in cells}
     methods = sorted(keys, key=lambda method: method_order(keys[method]))
     columns = sorted({cell.key.column for cell in cells}, key=_column_order)
@@ -113,12 +127,15 @@ def marks(cells: dict[tuple[str, Column], Cell]) -> dict[tuple[str, Column], str
 
     Every pair of methods of every column is tested, with the variance over seeds pooled over the column's methods,
     and Holm's correction runs over all of them, so that picking the best after seeing the values costs nothing.
-    Cells that failed a sanity check take no part, neither in the pairs nor in the pooling.
+    Cells that failed a sanity check, or rest on another number of examples than the column, take no part, neither in
+    the pairs nor in the pooling.
     """
     columns: dict[Column, list[Cell]] = {}
     for (_, column), cell in cells.items():
-        if not cell.failed_checks:
-            columns.setdefault(column, []).append(cell)
+        columns.setdefault(column, []).append(cell)
+    for column, group in columns.items():
+        number = most_common_n(group)
+        columns[column] = [cell for cell in group if cell.n == number and not cell.failed_checks]
     differs = _significant_pairs(columns)
     found = {}
     for column, group in columns.items():
@@ -135,10 +152,16 @@ def marks(cells: dict[tuple[str, Column], Cell]) -> dict[tuple[str, Column], str
     return found
 
 
+def most_common_n(cells: Iterable[Cell]) -> str:
+    """The number of test examples of most ``cells``; of several, the largest."""
+    counts = Counter(cell.n for cell in cells)
+    return max(counts, key=lambda number: (counts[number], natural(number)))
+
+
 def _significant_pairs(columns: dict[Column, list[Cell]]) -> set[frozenset[Key]]:
     pairs, p_values = [], []
     for group in columns.values():
-        pooled = pooled_seeds([cell.rows for cell in group])
+        pooled = pooled_seeds([cell.rows for cell in group]) if group else None
         for first, second in combinations(group, 2):
             p_value = _p_value(first, second, pooled)
             if p_value is not None:

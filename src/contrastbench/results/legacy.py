@@ -31,7 +31,13 @@ def _pattern(form: str) -> re.Pattern[str]:
     return re.compile(text)
 
 
-_PATTERNS = [(family, _pattern(form)) for forms in (FORMS, FORMS_THEN) for family, form in forms.items()]
+# Families that came later have parts that no name was read for.
+_PATTERNS = [
+    (family, _pattern(form))
+    for forms in (FORMS, FORMS_THEN)
+    for family, form in forms.items()
+    if PARTS[family] <= _FOUND.keys()
+]
 
 
 def protocol_from(name: str, detail: dict[str, Any]) -> Protocol:

@@ -172,6 +172,8 @@ def _check(source: str, row: Row) -> None:
     low, high = row.interval or (row.value, row.value)
     if not low - ROUNDING <= row.value <= high + ROUNDING:
         raise UserError(f"{source}: interval {low:g} to {high:g} does not hold the value {row.value:g}")
+    if row.detail.get("drawn_from", row.n) < row.n:
+        raise UserError(f"{source}: {row.n} examples, drawn_from only {row.detail['drawn_from']}")
     if row.correct is not None:
         _check_verdicts(source, row)
 

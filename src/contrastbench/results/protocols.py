@@ -12,6 +12,9 @@ FORMS: dict[str, str] = {
     "low-label": "low-label-{shots}",
     "few-shot": "few-shot-{way}-way-{shots}-shot-{classifier}",
     "low-shot": "low-shot-{shots}",
+    "corrupted": "corrupted",
+    "corrupted-at": "corrupted-at-{severity}",
+    "corrupted-by": "corrupted-by-{corruption}",
     "clean": "clean",
     "noise": "noise@{eps:.4g}",
     "fgsm": "fgsm@{eps:.4g}",
@@ -21,6 +24,7 @@ FORMS: dict[str, str] = {
     "apgd": "apgd-{norm}@{eps:.4g}",
     "autoattack": "autoattack-{norm}@{eps:.4g}",
     "worst-case": "worst-case-{norm}@{eps:.4g}",
+    "validation-pgd": "validation-pgd-{steps}-{norm}@{eps:.4g}",
     "deepfool": "deepfool-{norm}",
     "cw": "cw-{norm}",
     "ddn": "ddn-{norm}",
@@ -44,7 +48,8 @@ class Protocol(BaseModel):
     family      key of ``FORMS``
     shots, way  labels per class; classes of an episode
     classifier  of few-shot episodes
-    head        the classifier under attack: ``slf``, ``own``, ``alf`` or ``aff``
+    severity    of corruptions, 1 to 5, 0 for none; ``corruption`` is one kind of them
+    head        the classifier under attack: ``slf``, ``own``, ``alf``, ``aff`` or ``lpaft``
     norm, eps, steps  of an attack; ``snr_db`` bounds one on waveforms
     source      the method that a transferred perturbation was made against
     """
@@ -55,6 +60,8 @@ class Protocol(BaseModel):
     shots: Count | None = None
     way: Count | None = None
     classifier: str | None = None
+    severity: Count | None = None
+    corruption: str | None = None
     head: str | None = None
     norm: str | None = None
     eps: float | None = Field(default=None, ge=0, le=MOST)

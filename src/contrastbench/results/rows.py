@@ -17,6 +17,7 @@ from contrastbench.results.order import natural
 from contrastbench.results.protocols import MOST, Protocol
 
 SCHEMA = 2
+MOST_ORDERED = 10_000_000  # examples whose order readers make anew
 Amount = Annotated[float, Field(ge=0, le=MOST)]
 
 
@@ -28,7 +29,8 @@ class Row(BaseModel):
     for accuracies. ``data_hash`` is of the data that were judged, ``trained_data_hash`` of those that the encoder was
     trained on (None: there is no encoder, or schema 1, which did not say). ``correct`` holds one bit per test example
     (packed, base64) where the protocol judges examples, so that two rows can be compared pairwise. ``detail`` is free:
-    chosen regularisation, draws, failed sanity checks under the key ``failed_checks``.
+    chosen regularisation, draws, failed sanity checks under the key ``failed_checks``; ``drawn_from`` where the ``n``
+    test examples are the first of the seed's order of so many (evaluation/verdicts.py:attack_order).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -65,8 +67,13 @@ class Row(BaseModel):
 class _Detail(BaseModel):
     """What readers take from ``detail``; all else is free."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     failed_checks: list[str] = []
     draws: list[float] = Field(default=[], min_length=1)
+    drawn_from: int = Field(default=MOST_ORDERED, strict=True, ge=1, le=MOST_ORDERED)
+    C: float | None = None
+    by_C: dict[float, tuple[float, float]] = {}
 
 
 class _Read(BaseModel):

@@ -4,10 +4,12 @@ Leaves the classifiers of all heads, and the verdict on every image (evaluation/
 the checkpoint folder until the stage ends, so that a killed stage continues where it stopped.
 """
 
+import json
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import nn
 
 from contrastbench.attacks.autoattack import FEWEST_CLASSES
 from contrastbench.attacks.folding import folded
@@ -37,6 +39,7 @@ from contrastbench.jobs.classifiers import (
 from contrastbench.jobs.rows import RowWriter
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.suite import suite
+from contrastbench.jobs.training_cost import training_cost
 from contrastbench.jobs.weights import load_trained, required_params
 from contrastbench.modalities import modality_of
 from contrastbench.params.robustness import RobustnessParams
@@ -52,6 +55,7 @@ def attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     params, data = suite(grid, job)
     rows = RowWriter(grid, "attack", job, data.meta.hash)
     origin = origin_of_classifiers(grid, job, data)
+    cost = training_cost(grid, job, data, torch.device(runtime.device))
     stores, classifiers = [], {}
     everything: dict[str, Verdict] = {}
     track = grid.track(job.track)
@@ -61,22 +65,8 @@ def attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
         stores.append(store)
         classifier, chosen = _classifier(grid, job, head, data, params, store, torch.device(runtime.device))
         classifiers[head] = state_of(classifier)
-        victim = _victim(classifier, job, data, params, torch.device(runtime.device))
-        attacks = attacks_on(params, job.dataset, head, variant=variant)
-
-        def tell(line: str, head: str = head) -> None:
-            runtime.tell(f"{head} {line}")
-
-        verdicts = evaluate(victim, attacks, store, tell)
-        failures = failed_checks(victim, params, job.dataset, attacks, verdicts)
-        about = HeadRows(rows, head, chosen, failures, data.x("test")[0].size, len(data.meta.classes))
-        for spec in attacks:
-            if spec.kind == "apgd":
-                about.write(spec, verdicts[spec.name], survivors(attacks, verdicts, spec.ball, WITH_GRADIENTS))
-            elif spec.has_row:
-                about.write(spec, verdicts[spec.name], verdicts[spec.name].robust)
-        for ball in worst_cases(attacks):
-            about.write_worst_case(*ball, survivors(attacks, verdicts, ball))
+        of_clean = cost | {name: chosen.pop(name) for name in ("by_C",) if name in chosen}
+        verdicts = judge(classifier, head, chosen, of_clean, job, data, params, store, rows, runtime, variant=variant)
         everything |= {f"{head}/{name}": verdict for name, verdict in verdicts.items()}
     save_classifiers(grid.layout.run("attack", job) / FILE, classifiers, origin)
     write_verdicts(grid.layout.run("attack", job) / "verdicts.npz", everything)
@@ -85,22 +75,58 @@ def attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     return rows.rows
 
 
+def judge(
+    classifier: nn.Module,
+    head: str,
+    chosen: dict,
+    of_clean: dict,
+    job: Job,
+    data: Prepared,
+    params: RobustnessParams,
+    store: PartialStore,
+    rows: RowWriter,
+    runtime: Runtime,
+    *,
+    variant: bool = False,
+) -> dict[str, Verdict]:
+    """Attack one classifier with what its ``head`` gets, and add its rows to ``rows``; the verdicts by attack.
+
+    chosen    what was chosen for the classifier, which every row says
+    of_clean  what rows of clean accuracy say besides
+    store     what a killed run has finished
+    variant   whether it belongs to a variant, which is attacked with less
+    """
+    victim = _victim(classifier, job, data, params, torch.device(runtime.device))
+    attacks = attacks_on(params, job.dataset, head, variant=variant)
+    verdicts = evaluate(victim, attacks, store, lambda line: runtime.tell(f"{head} {line}"))
+    failures = failed_checks(victim, params, job.dataset, attacks, verdicts)
+    chosen = chosen | {"drawn_from": len(victim.y)}
+    about = HeadRows(rows, head, chosen, failures, of_clean, data.x("test")[0].size, len(data.meta.classes))
+    for spec in attacks:
+        if spec.kind == "apgd":
+            about.write(spec, verdicts[spec.name], survivors(attacks, verdicts, spec.ball, WITH_GRADIENTS))
+        elif spec.has_row:
+            about.write(spec, verdicts[spec.name], verdicts[spec.name].robust)
+    for ball in worst_cases(attacks):
+        about.write_worst_case(*ball, survivors(attacks, verdicts, ball))
+    return verdicts
+
+
 def _classifier(
     grid: Grid, job: Job, head: str, data: Prepared, params: RobustnessParams, store: PartialStore, device: torch.device
 ) -> tuple[Classifier, dict]:
     """The classifier, fitted or as a killed run left it, and what was chosen for it."""
     kept = store.folder / "classifier.safetensors"
-    chosen = {name: float(value) for name, value in store.load("chosen").items()}
     method = load_trained(grid, job)
     if kept.is_file():
-        return load_classifier(kept, method, head).to(device), chosen
+        return load_classifier(kept, method, head).to(device), json.loads(str(store.load("chosen")["json"]))
     classifier, chosen = fit_classifier(grid, job, head, data, method, params, device)
-    store.save("chosen", {name: np.asarray(value) for name, value in chosen.items()})
+    store.save("chosen", {"json": np.asarray(json.dumps(chosen))})
     save_classifiers(kept, {head: state_of(classifier)}, store.identity)
     return classifier, chosen
 
 
-def _victim(classifier: Classifier, job: Job, data: Prepared, params: RobustnessParams, device: torch.device) -> Victim:
+def _victim(classifier: nn.Module, job: Job, data: Prepared, params: RobustnessParams, device: torch.device) -> Victim:
     """The classifier, with BatchNorm folded, and the test images that it is attacked on."""
     labels = data.y("test")
     assert labels is not None
@@ -116,8 +142,10 @@ def _victim(classifier: Classifier, job: Job, data: Prepared, params: Robustness
 class HeadRows:
     """Adds the rows of one head.
 
-    chosen      what was chosen for the head, which every row says
+    chosen      what every row says: what was chosen for the head, and ``drawn_from`` (results/rows.py)
     failures    failed checks by attack; under ``""`` those that concern every attack on the head
+    of_clean    what rows of clean accuracy say besides: the cost of the encoder's training, and what the choice was
+                made from (``by_C``)
     dimensions  numbers in one image: bounds the distance of an image that no attack broke
     classes     of the data set
     """
@@ -126,6 +154,7 @@ class HeadRows:
     head: str
     chosen: dict
     failures: dict[str, list[str]]
+    of_clean: dict
     dimensions: int
     classes: int
 
@@ -135,6 +164,7 @@ class HeadRows:
         norm = None if clean else spec.norm
         protocol = Protocol(family=spec.kind, head=self.head, norm=norm, eps=spec.eps, steps=spec.steps or None)
         detail = self.chosen | {"passes": verdict.passes, "seconds": round(verdict.seconds, 3)}
+        detail |= self.of_clean if clean else {}
         if spec.kind in ("autoattack", "apgd") and verdict.broken_by is not None:
             parts = AUTOATTACK[spec.kind]
             detail |= {"broken_by": {name: int((verdict.broken_by == at).sum()) for at, name in enumerate(parts)}}

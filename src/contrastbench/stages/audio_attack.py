@@ -11,7 +11,7 @@ from contrastbench.attacks.audio import WaveformClassifier, attack_waveforms, sn
 from contrastbench.attacks.pgd import pgd
 from contrastbench.datasets.store import open_prepared
 from contrastbench.errors import UserError
-from contrastbench.evaluation.classifiers import check_logits, standard_linear
+from contrastbench.evaluation.classifiers import CLEAN, check_logits, clean_accuracy, standard_linear
 from contrastbench.jobs.classifiers import ready
 from contrastbench.jobs.features_file import labelled
 from contrastbench.jobs.judged import features_on
@@ -46,7 +46,9 @@ def audio_attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     features, data = features_on(grid, job, runtime.device)
     train, validation = (labelled(features, data, split) for split in ("train", "validation"))
     check_classes(train.labels, len(data.meta.classes), judged)
-    classifier, chosen = standard_linear(encoder, train, validation, params.l2_grid, job.seed)
+    classifier, best, scores = standard_linear(
+        encoder, train, params.l2_grid, job.seed, lambda each: clean_accuracy(each, validation), by=CLEAN
+    )
 
     sound = open_prepared(grid.layout.prepared(judged))
     segments = segments_of(sound, "test", front_end)
@@ -57,7 +59,7 @@ def audio_attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
 
     rows = RowWriter(grid, "audio_attack", job, data.meta.hash)
     device = torch.device(runtime.device)
-    victim = AudioVictim(ready(classifier).to(device), labels, device, job.seed, rows, chosen)
+    victim = AudioVictim(ready(classifier).to(device), labels, device, job.seed, rows, {"C": best, **scores[best]})
     check_logits(victim.model, spectrograms[:BATCH].to(device))
     victim.add_row(Protocol(family="audio-clean"), victim.is_correct(victim.model, spectrograms), [], metric="top1")
     attack_spectrograms(victim, spectrograms, params)

@@ -50,7 +50,8 @@ def transfer_attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
         for source in victims:
             protocol = Protocol(family="transfer", source=source, norm="linf", eps=eps)
             failed = matrix.failed_checks(source, each.method)
-            rows.accuracy(protocol, matrix.robust[source][each.method], None, failed, "robust-top1")
+            detail = {"drawn_from": len(labels)}
+            rows.accuracy(protocol, matrix.robust[source][each.method], detail, failed, "robust-top1")
         found += rows.rows
     store.clear()
     return found
