@@ -46,6 +46,8 @@ def asked_protocols(grid: Grid, stage: str, job: Job) -> set[Protocol]:
     if stage == "transfer_attack":
         main, sources = suite.budget(job.dataset).main, [m for m in section.methods if m not in WITHOUT_ENCODER]
         return {Protocol(family="transfer", source=source, norm="linf", eps=main) for source in sources}
+    if stage == "shifted_attack":  # the head and the attacks of a variant, for every method
+        return attacks(suite, job.judged, "random", True)
     assert stage == "attack"
     variant = job.method in section.variants
     return attacks(suite, job.dataset, section.base_method(job.method), variant)

@@ -36,6 +36,7 @@ CHANGES = {
     },
     "swaro": {
         "methods": ["swaro", "supervised"],
+        "transfer": [{"train": "digits", "probe": "mnist5k"}],
         "ablation": [],
         "training": {"max_steps": 4},
         "robustness": {

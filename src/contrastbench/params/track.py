@@ -100,10 +100,12 @@ class TrackParams(Section):
     @model_validator(mode="after")
     def _radii_are_known(self) -> Self:
         budgets = self.robustness.budgets if self.robustness else None
-        for position, name in enumerate(self.datasets):
+        trained = [(name, ("datasets", position)) for position, name in enumerate(self.datasets)]
+        judged = [(pair.probe, ("transfer", position, "probe")) for position, pair in enumerate(self.transfer)]
+        for name, path in (*trained, *judged):
             if budgets is not None and name not in budgets:
                 message = f"no radii for it in robustness.budgets; there are {', '.join(budgets) or 'none'}"
-                raise refusal(message, "datasets", position, value=name)
+                raise refusal(message, *path, value=name)
         return self
 
     @model_validator(mode="after")

@@ -117,6 +117,8 @@ class Grid:
     def _takes(self, stage: Stage, track: str, label: str) -> bool:
         if label in WITHOUT_ENCODER:
             return not stage.encoder
+        if not stage.variants and label not in self.track(track).methods:
+            return False
         return stage.name not in TRAINING or self.training_stage(Job(track, "", label)) == stage.name
 
     def members(self, stage_name: str, job: Job) -> list[Job]:
@@ -147,9 +149,9 @@ class Grid:
         is_pair = job.dataset != job.trained.dataset
         if is_pair and not stage.takes_pairs:
             raise UserError(f"{dataset}: {stage.command} takes one data set")
-        if dataset not in known and (is_pair or stage_name == "transfer_probe"):  # on its own data that is a probe
-            where = f"{track}.{'transfer' if stage_name == 'transfer_probe' else ''.join(stage.sections)}"
-            raise UserError(f"{dataset}: not among the pairs of {where}; known: {', '.join(known) or 'none'}")
+        if dataset not in known and (is_pair or stage.pairs == "transfer"):  # on its own data that is a probe
+            others = ", ".join(known) or "none"
+            raise UserError(f"{dataset}: not among the pairs of {track}.{stage.pairs}; known: {others}")
         return job
 
     # What a job reads and leaves

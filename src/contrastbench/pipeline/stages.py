@@ -62,6 +62,7 @@ class Stage:
     datasets  the data sets, or pairs of them, that a track has it for
     code      the stages after training whose code a row names
     encoder   whether it is for methods with an encoder only, not for reference rows
+    variants  whether it judges what other targets name too, or only a track's ``methods``
     groups    the tables that its rows are shown in, in this order
     batch     the parameter to lower where the memory of a GPU does not hold its batches; where there is none, its
               batches adapt to the GPU
@@ -77,6 +78,7 @@ class Stage:
     datasets: Callable[..., list[str]] = _own
     code: tuple[str, ...] = ()
     encoder: bool = False
+    variants: bool = True
     groups: tuple[Group, ...] = ()
     batch: str = ""
 
@@ -90,6 +92,11 @@ class Stage:
     def takes_pairs(self) -> bool:
         """Whether it judges on other data sets than were trained on."""
         return self.datasets is not _own
+
+    @property
+    def pairs(self) -> str:
+        """The key of a track that lists the pairs that it judges on."""
+        return "transfer" if self.datasets is _transfer else "".join(self.sections)
 
     @property
     def rule(self) -> str:
@@ -187,6 +194,7 @@ _JUDGING_STAGES = (
         sections=("corruptions", "probe"),
         code=("features", "corruptions"),
         encoder=True,
+        variants=False,
         groups=CORRUPTIONS,
     ),
     Stage(
@@ -224,6 +232,20 @@ _JUDGING_STAGES = (
         code=("features", "validate"),
         encoder=True,
         groups=VALIDATION,
+        batch="robustness.batch_size",
+    ),
+    Stage(
+        "shifted_attack",
+        Scope.SEEDS,
+        "Attack a linear classifier of other data than its encoder was trained on; a killed run continues.",
+        ("data", "judged data", "weights"),
+        rows=True,
+        sections=("robustness",),
+        datasets=_transfer,
+        code=("features", "shifted_attack"),
+        encoder=True,
+        variants=False,
+        groups=ATTACKS,
         batch="robustness.batch_size",
     ),
     Stage(

@@ -124,7 +124,7 @@ def _stage(grid: Grid, track: str, stage: Stage) -> PipelineStep:
 
 
 def _shaping(stage: Stage) -> Iterable[str]:
-    return (*stage.sections, "transfer") if stage.name == "transfer_probe" else stage.sections
+    return (*stage.sections, "transfer") if stage.pairs == "transfer" else stage.sections
 
 
 def _codes(grid: Grid, stage: str, track: str) -> dict[str, str]:

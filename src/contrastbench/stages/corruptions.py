@@ -50,6 +50,7 @@ def corruptions(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     params = track.corruptions
     assert params is not None
     data = training_data(grid, job)
+    rows = RowWriter(grid, "corruptions", job, data.meta.hash)
     features = read_features(grid, job, data)
     train, validation, test = (labelled(features, data, split) for split in ("train", "validation", "test"))
     classifier, strength, accuracy = fit_linear(train, validation, track.probe.l2_grid, device=runtime.device)
@@ -63,7 +64,6 @@ def corruptions(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
         return is_correct(classifier, Labelled(found, test.labels[chosen]))
 
     correct = np.array([[verdicts(kind, severity) for severity in params.severities] for kind in params.kinds])
-    rows = RowWriter(grid, "corruptions", job, data.meta.hash)
     about = {"C": strength, "validation_accuracy": accuracy}
     clean = is_correct(classifier, Labelled(test.features[chosen], test.labels[chosen]))
     rows.accuracy(Protocol(family="corrupted-at", severity=0), clean, about)

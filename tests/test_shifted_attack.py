@@ -1,0 +1,101 @@
+"""The stage ``shifted_attack``: an encoder of digits, attacked on the same digits at another size."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from audio_sets import about
+from small_project import LEARNS_DIGITS, judged, run, small_grid
+from torch.nn.functional import interpolate
+
+from contrastbench.datasets.base import Split
+from contrastbench.datasets.store import open_prepared, write_prepared
+from contrastbench.errors import UserError
+from contrastbench.evaluation.robustness import Victim
+from contrastbench.evaluation.robustness import evaluate as whole_suite
+from contrastbench.evaluation.verdicts import attack_order
+from contrastbench.jobs.weights import load_trained
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
+from contrastbench.results.rows import unpack_correct
+from contrastbench.stages import attack as stage
+
+JOB = Job("swaro", "digits-to-mnist5k", "random", 0)
+SIZE = 12
+GRID = {
+    "tracks": ["swaro"],
+    "swaro": LEARNS_DIGITS
+    | {
+        "methods": ["random"],
+        "transfer": [{"train": "digits", "probe": "mnist5k"}],
+        "robustness": {"images": {"gradient": 30, "convergence": 7, "validation": 30}, "l2_grid": [1.0]},
+    },
+}
+
+
+@pytest.fixture
+def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
+    """A project with digits, the same enlarged as the other data set, and an untrained encoder."""
+    monkeypatch.chdir(tmp_path)
+    grid = small_grid(tmp_path, GRID)
+    run(grid, "prepare", Job("", "digits"))
+    digits = open_prepared(grid.data_folder("swaro", "digits"))
+    larger = {}
+    for split in ("train", "validation", "test"):
+        x = torch.from_numpy(np.array(digits.x(split)[:400])).permute(0, 3, 1, 2).float()
+        x = interpolate(x, (SIZE, SIZE), mode="bilinear").permute(0, 2, 3, 1).byte().numpy()
+        larger[split] = Split(x, np.array(digits.y(split)[:400]))
+    write_prepared(grid.layout.prepared("mnist5k"), about("mnist5k", "image", tuple("0123456789")), larger, "as made")
+    run(grid, "pretrain", JOB.trained)
+    return grid
+
+
+def test_the_other_data_sets_classifier_is_attacked_at_its_own_size(
+    grid: Grid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victims: list[Victim] = []
+
+    def evaluate(victim: Victim, *rest: object) -> dict:
+        victims.append(victim)
+        return whole_suite(victim, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(stage, "evaluate", evaluate)
+    rows = judged(grid, "shifted_attack", JOB)
+    (victim,) = victims
+    images, labels = victim.images(0, 300)
+    assert images.shape == (300, 1, SIZE, SIZE)
+    data = open_prepared(grid.data_folder("swaro", "mnist5k"))
+    encoder = load_trained(grid, JOB).encoder
+    with torch.no_grad():
+        logits = victim.model(images)
+        features = encoder(interpolate(images, (8, 8), mode="bilinear", antialias=True)).double()
+    features = torch.cat([features, torch.ones(300, 1)], dim=1)
+    assert features.shape[1] < 100
+    fitted = features @ torch.linalg.lstsq(features, logits.double()).solution
+    assert torch.allclose(fitted, logits.double(), atol=1e-2 * float(logits.std())), (
+        "linear in features of scaled images"
+    )
+    assert float((logits.argmax(1) == labels).float().mean()) > 0.5
+    clean, worst = rows["clean"], rows["worst-case-linf@0.1"]
+    assert clean.correct is not None and clean.n == len(data.x("test")) and worst.n == 30
+    chosen = attack_order(clean.n, JOB.seed)[:300]
+    assert (labels.numpy() == np.asarray(data.y("test"))[chosen]).all()
+    assert (unpack_correct(clean.correct, clean.n)[:300] == (logits.argmax(1) == labels).numpy()).all()
+    assert worst.value < rows["clean"].value and worst.value <= rows["pgd-5-linf@0.1"].value
+    assert (clean.dataset, clean.data_hash) == ("digits-to-mnist5k", data.meta.hash)
+    assert not list(Path("runs").rglob("shifted-attack")), "nothing is left of the unfinished run"
+
+
+def test_a_judged_data_set_without_radii_is_one_line(tmp_path: Path) -> None:
+    pair = [{"train": "digits", "probe": "cifar10"}]
+    with pytest.raises(UserError, match=r'transfer.0.probe = "cifar10": no radii for it in robustness.budgets'):
+        assert small_grid(tmp_path, {"swaro": {"transfer": pair}}).params
+
+
+def test_a_pair_that_is_not_listed_is_one_line(tmp_path: Path) -> None:
+    grid = small_grid(tmp_path, {"swaro": {"transfer": [{"train": "digits", "probe": "mnist5k"}]}})
+    with pytest.raises(UserError, match=r"not among the pairs of swaro.transfer; known: digits-to-mnist5k"):
+        grid.job("shifted_attack", "swaro", "digits-to-cifar10", "swaro", 0)
+    with pytest.raises(UserError, match=r"not among the pairs of swaro.transfer"):
+        grid.job("shifted_attack", "swaro", "digits", "swaro", 0)
