@@ -12,7 +12,7 @@ from conftest import REPOSITORY
 from contrastbench.errors import UserError
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
-from contrastbench.results.legacy import row_from
+from contrastbench.results.legacy import name_then, row_from
 from contrastbench.results.load import Loaded, parse_all
 from contrastbench.results.revisions import files_at
 from contrastbench.results.rows import parse_row, rows_text
@@ -48,7 +48,7 @@ def test_every_row_converts_and_says_what_it_said(files: dict[str, bytes], loade
         assert {name: getattr(row, name) for name in SAME} == {name: old[name] for name in SAME}
         assert row.correct == old.get("correct")
         assert row.interval == (tuple(old["interval"]) if old.get("interval") else None)
-        assert row.protocol.name == old["protocol"] == PurePosixPath(each.path).parts[7]
+        assert name_then(row.protocol) == old["protocol"] == PurePosixPath(each.path).parts[7]
         assert row.stage == PurePosixPath(each.path).parts[3]
         detail = old.get("detail", {})
         assert row.detail == {name: value for name, value in detail.items() if name not in MOVED}
@@ -75,6 +75,10 @@ def test_converted_rows_share_their_columns_with_those_that_are_measured_now(loa
         cells.setdefault(place, set()).add(row.protocol)
     for (preset, stage, track, dataset, method, seed), protocols in cells.items():
         asked = asked_protocols(GRIDS[preset], stage, Job(track, dataset, method, seed))
+        if stage == "attack":  # another suite today: what has kept its name has kept its column
+            both = set(map(name_then, protocols)) & set(map(name_then, asked))
+            protocols, asked = ({each for each in some if name_then(each) in both} for some in (protocols, asked))
+            assert {"clean", "pgd"} <= {protocol.family for protocol in protocols}
         assert {protocol.column for protocol in protocols} == {protocol.column for protocol in asked}
         assert {protocol.name for protocol in protocols} == {protocol.name for protocol in asked}
     assert {stage for _, stage, *_ in cells} == {
@@ -88,6 +92,8 @@ GRIDS = {preset: Grid(preset, REPOSITORY) for preset in ("default", "cifar", "es
 def test_their_hashes_of_parameters_are_still_those_asked_for(loaded: Loaded) -> None:
     places = {(row.preset, row.stage, Job(row.track, row.dataset, row.method)): row.params_hash for row in loaded.rows}
     for (preset, stage, job), found in places.items():
+        if job.track == "swaro":
+            continue  # trained and attacked otherwise today
         assert found == GRIDS[preset].asked_params_then(stage, job), (preset, stage, job)
 
 

@@ -52,7 +52,7 @@ def robust_rows() -> list:
         rows.append(row(method, correct=verdicts(0.9), protocol="clean", track="swaro", stage="attack", **head))
         for eps in (0.05, 0.1, 0.2):
             failed = {"failed_checks": ["gradients are masked"]} if method == "simclr" and eps == 0.2 else {}
-            for attack, gain in (("pgd-20-linf", 0.05), ("worst-case", 0.0)):
+            for attack, gain in (("pgd-20-linf", 0.05), ("worst-case-linf", 0.0)):
                 stands = verdicts(max(0.05, rate + gain - eps))
                 rows.append(row(method, correct=stands, protocol=f"{attack}@{eps}", **where, **failed))
         distance = {"protocol": "cw-l2", "metric": "median-distance"}
@@ -146,7 +146,7 @@ def test_every_kind_of_section_is_there(page):
         "Ablation",
         "low-label on mnist5k",
         "few-shot on instruments, 5-way, cl2n",
-        "worst-case on mnist5k",
+        "worst-case on mnist5k, linf",
         "instruments: Attacks on sound",
         "audio-pgd-spectrogram on instruments, 20 steps",
         "audio-pgd-waveform on instruments, 20 steps",
@@ -198,7 +198,7 @@ def test_charts_show_the_numbers_of_the_cells(project):
     line = next(trace for trace in few.figure.data if trace.name == "unremix")
     means = [np.mean([verdicts(0.86 + shift, seed=s).mean() for s in range(3)]) for shift in (-0.2, -0.1)]
     assert list(line.x) == [5, 20] and list(line.y) == pytest.approx(100 * np.array(means), abs=1e-3)
-    worst = curves["worst-case on mnist5k"]
+    worst = curves["worst-case on mnist5k, linf"]
     swaro = next(trace for trace in worst.figure.data if trace.name == "swaro")
     assert list(swaro.x) == [0, 0.05, 0.1, 0.2] and swaro.y[0] == pytest.approx(90, abs=1)
     (matrix,) = transfer_matrix(cells)

@@ -11,6 +11,8 @@ from contrastbench.results.protocols import FORMS, PARTS, Protocol
 from contrastbench.results.rows import Row, validated
 
 SCHEMA_THEN = 1
+# Names of then that are others today. The worst case was of l_inf alone.
+FORMS_THEN = {"apgd": "apgd-{steps}-{norm}@{eps:.4g}", "worst-case": "worst-case@{eps:.4g}"}
 _FOUND = {
     "shots": r"\d+",
     "way": r"\d+",
@@ -30,7 +32,12 @@ def _pattern(form: str) -> re.Pattern[str]:
 
 
 # Families that came later have parts that no name was read for.
-_PATTERNS = {family: _pattern(form) for family, form in FORMS.items() if PARTS[family] <= _FOUND.keys()}
+_PATTERNS = [
+    (family, _pattern(form))
+    for forms in (FORMS, FORMS_THEN)
+    for family, form in forms.items()
+    if PARTS[family] <= _FOUND.keys()
+]
 
 
 def protocol_from(name: str, detail: dict[str, Any]) -> Protocol:
@@ -38,15 +45,23 @@ def protocol_from(name: str, detail: dict[str, Any]) -> Protocol:
     head, plain = detail.get("head"), name
     if head in ("alf", "aff"):
         plain = name.removeprefix(f"{head}-")
-    for family, pattern in _PATTERNS.items():
+    for family, pattern in _PATTERNS:
         found = pattern.fullmatch(plain)
         if found:
             parts: dict[str, Any] = {part: _NUMBERS.get(part, str)(text) for part, text in found.groupdict().items()}
             told = {part: detail[part] for part in ("eps", "norm", "steps", "snr_db") if detail.get(part)}
             if family == "clean":  # was said to be in l_inf
                 told = {}
-            return Protocol(family=family, head=head, **{**parts, **told})
+            known = {"norm": "linf"} if family == "worst-case" else {}
+            return Protocol(family=family, head=head, **{**known, **parts, **told})
     raise UserError(f"unknown protocol {name!r}")
+
+
+def name_then(protocol: Protocol) -> str:
+    """What rows of schema 1 called a protocol."""
+    today = FORMS[protocol.family].format_map(dict(protocol))
+    then = FORMS_THEN.get(protocol.family, today).format_map(dict(protocol))
+    return protocol.name.removesuffix(today) + then
 
 
 def row_from(content: dict[str, Any], stage: str, source: str) -> Row:
@@ -54,7 +69,7 @@ def row_from(content: dict[str, Any], stage: str, source: str) -> Row:
     try:
         name, detail, method = content["protocol"], content.get("detail", {}), content["method"]
         protocol = protocol_from(name, detail)
-        if protocol.name != name:
+        if name not in (protocol.name, name_then(protocol)):
             raise UserError(f"its detail says {protocol.name!r}, its protocol {name!r}")
         bases = [known for known in (*METHODS, *WITHOUT_ENCODER) if f"{method}-".startswith(f"{known}-")]
     except UserError as error:

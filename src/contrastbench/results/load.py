@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from contrastbench.errors import UserError
 from contrastbench.files import entries_under
 from contrastbench.registry import RESERVED_NAME
-from contrastbench.results.legacy import SCHEMA_THEN, row_from
+from contrastbench.results.legacy import SCHEMA_THEN, name_then, row_from
 from contrastbench.results.metrics import METRICS
 from contrastbench.results.revisions import WORKTREE, files_at
 from contrastbench.results.rows import Row, parse_json, parse_row, unpack_correct
@@ -158,7 +158,7 @@ def _old_row(path: str, text: str) -> Row:
         raise UserError(f"{path}: row schema {version!r}; a file per row has {SCHEMA_THEN}")
     parts = PurePosixPath(path).parts
     row = row_from(content, parts[3] if len(parts) > 3 else "", path)
-    name = f"{row.track}/{row.dataset}/{row.method}/{row.protocol.name}/{row.seed}.json"
+    name = f"{row.track}/{row.dataset}/{row.method}/{name_then(row.protocol)}/{row.seed}.json"
     if path != f"{ROWS}/{row.preset}/{row.stage}/{name}":
         raise UserError(f"{path}: not a row of this file: it says {_named(row)}")
     return row
