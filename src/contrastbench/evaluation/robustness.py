@@ -162,7 +162,9 @@ def _wanted_by(
     ``count`` of all.
     """
     if attack.kind == "longer-apgd":
-        return dict.fromkeys(_parts(attack), sample_of(survivors(attacks, verdicts, attack.ball, WITH_GRADIENTS), count))
+        return dict.fromkeys(
+            _parts(attack), sample_of(survivors(attacks, verdicts, attack.ball, WITH_GRADIENTS), count)
+        )
     if attack.kind != "apgd":
         return dict.fromkeys(_parts(attack), np.ones(count, bool))
     left = survivors(attacks, verdicts, attack.ball, BEFORE_APGD)
