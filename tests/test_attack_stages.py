@@ -22,7 +22,7 @@ from contrastbench.evaluation import sanity
 from contrastbench.evaluation.robustness import failed_checks
 from contrastbench.evaluation.suite import attacks_on
 from contrastbench.evaluation.verdicts import PartialStore, Verdict, attack_order, read_verdicts
-from contrastbench.jobs.classifiers import FILE, fit_classifier, load_classifier, ready
+from contrastbench.jobs.classifiers import FILE, fit_classifier, load_classifier, origin_of_classifiers, ready
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.training_cost import training_cost
 from contrastbench.jobs.weights import load_trained, training_data
@@ -295,6 +295,15 @@ def test_the_benchmark_of_attacks_reads_what_the_stage_leaves(project: Grid, cap
         "supervised": f"{taken['supervised'] / foolboxs['supervised']:.2f}",
         "all": f"{sum(taken.values()) / sum(foolboxs.values()):.2f}",
     }
+
+
+def test_other_weights_are_another_origin(project: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that nothing that was fitted or attacked on other weights is taken for theirs."""
+    data = training_data(project, SIMCLR)
+    before = origin_of_classifiers(project, SIMCLR, data)
+    assert origin_of_classifiers(project, SIMCLR, data) == before
+    monkeypatch.setattr("contrastbench.jobs.classifiers.file_hash", lambda path: f"of another {path.name}")
+    assert origin_of_classifiers(project, SIMCLR, data) != before
 
 
 class Killed(Exception):

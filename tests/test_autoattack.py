@@ -2,10 +2,12 @@
 
 import copy
 import logging
+from dataclasses import replace
 
 import pyautoattack
 import pytest
 import torch
+from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 from sklearn.datasets import load_digits
 from torch import nn
 
@@ -91,6 +93,57 @@ def test_a_killed_evaluation_ends_with_the_same_verdicts(
     for position in (0, 1, len(saved) // 2, len(saved) - 1):
         resumed = autoattack(model, images, labels, FEW, seed=3, device=CPU, state=saved[position])
         assert torch.equal(resumed.broken_by, whole.broken_by)
+
+
+ROUNDS = Settings(eps=EPS, attacks=("apgd-ce", "apgd-t"), batch_size=16, iterations=2, again=0.0)
+
+
+def test_rounds_go_on_as_long_as_they_break_enough(
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor
+) -> None:
+    """Each is a whole run of its own seed on what those before it left."""
+    left, seed, counts = torch.ones(len(images), dtype=torch.bool), 3, []
+    while not counts or counts[-1] > 0:
+        one = autoattack(
+            model,
+            images,
+            labels,
+            replace(ROUNDS, again=None),
+            seed=seed,
+            device=CPU,
+            wanted=dict.fromkeys(ROUNDS.attacks, left),
+        )
+        broken = left & (one.broken_by >= 0)
+        counts.append(int(broken.sum()))
+        left, seed = left & (one.broken_by == ROBUST), seed + 1
+    assert len(counts) > 2, "the comparison needs rounds that break more"
+    state = autoattack(model, images, labels, ROUNDS, seed=3, device=CPU)
+    assert state.round == len(counts) - 1 and torch.equal(state.broken_by == ROBUST, left)
+    once = autoattack(model, images, labels, replace(ROUNDS, again=1.0), seed=3, device=CPU)
+    assert once.round == 0 and int((once.broken_by >= 0).sum()) == counts[0]
+
+
+def test_a_killed_round_continues(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
+    saved: list[State] = []
+    whole = autoattack(
+        model, images, labels, ROUNDS, seed=3, device=CPU, save=lambda state: saved.append(copy.deepcopy(state))
+    )
+    later = [state for state in saved if state.round]
+    for state in (later[0], later[-1]):
+        again = autoattack(model, images, labels, ROUNDS, seed=3, device=CPU, state=state)
+        assert torch.equal(again.broken_by, whole.broken_by) and again.round == whole.round
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("iterations", [5, 25, 200])
+def test_other_iterations_have_the_schedule_that_their_constructor_gives(
+    model: nn.Module, norm: str, iterations: int
+) -> None:
+    ours = build(model, Settings(eps=1.0, norm=norm, iterations=iterations), 0, 10, CPU)
+    for part, kind in (("apgd", APGDAttack), ("apgd_targeted", APGDAttack_targeted)):
+        theirs = kind(model, n_iter=iterations, norm=ours.norm, eps=1.0)
+        for name in ("n_iter", "n_iter_orig", "n_iter_2", "n_iter_min", "size_decr"):
+            assert getattr(getattr(ours, part), name) == getattr(theirs, name), (part, name)
 
 
 def test_the_global_generator_is_given_back(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:

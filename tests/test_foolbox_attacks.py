@@ -68,6 +68,19 @@ def test_every_attack_is_valid_seeded_and_breaks_something(
     assert int((counted.broken & (model(images).argmax(1) == labels)).sum()) >= 3
 
 
+@pytest.mark.parametrize(("norm", "theirs"), [("linf", foolbox.attacks.LinfPGD), ("l1", foolbox.attacks.L1PGD)])
+def test_pgd_takes_the_step_that_it_is_given(norm: str, theirs: type, model: nn.Module, images, labels) -> None:
+    for share in (0.25, 0.02):
+        ours, _ = run_foolbox(
+            f"pgd-{norm}", model, images, labels, seed=3, eps=EPS[norm], steps=5, step_size=share * EPS[norm]
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            attack = theirs(rel_stepsize=share, steps=5)
+            expected = attack(foolbox.PyTorchModel(model, bounds=(0, 1)), images, labels, epsilons=EPS[norm])[1]
+        torch.testing.assert_close(ours, expected, atol=1e-6, rtol=0)
+
+
 def test_minimal_distances_against_the_exact_distance_of_a_linear_model(
     model: nn.Module, images: torch.Tensor, labels: torch.Tensor
 ) -> None:

@@ -118,6 +118,25 @@ def test_every_image_ends_as_with_pyautoattack(
         assert own.count <= calls * theirs.count, (own.count, theirs.count)
 
 
+@pytest.mark.parametrize("batch_size", [60, 600])
+def test_targeted_apgd_in_l2_ends_as_pyautoattacks(
+    model: nn.Module, images: tuple[Tensor, Tensor], batch_size: int
+) -> None:
+    x, y = images
+    settings = Settings(0.45, "l2", iterations=5)
+    attack = build(model, settings, 3, 10, torch.device("cpu")).apgd_targeted
+    with torch.no_grad(), Calls(model) as theirs:
+        expected = attack.perturb(x, y)
+    with torch.no_grad(), Calls(model) as own:
+        found = targeted_apgd(attack, x, y, batch_size=batch_size)
+    broken = [model(images).argmax(1) != y for images in (found, expected)]
+    assert torch.equal(*broken)
+    assert 5 < int((broken[0] & (model(x).argmax(1) == y)).sum()) < int((model(x).argmax(1) == y).sum())
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    if batch_size == 600:
+        assert own.count < theirs.count
+
+
 def test_fab_finds_the_nearest_images_that_pyautoattack_finds(model: nn.Module, images: tuple[Tensor, Tensor]) -> None:
     """In a ball of the whole cube every image is broken, by the first class; so the searches are seen in full."""
     (x, y), attack = images, attack_of(model, "fab", 1.0)

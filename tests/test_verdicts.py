@@ -1,5 +1,6 @@
 """The verdict store, what is derived from verdicts, and a killed evaluation that continues."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -267,6 +268,33 @@ def test_the_order_is_fixed_and_each_seed_has_its_own() -> None:
     assert sorted(attack_order(50, 0)) == list(range(50))
     assert attack_order(1000, 0)[:5].tolist() == [459, 206, 222, 162, 711], "rows of other versions are paired with it"
     assert set(attack_order(1000, 0)[:50]) != set(attack_order(1000, 1)[:50])
+
+
+def test_every_seed_attacks_images_of_its_own(victim: Victim) -> None:
+    for seed in (0, 1):
+        images, labels = replace(victim, seed=seed).images(3, 9)
+        chosen = attack_order(200, seed)[3:9]
+        assert np.array_equal(labels, victim.y[chosen]) and torch.equal(images, inputs(victim.x[chosen], CPU))
+
+
+def test_autoattack_has_the_seed_of_its_victim_and_the_longer_apgd_another(
+    victim: Victim, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: dict[tuple[str, ...], set[int]] = {}
+    build = aa.build
+
+    def seen(model, settings, seed, *rest):  # type: ignore[no-untyped-def]
+        seeds.setdefault((*settings.attacks, str(settings.iterations)), set()).add(seed)
+        return build(model, settings, seed, *rest)
+
+    monkeypatch.setattr(aa, "build", seen)
+    wanted = ("clean", "apgd", "longer-apgd", "square", "autoattack")
+    attacks = [each for each in ATTACKS if each.kind in wanted and each.norm == "linf"]
+    evaluate(replace(victim, seed=5), attacks, PartialStore(tmp_path, "m"))
+    assert seeds[(*aa.STANDARD, "None")] == seeds["square", "None"] == {5}
+    rounds = seeds["apgd-ce", "apgd-t", "4"]
+    assert rounds == set(range(5, 5 + len(rounds))), "every round starts elsewhere"
+    assert len(longer := seeds["apgd-ce", "apgd-t", "8"]) == 1 and not longer & rounds
 
 
 def test_distances_of_attacks_that_found_nothing_are_the_diameter() -> None:
