@@ -36,6 +36,7 @@ class State:
     candidates  positions (M,) of the images that this attack is run on, fixed when it starts
     batch       number of its batches that are done
     refused     (N,) bool: some attack returned an invalid image (outside the ball or [0, 1], or not finite)
+    classes     logits of the model
     round       how often the whole list was run before
     left        images that were left when this round began
     """
@@ -45,6 +46,7 @@ class State:
     candidates: Tensor | None = None
     batch: int = 0
     refused: Tensor | None = None
+    classes: int = 0
     round: int = 0
     left: int = 0
 
@@ -139,25 +141,25 @@ def autoattack(
     with the same verdicts. ``model`` returns logits and is on ``device``, in eval mode.
     """
     check_inputs(images, UNIT, settings.eps)
-    if settings.attacks != ("square",):
-        require_gradients(model, images[:1].to(device), "AutoAttack")
     state = state or State()
     with global_seed(seed), torch.no_grad():
         if state.broken_by is None or state.refused is None:
+            if settings.attacks != ("square",):
+                require_gradients(model, images[:1].to(device), "AutoAttack")
             logits = torch.cat([model(part.to(device)).cpu() for part in images.split(settings.batch_size)])
             refuse_probabilities(logits)
             state.refused = torch.zeros(len(images), dtype=torch.bool)
             state.broken_by = torch.where(logits.argmax(1) == labels.cpu(), ROBUST, CLEAN)
+            state.classes = logits.shape[1]
             state.left = int((state.broken_by == ROBUST).sum())
-        classes = model(images[:1].to(device)).shape[1]
-        theirs = build(model, settings, seed + state.round, classes, device)
+        theirs = build(model, settings, seed + state.round, state.classes, device)
         while state.attack < len(settings.attacks):
             name = settings.attacks[state.attack]
             if state.candidates is None:
                 chosen = state.broken_by == ROBUST
                 if wanted is not None:
                     chosen &= wanted[name]
-                if name == "apgd-t" and classes < FEWEST_CLASSES:
+                if name == "apgd-t" and state.classes < FEWEST_CLASSES:
                     chosen[:] = False
                 state.candidates = torch.nonzero(chosen).flatten()
             batches = state.candidates.split(settings.batch_size) if len(state.candidates) else ()
@@ -174,7 +176,7 @@ def autoattack(
             again = settings.again is not None and state.left - left > settings.again * len(images)
             if again and state.attack == len(settings.attacks):
                 state.attack, state.round, state.left = 0, state.round + 1, left
-                theirs = build(model, settings, seed + state.round, classes, device)
+                theirs = build(model, settings, seed + state.round, state.classes, device)
     return state
 
 

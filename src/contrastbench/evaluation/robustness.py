@@ -224,6 +224,7 @@ def _run_autoattack(
                 "attack": np.asarray(state.attack),
                 "batch": np.asarray(state.batch),
                 "refused": state.refused.numpy(),
+                "classes": np.asarray(state.classes),
                 "round": np.asarray(state.round),
                 "left": np.asarray(state.left),
                 "seconds": np.asarray(spent[0] + time.perf_counter() - begun),
@@ -266,6 +267,7 @@ def _state(saved: dict[str, np.ndarray]) -> aa.State | None:
         torch.from_numpy(saved["candidates"]),
         int(saved["batch"]),
         torch.from_numpy(saved["refused"]),
+        int(saved["classes"]),
         int(saved["round"]),
         int(saved["left"]),
     )
