@@ -106,7 +106,13 @@ ATTACKS = (
         "Other attacks in l_inf",
         f"{_ATTACKED} (the number after @). Noise is no attack and should do least harm; Square sees no gradients; "
         "AutoAttack on few images is a check of the worst case.",
-        ("noise", "fgsm", "square", "foolbox-pgd", "autoattack"),
+        (
+            "noise",
+            "fgsm",
+            "square",
+            "foolbox-pgd",
+            "autoattack",
+        ),
         norm="linf",
         curves=(_RADIUS,),
         heat=True,
