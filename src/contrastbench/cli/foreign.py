@@ -13,6 +13,7 @@ from contrastbench.cli.options import Device, Preset
 from contrastbench.errors import UserError
 from contrastbench.files import behind_link, write_text
 from contrastbench.jobs.runtime import Runtime
+from contrastbench.params.values import MOST_SEEDS
 from contrastbench.pipeline.data_check import verify_data
 from contrastbench.pipeline.device import claim_device
 from contrastbench.pipeline.grid import Grid
@@ -51,7 +52,7 @@ def attack_model_command(
     mean: Annotated[str | None, Numbers] = None,
     std: Annotated[str | None, Numbers] = None,
     radius_of: RadiusOf = None,
-    seed: Annotated[int, typer.Option(min=0, help="Which test images are attacked.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEEDS - 1, help="Which test images are attacked.")] = 0,
     track: Annotated[str, typer.Option(help="The track whose section `robustness` says what is run.")] = "swaro",
     preset: Preset = "default",
     device: Device = "auto",

@@ -71,7 +71,7 @@ class Images(Section):
     foolbox     Foolbox's PGD, as a cross-check   minimal     DeepFool, Carlini-Wagner and DDN
     decision    HopSkipJump                       square      Square alone
     autoattack  standard AutoAttack, a check      autoattack_tuned  the same on the other heads
-    convergence APGD of twice the iterations: of the images that are left at a radius
+    convergence APGD of twice the iterations, and in l_inf Square: of the images that are left at a radius
     transfer    each entry of the transfer matrix
     validation  PGD on validation images, which decides on C of the standard linear head
 
@@ -85,7 +85,7 @@ class Images(Section):
     decision: NoneOrEnough
     autoattack: Examples
     autoattack_tuned: Examples
-    convergence: NoneOrEnough
+    convergence: Annotated[Examples, Field(ge=ENOUGH_FOR_A_CHECK)]
     square: NoneOrEnough
     transfer: NoneOrEnough
     validation: Annotated[Examples, Field(ge=ENOUGH_FOR_A_CHECK)]
@@ -151,7 +151,8 @@ class RobustnessParams(Section):
     """The suite. ``heads`` are fitted on every encoder; a supervised method is judged by its own classifier.
 
     ``slf`` gets every attack; the others get clean images, PGD and APGD at every l_inf radius and AutoAttack.
-    A variant has ``slf`` alone, attacked by these at ``main``: enough to compare it with its method.
+    A variant has ``slf``, or its own classifier, alone, attacked by these at ``main``: enough to compare it with its
+    method.
     """
 
     budgets: dict[ImageDataset, Budget]
