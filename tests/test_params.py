@@ -109,6 +109,8 @@ FEW_SHOT, LOW_SHOT, AUDIO_ATTACK = (DEFAULTS["uamix"][name] for name in ("few_sh
             "swaro.search.methods.0 = \"rcl\": unknown method 'rcl'; did you mean 'rocl'?",
         ),
         ("swaro.search.learning_rates", [0.1], "swaro.search.learning_rates = [0.1]: "),
+        ("swaro.search.learning_rates", [0.03, 0.030000001], "'0.03' is listed twice"),
+        ("swaro.search.learning_rates", [0.03, 1e7], "swaro.search.learning_rates.1 = 10000000.0: "),
         ("swaro.variants.rocl-lr-0_01", {"method": "rocl"}, "variants.rocl-lr-0_01: is the label of a trial of"),
         (
             "unremix.search",

@@ -14,6 +14,7 @@ from contrastbench.pipeline.stages import GROUPS, group_of
 from contrastbench.reporting.cells import cells_of, key_of, method_order
 from contrastbench.reporting.render import as_csv, as_latex, as_markdown, latex_escape, markdown_grid
 from contrastbench.reporting.rendered import metrics_json, rendered_files, with_tables
+from contrastbench.reporting.robustness_figures import attack_heatmap
 from contrastbench.reporting.tables import BEST, TIED, ablation_tables, tables_of
 from contrastbench.results.load import parse_all, rows_in
 from contrastbench.results.rows import Row, rows_text
@@ -67,10 +68,13 @@ def test_protocols_are_ordered_by_number_and_split_into_families():
         ("clean", "Robust accuracy in l_inf"),
         ("worst-case-linf@0.03137", "Robust accuracy in l_inf"),
         ("worst-case-l2@1", "Attacks bounded in l2"),
-        ("autoattack-linf@0.1", "Other attacks in l_inf"),
+        ("autoattack-linf@0.1", "Checks on few images"),
+        ("square@0.1", "Checks on few images"),
+        ("alf-autoattack-linf@0.1", "Checks on few images, ALF"),
         ("pgd-40-linf@0.1", "PGD and APGD in l_inf"),
         ("apgd-linf@0.1", "PGD and APGD in l_inf"),
-        ("foolbox-pgd-20-linf@0.1", "Other attacks in l_inf"),
+        ("foolbox-pgd-20-linf@0.1", "Checks on few images"),
+        ("foolbox-pgd-20-l1@12", "Attacks bounded in l1"),
         ("fgsm@0.1", "Other attacks in l_inf"),
         ("aff-pgd-20-linf@0.1", "Adversarial full fine-tuning (AFF)"),
         ("alf-clean", "Adversarial linear head (ALF)"),
@@ -149,6 +153,22 @@ def test_what_a_table_does_not_show_is_not_pooled_into_its_intervals_and_marks()
     base = [item for item in calm if item.method == "unremix"]
     (varied,) = ablation_tables(loaded(calm + wild))
     assert varied.cells == ablation_tables(loaded(base + wild))[0].cells
+
+
+def test_checks_on_few_images_are_in_no_map_of_attacks():
+    names = ("clean", "pgd-20-linf@0.1", "fgsm@0.1", "square@0.1", "autoattack-linf@0.1", "foolbox-pgd-20-linf@0.1")
+    rows = [row("swaro", protocol=name, track="swaro", stage="attack") for name in names]
+    (chart,) = attack_heatmap(cells_of(loaded(rows)))
+    assert set(chart.figure.data[0].y) == {"clean", "pgd-20-linf@0.1", "fgsm@0.1"}
+
+
+def test_a_heading_counts_test_examples_and_not_the_draws_that_judged_them():
+    drawn = [
+        row(seed=seed, correct=np.tile(verdicts(0.5, n=250), 3), protocol="low-label-5", draws=[0.5, 0.5, 0.5])
+        for seed in THREE
+    ]
+    (table,) = tables_of(loaded([*drawn, *(row("hcl", seed, protocol="low-label-5", n=250) for seed in THREE)]))
+    assert "top-1 %, n = 250 |" in markdown_grid(table) and "(n =" not in markdown_grid(table)
 
 
 def test_the_ablation_shows_no_worst_case_as_methods_are_attacked_with_more():

@@ -104,18 +104,26 @@ ATTACKS = (
     ),
     Group(
         "Other attacks in l_inf",
-        f"{_ATTACKED} (the number after @). Noise is no attack and should do least harm; Square sees no gradients; "
-        "AutoAttack on few images is a check of the worst case.",
+        f"{_ATTACKED} (the number after @). Noise is no attack and should do least harm.",
         (
             "noise",
             "fgsm",
-            "square",
-            "foolbox-pgd",
-            "autoattack",
         ),
         norm="linf",
         curves=(_RADIUS,),
         heat=True,
+    ),
+    *(
+        Group(
+            f"Checks on few images{f', {head.upper()}' * bool(head)}",
+            "Attacks in l_inf that check the others: Square, which sees no gradients, another implementation of PGD, "
+            "and AutoAttack. Each takes as few images as its heading says: no measure of robustness, and not to be "
+            "compared with other columns.",
+            ("square", "foolbox-pgd", "autoattack"),
+            norm="linf",
+            head=head or None,
+        )
+        for head in ("", "alf", "aff", "lpaft")
     ),
     *(
         Group(
