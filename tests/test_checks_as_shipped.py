@@ -158,7 +158,6 @@ def test_masked_gradients_mark_the_worst_case_of_a_variant(
     """It is attacked by less: neither the large radius nor noise, Foolbox or Square on its own."""
     attacks = attacks_on(SUITE, "mnist5k", "slf", variant=True)
     failed, _ = checks_on(mask(robust).eval(), digits, tmp_path, attacks)
-    print(failed)
     assert failed[""] or failed["worst-case-linf@0.1"]
 
 

@@ -168,21 +168,18 @@ def test_a_variant_is_rebuilt_with_its_own_stride(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    variant = {"method": "rocl", "encoder": {"stem_stride": 4}}
+    variant = {"method": "rocl", "encoder": {"stem_stride": 2}}
     grid = small_grid(tmp_path, {"swaro": {"variants": {"coarse": variant}}}, preset="smoke")
-    for label, stride in (("rocl", grid.track("swaro").encoder.stem_stride), ("coarse", 4)):
+    data = grid.layout.prepared("digits")
+    data.mkdir(parents=True)
+    np.save(data / "test_x.npy", np.zeros((2, 8, 8, 1), np.uint8))
+    np.save(data / "test_y.npy", np.zeros(2, np.int64))
+    monkeypatch.setattr(script, "rebuilt", lambda _, head, stem_stride, agrees: sys.exit(f"stride {stem_stride}"))
+    for label, stride in (("rocl", 1), ("coarse", 2)):
         job = Job("swaro", "digits", label, 0)
         write_verdicts(grid.layout.run("attack", job) / "verdicts.npz", {"slf/clean": verdict(np.zeros(2, bool))})
-        folder = grid.layout.prepared("digits")
-        folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "test_x.npy", np.zeros((2, 8, 8, 1), np.uint8))
-        np.save(folder / "test_y.npy", np.zeros(2, np.int64))
-        with monkeypatch.context() as patched:
-            patched.setattr(
-                script, "rebuilt", lambda path, head, stem_stride, agrees: sys.exit(f"stride {stem_stride}")
-            )
-            with pytest.raises(SystemExit, match=f"stride {stride}"):
-                script.compare(grid, job, [0.1], 2, None, True)
+        with pytest.raises(SystemExit, match=f"stride {stride}"):
+            script.compare(grid, job, [0.1], 2, None, True)
 
 
 def test_without_a_run_it_says_what_to_run(

@@ -82,6 +82,7 @@ _RADIUS = Curve(
     "clean",
 )
 _BOUNDED = ("worst-case", "pgd", "foolbox-pgd", "apgd")
+_OTHER_HEADS = ("clean", "worst-case", "pgd", "apgd")
 ATTACKS = (
     Group(
         "Robust accuracy in l_inf",
@@ -145,18 +146,21 @@ ATTACKS = (
     Group(
         "Adversarial linear head (ALF)",
         f"{_ATTACKED}; the linear head was trained on perturbed images, the encoder is frozen.",
+        _OTHER_HEADS,
         head="alf",
         curves=(_RADIUS,),
     ),
     Group(
         "Adversarial full fine-tuning (AFF)",
         f"{_ATTACKED}; encoder and head were trained on perturbed images with labels.",
+        _OTHER_HEADS,
         head="aff",
         curves=(_RADIUS,),
     ),
     Group(
         "Standard linear head after post-processing (LPAFT)",
         f"{_ATTACKED}; the encoder was tuned on perturbed images with the numbers of clusters for labels (DynACL++).",
+        _OTHER_HEADS,
         head="lpaft",
         curves=(_RADIUS,),
     ),
