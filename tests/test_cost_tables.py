@@ -42,8 +42,12 @@ def pgd(eps):
     return Protocol(family="pgd", head="slf", norm="linf", eps=eps, steps=20)
 
 
-def apgd(eps, family="apgd"):
-    return Protocol(family=family, head="slf", norm="linf", eps=eps)
+def apgd(eps):
+    return Protocol(family="apgd", head="slf", norm="linf", eps=eps, steps=25)
+
+
+def worst_case(eps):
+    return Protocol(family="worst-case", head="slf", norm="linf", eps=eps)
 
 
 def rows_of(line, epochs, *, attacked_by_all=True):
@@ -61,7 +65,7 @@ def rows_of(line, epochs, *, attacked_by_all=True):
         found += [made(Protocol(family="clean", head="slf"), 0.9, "top1", **cost), made(pgd(0.1), rate + 0.05)]
         found += [made(pgd(0.2), 0.0), made(Protocol(family="linear"), 0.95, "top1")]
         found += [made(apgd(0.1), rate), made(apgd(0.2), 0.0)] if attacked_by_all else []
-        found += [made(apgd(0.1, "worst-case"), 0.0)]
+        found += [made(worst_case(0.1), 0.0)]
     return found
 
 

@@ -133,7 +133,7 @@ def _is_headline(protocol: Protocol, main: float | None, suite: RobustnessParams
     return (
         protocol.head is None
         and (protocol.norm, protocol.eps) == ("linf", main)
-        and protocol.steps in (None, suite.steps.pgd)
+        and (protocol.family != "pgd" or protocol.steps == suite.steps.pgd)
     )
 
 
