@@ -133,6 +133,35 @@ def test_ablation_is_a_table_of_its_own_with_the_base_method():
     assert wider.methods == ("simclr", "unremix", "unremix-softmix")
 
 
+def test_what_a_table_does_not_show_is_not_pooled_into_its_intervals_and_marks():
+    """The rows of one track hold those of every target, and a restless variant has nothing to say of another table."""
+    calm = clear_winner()
+    wild = [
+        row("unremix-softmix", seed, correct=verdicts(rate)) for seed, rate in zip(THREE, (0.1, 0.5, 0.9), strict=True)
+    ]
+    (alone,), (beside,) = tables_of(loaded(calm)), tables_of(loaded(calm + wild))
+    assert beside == alone
+    (column,) = alone.columns
+    (with_it,) = tables_of(loaded(calm + wild), also=["unremix-softmix"])
+    assert with_it.methods == (*alone.methods, "unremix-softmix")
+    (low, high), (wider_low, wider_high) = (t.cells["unremix", column].interval for t in (alone, with_it))
+    assert wider_low < low < high < wider_high and with_it.marks != alone.marks
+    base = [item for item in calm if item.method == "unremix"]
+    (varied,) = ablation_tables(loaded(calm + wild))
+    assert varied.cells == ablation_tables(loaded(base + wild))[0].cells
+
+
+def test_the_ablation_shows_no_worst_case_as_methods_are_attacked_with_more():
+    columns = [("clean", "top1"), ("apgd-linf@0.1", "robust-top1"), ("worst-case-linf@0.1", "robust-top1")]
+    rows = [
+        row(method, protocol=name, metric=metric, track="swaro", stage="attack")
+        for method in ("swaro", "swaro-add")
+        for name, metric in columns
+    ]
+    shown = {column.protocol.name for table in ablation_tables(loaded(rows)) for column in table.columns}
+    assert shown == {"clean", "apgd-linf@0.1"}
+
+
 def test_csv_keeps_full_precision_and_every_cell():
     rows = clear_winner()
     frame = pd.read_csv(io.StringIO(as_csv(tables_of(loaded(rows)))), keep_default_na=False)
@@ -181,7 +210,8 @@ def test_markdown_says_how_to_read_it_and_latex_uses_booktabs():
 
 
 def test_metrics_json_is_nested_as_dvc_reads_it():
-    content = json.loads(metrics_json(loaded([row(seed=0, value=0.5), row(seed=1, value=0.7), row("unremix-exp")])))
+    rows = [row(seed=0, value=0.5), row(seed=1, value=0.7), row("unremix-exp")]
+    content = json.loads(metrics_json(tables_of(loaded(rows))))
     assert content == {"mnist5k": {"linear": {"simclr": 0.6}}}
 
 
