@@ -4,7 +4,7 @@ from contrastbench.evaluation.suite import attacks_on, worst_cases
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
-from contrastbench.registry import WITHOUT_ENCODER
+from contrastbench.registry import WITHOUT_ENCODER, has_own_classifier
 from contrastbench.results.protocols import Protocol
 
 
@@ -48,6 +48,11 @@ def asked_protocols(grid: Grid, stage: str, job: Job) -> set[Protocol]:
         return {Protocol(family="transfer", source=source, norm="linf", eps=main) for source in sources}
     if stage == "shifted_attack":  # the head and the attacks of a variant, for every method
         return attacks(suite, job.judged, "random", True)
+    if stage == "validate":
+        supervised = has_own_classifier(section.base_method(job.method))
+        main, steps = suite.budget(job.dataset).main, suite.steps.pgd
+        head = "own" if supervised else "slf"
+        return {Protocol(family="validation-pgd", head=head, norm="linf", eps=main, steps=steps)}
     assert stage == "attack"
     variant = job.method in section.variants
     return attacks(suite, job.dataset, section.base_method(job.method), variant)

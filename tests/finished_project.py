@@ -11,7 +11,7 @@ from uamix_cases import SIZES
 from contrastbench.cli import app
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.store import write_prepared
-from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.grid import TARGETS, Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.stages import STAGES, Scope
 from contrastbench.results.load import ALL
@@ -38,7 +38,10 @@ CHANGES = {
         "methods": ["swaro", "supervised"],
         "transfer": [{"train": "digits", "probe": "mnist5k"}],
         "ablation": [],
+        "cost": [],
+        "search": {"methods": ["swaro"], "learning_rates": [0.001, 0.01]},
         "training": {"max_steps": 4},
+        "probe": {"l2_grid": [0.1, 1.0], "low_label_shots": [5], "low_label_draws": 2},
         "robustness": {
             "images": NONE | {"gradient": 7, "transfer": 7},
             "heads": ["slf", "alf"],
@@ -81,10 +84,15 @@ def finish(folder: Path) -> Grid:
     command("prepare digits")
     for stage in STAGES.values():
         if stage.leaves or stage.rows:
-            for track in grid.params.tracks:
-                for job in grid.jobs(stage.name, track):
-                    command(command_of(stage.name, job))
+            for job in every_job(grid, stage.name):
+                command(command_of(stage.name, job))
     return grid
+
+
+def every_job(grid: Grid, stage: str) -> list[Job]:
+    """The jobs of a stage that any target of any track asks for, each once."""
+    found = [job for track in grid.params.tracks for target in TARGETS for job in grid.jobs(stage, track, target)]
+    return list(dict.fromkeys(found))
 
 
 def command_of(stage: str, job: Job) -> str:

@@ -473,7 +473,9 @@ HASHES = {
 SECTION_HASHES = {
     ("unremix", "probe"): "41413f54d817",
     ("swaro", "probe"): "41413f54d817",
-    ("swaro", "robustness"): "878ab28375b1",
+    ("unremix", "corruptions"): "985f034e473e",
+    ("swaro", "corruptions"): "985f034e473e",
+    ("swaro", "robustness"): "10d108c80af5",
     ("uamix", "front_end"): "bc06d6fa8f3d",
     ("uamix", "few_shot"): "772fa3bc1b16",
     ("uamix", "low_shot"): "ac04ebac11fb",
@@ -518,7 +520,8 @@ def test_a_trials_label_is_one_that_jobs_can_have(project):
 
 def test_a_section_that_is_left_out_or_null_is_none_and_is_not_dumped(project):
     content = yaml.safe_load((project / "params.yaml").read_text())
-    del content["swaro"]["robustness"], content["swaro"]["search"]
+    for name in ("robustness", "search", "transfer"):
+        del content["swaro"][name]
     content["uamix"]["few_shot"] = None
     (project / "params.yaml").write_text(yaml.safe_dump(content))
     params = load(root=project)

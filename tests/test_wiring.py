@@ -27,6 +27,7 @@ from contrastbench.results.rows import Row
 
 SIMCLR, SWARO = Job("unremix", "digits", "simclr", 0), Job("swaro", "digits", "swaro", 0)
 MAE, TUNED = Job("uamix", "instruments", "mae", 0), Job("uamix", "instruments", "uamix-mae", 0)
+TRIAL = Job("swaro", "digits", "swaro-lr-0_01", 10)
 # A job of every stage that reads weights.
 ON = {
     "features": SIMCLR,
@@ -34,15 +35,18 @@ ON = {
     "transfer_probe": replace(SIMCLR, dataset="digits-to-mnist5k"),
     "few_shot": MAE,
     "low_shot": TUNED,
+    "corruptions": SIMCLR,
     "audio_attack": TUNED,
     "attack": SWARO,
+    "validate": TRIAL,
+    "shifted_attack": replace(SWARO, dataset="digits-to-mnist5k"),
     "transfer_attack": Job("swaro", "digits", seed=0),
 }
 ON_OTHER_DATA = {
     name: replace(ON[name], dataset="instruments-to-esc50") for name in ("few_shot", "low_shot", "audio_attack")
 }
 READERS = [*ON.items(), *ON_OTHER_DATA.items()]
-WITH_FEATURES = ("probe", "few_shot", "low_shot", "audio_attack", "attack")
+WITH_FEATURES = ("probe", "few_shot", "low_shot", "corruptions", "audio_attack", "attack", "validate")
 
 
 def named(value: object) -> str:
@@ -207,7 +211,8 @@ def rows_of(folder: Path) -> list[Row]:
 def test_rows_name_what_is_asked_of_them(finished: Path) -> None:
     """Written out: the parameters of training and of the protocol, the code that led to them, the judged data."""
     grid = Grid("small", finished)
-    sections = {"transfer_probe": "probe", "attack": "robustness", "transfer_attack": "robustness"}
+    sections = {"transfer_probe": ["probe"], "corruptions": ["corruptions", "probe"]}
+    sections |= {name: ["robustness"] for name in ("attack", "validate", "shifted_attack", "transfer_attack")}
     found = rows_of(finished)
     assert {row.stage for row in found} == {stage.name for stage in WITH_ROWS}
     for row in found:
@@ -215,9 +220,8 @@ def test_rows_name_what_is_asked_of_them(finished: Path) -> None:
         params: list[Section] = [grid.params.data]
         if row.method != "pixels":
             params.append(grid.track(row.track).pretrain(row.method, job.trained.dataset))
-        params.append(
-            getattr(grid.track(row.track), sections.get(row.stage, row.stage)).on(job.trained.dataset, job.judged)
-        )
+        for name in sections.get(row.stage, [row.stage]):
+            params.append(getattr(grid.track(row.track), name).on(job.trained.dataset, job.judged))
         hashes = [params_hash(section) for section in params]
         if row.protocol.source not in (None, row.method):
             hashes.append(params_hash(grid.track(row.track).pretrain(row.protocol.source, row.dataset)))
@@ -233,7 +237,8 @@ def test_rows_name_what_is_asked_of_them(finished: Path) -> None:
             source = replace(job, method=row.protocol.source)
             code += [*grid.training_code(source), *(grid.code(name, source) for name in STAGES[row.stage].code)]
         assert row.code_hash == joined(code) == grid.asked_code(row.stage, job, row.protocol.source)
-        assert row.base == {"unremix-exp": "unremix"}.get(row.method, row.method)
+        base = {"unremix-exp": "unremix"} | dict.fromkeys(("swaro-lr-0_001", "swaro-lr-0_01"), "swaro")
+        assert row.base == base.get(row.method, row.method)
         assert row.preset == "small" and row.device == "cpu"
 
 
@@ -260,8 +265,8 @@ def test_rows_lie_where_they_say_and_every_seed_has_the_same(finished: Path) -> 
         }[STAGES[row.stage].scope]  # fmt: skip
         assert each.path == str(Grid("small", finished).layout.rows(row.stage, whole))
         measured.setdefault((row.stage, row.track, row.dataset, row.method), set()).add((row.seed, row.protocol))
-    for (_, track, *_), found in measured.items():
-        seeds = Grid("small", finished).track(track).seeds
+    for (stage, track, *_), found in measured.items():
+        seeds = [10] if stage == "validate" else Grid("small", finished).track(track).seeds
         assert {seed for seed, _ in found} == set(seeds)
         assert len({frozenset(p for s, p in found if s == seed) for seed in seeds}) == 1
 
@@ -284,10 +289,10 @@ def test_radii_for_a_new_data_set_leave_classifiers_and_states_of_the_others(gri
     """What is not stale must also be taken: the transfer attack reads the classifiers that `attack` left."""
     job, suite = ON["transfer_attack"], grid.track("swaro").robustness
     assert suite is not None
-    budgets = suite.budgets | {"mnist5k": suite.budgets["digits"]}
+    budgets = suite.budgets | {"cifar10": suite.budgets["digits"]}
     section = grid.track("swaro").model_copy(update={"robustness": suite.model_copy(update={"budgets": budgets})})
     changed = Grid("small", given=grid.params.model_copy(update={"swaro": section}))
-    for stage in ("attack", "transfer_attack"):
+    for stage in ("attack", "validate", "shifted_attack", "transfer_attack"):
         assert changed.state(stage, ON[stage]) == grid.state(stage, ON[stage])
     picture = ("swaro", "digits", "adversarial-examples", 0)
     assert changed.figure_state(*picture) == grid.figure_state(*picture)
