@@ -108,6 +108,18 @@ def test_methods_that_tie_for_the_best_are_all_marked():
     assert "**" not in markdown_grid(table)
 
 
+def test_checks_that_failed_alike_are_told_once():
+    lines = {0: "PGD has not converged: 64.8% survive it", 1: "PGD has not converged: 3.2% survive it"}
+    broken = [row("hcl", seed, correct=verdicts(0.97, seed=seed), failed_checks=[lines[seed]]) for seed in lines]
+    other = row("dcl", 0, correct=verdicts(0.9, seed=0), failed_checks=["gradients masked"])
+    (table,) = tables_of(loaded([*broken, other]))
+    told = table.failures()
+    assert told == {
+        "gradients masked": ["dcl linear"],
+        "PGD has not converged: 64.8% survive it (for example)": ["hcl linear"],
+    }
+
+
 def test_a_column_whose_every_cell_failed_a_check_has_no_marks():
     broken = [row("hcl", seed, correct=verdicts(0.97, seed=seed), failed_checks=["gradients masked"]) for seed in THREE]
     (table,) = tables_of(loaded(broken))

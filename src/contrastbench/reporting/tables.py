@@ -1,5 +1,6 @@
 """Tables of one track: method x (data set, protocol, metric), and which differences in them are significant."""
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from contrastbench.results.metrics import METRICS
 from contrastbench.results.order import natural
 
 BEST, TIED = "best", "tied"
+MEASURED = re.compile(r"[\d.]+%|\d+ of \d+")  # in the line of a failed check
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,19 @@ class Table:
         return replace(self, methods=methods, columns=columns, cells=cells)
 
     def failures(self) -> dict[str, list[str]]:
-        """For each sanity check that failed: the methods and protocols concerned."""
-        found: dict[str, list[str]] = {}
+        """For each sanity check that failed: the methods and protocols concerned.
+
+        Lines that differ in what was measured alone are told once, with the numbers of the first.
+        """
+        alike: dict[str, tuple[str, list[str]]] = {}
         for (method, column), cell in self.cells.items():
             for line in cell.failed_checks:
-                found.setdefault(line, []).append(f"{method} {column.protocol.name}")
-        return found
+                _, where = alike.setdefault(MEASURED.sub("", line), (line, []))
+                where.append(f"{method} {column.protocol.name}")
+        return {
+            line + (" (for example)" if len(where) > 1 and MEASURED.search(line) else ""): list(dict.fromkeys(where))
+            for line, where in alike.values()
+        }
 
 
 def own_rows(loaded: Loaded, also: Collection[str] = ()) -> Loaded:
