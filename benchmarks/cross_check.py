@@ -167,7 +167,8 @@ def compare(grid: Grid, job: Job, radii: Sequence[float], images: int, head: str
 
     track = grid.track(job.track)
     assert isinstance(track, ImageTrack)
-    model = rebuilt(folder / "classifiers.safetensors", head, track.encoder.stem_stride, agrees)
+    encoder = track.sections_of(job.method)["encoder"]
+    model = rebuilt(folder / "classifiers.safetensors", head, encoder.stem_stride, agrees)
     beyond = 0
     for eps in radii:
         ours = our_worst_case(verdicts, head, eps, images)

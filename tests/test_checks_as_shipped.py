@@ -151,6 +151,16 @@ def test_masked_gradients_mark_every_row(
         assert any(sign in line for line in failed[""]), (sign, failed[""])
 
 
+@pytest.mark.parametrize("mask", [Saturated, Rounded, Contrary])
+def test_masked_gradients_mark_the_worst_case_of_a_variant(
+    robust: nn.Module, digits: tuple, tmp_path: Path, mask: type[nn.Module]
+) -> None:
+    """It is attacked by less: neither the large radius nor noise, Foolbox or Square on its own."""
+    attacks = attacks_on(SUITE, "mnist5k", "slf", variant=True)
+    failed, _ = checks_on(mask(robust).eval(), digits, tmp_path, attacks)
+    assert failed[""] or failed["worst-case-linf@0.1"]
+
+
 def test_what_cannot_be_attacked_is_refused_before_any_attack(digits: tuple, tmp_path: Path) -> None:
     store = PartialStore(tmp_path, "m")
     one = nn.Sequential(nn.Flatten(), nn.Linear(64, 1)).eval().requires_grad_(False)

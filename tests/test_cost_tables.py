@@ -42,6 +42,10 @@ def pgd(eps):
     return Protocol(family="pgd", head="slf", norm="linf", eps=eps, steps=20)
 
 
+def apgd(eps):
+    return Protocol(family="apgd", head="slf", norm="linf", eps=eps, steps=25)
+
+
 def worst_case(eps):
     return Protocol(family="worst-case", head="slf", norm="linf", eps=eps)
 
@@ -60,7 +64,8 @@ def rows_of(line, epochs, *, attacked_by_all=True):
 
         found += [made(Protocol(family="clean", head="slf"), 0.9, "top1", **cost), made(pgd(0.1), rate + 0.05)]
         found += [made(pgd(0.2), 0.0), made(Protocol(family="linear"), 0.95, "top1")]
-        found += [made(worst_case(0.1), rate), made(worst_case(0.2), 0.0)] if attacked_by_all else []
+        found += [made(apgd(0.1), rate), made(apgd(0.2), 0.0)] if attacked_by_all else []
+        found += [made(worst_case(0.1), 0.0)]
     return found
 
 
@@ -78,6 +83,32 @@ def test_a_line_is_a_method_whatever_its_length():
     assert line_of("swaro-add-15-epochs", TRACK) == "swaro-add" and line_of("swav-30-epochs", TRACK) == "swav"
 
 
+SHIPPED = from_content(parameters(), "test").track("swaro")
+
+
+def test_lines_of_the_shipped_target_are_methods_and_variants_whose_settings_they_share():
+    """There even the shortest training of most methods is a variant, with a learning rate of its own."""
+    lines = {label: line_of(label, SHIPPED) for label in SHIPPED.cost}
+    assert set(lines.values()) == {"rocl", "swav", "acl", "swaro", "swaro-add", "pgd-at"}
+    assert all(label == line or label.startswith(f"{line}-") for label, line in lines.items())
+
+
+def test_every_label_of_the_shipped_target_is_held_to_the_rate_that_was_best():
+    trials = {
+        "rocl": 0.003,
+        "swaro": 0.003,
+        "swaro-add": 0.003,
+        "acl": 0.03,
+    }  # the shipped ones have 0.03, swaro-add 0.01
+    rows = [
+        trial(method, rate, 0.8 if float(rate.replace("_", ".")) == best else 0.5)
+        for method, best in trials.items()
+        for rate in ("0_003", "0_01", "0_03")
+    ]
+    named = {line.partition(":")[0] for line in other_rates(loaded(rows), SHIPPED)}
+    assert named == {label for label in SHIPPED.cost if label.startswith(("rocl-", "swaro-"))}
+
+
 def test_methods_of_equal_epochs_stand_in_one_table():
     tables = {table.group.title: table for table in cost_tables(loaded(ROWS), TRACK)}
     equal = [title for title in tables if title.startswith("Equal epochs")]
@@ -89,9 +120,9 @@ def test_methods_of_equal_epochs_stand_in_one_table():
         "swav (15 epochs)": pytest.approx(0.16, abs=0.02),
     }
     table = tables["Equal epochs: 15"]
-    assert table.methods[0] == "swav (15 epochs, 3.00 M passes, 16 s)"
-    assert [column.protocol.name for column in table.columns] == ["clean", worst_case(0.1).name]
-    assert table.marks["rocl (15 epochs, 12.00 M passes, 16 s)", table.columns[-1]] == BEST
+    assert table.methods[0] == "swav (15 epochs, 3.00 M passes, 16 wall seconds)"
+    assert [column.protocol.name for column in table.columns] == ["clean", apgd(0.1).name]
+    assert table.marks["rocl (15 epochs, 12.00 M passes, 16 wall seconds)", table.columns[-1]] == BEST
 
 
 def test_methods_of_equal_cost_are_the_longest_that_cost_no_more():
@@ -99,17 +130,30 @@ def test_methods_of_equal_cost_are_the_longest_that_cost_no_more():
     assert [table.group.title for table in tables] == [
         f"Equal cost: at most {millions} million image passes" for millions in ("4.00", "12.00", "24.00")
     ]
-    epochs = [[method.partition(" epochs")[0] for method in table.methods] for table in tables]
-    assert epochs == [
-        ["swav (15", "rocl (5", "swaro (7", "swaro-add (5"],
-        ["swav (30", "rocl (15", "swaro (23", "swaro-add (15"],
-        ["swav (30", "rocl (30", "swaro (46", "swaro-add (15"],
+    shares = [[method.rpartition(",")[0] for method in table.methods] for table in tables]
+    assert shares == [
+        [
+            "swav (15 epochs, 75 % of the cost",
+            "rocl (5 epochs, 100 % of the cost",
+            "swaro (7 epochs, 88 % of the cost",
+            "swaro-add (5 epochs, 75 % of the cost",
+        ],
+        [
+            "rocl (15 epochs, 100 % of the cost",
+            "swaro (23 epochs, 96 % of the cost",
+            "swaro-add (15 epochs, 75 % of the cost",
+        ],
+        ["rocl (30 epochs, 100 % of the cost", "swaro (46 epochs, 96 % of the cost"],
     ]
+    readings = [table.group.reading for table in tables]
+    assert readings[0].startswith("What rocl costs in 5 epochs; ") and "Absent" not in readings[0]
+    assert "uses 70 to 100 % of it: swav. A pass" in readings[1] and "of it: swaro-add, swav. A pass" in readings[2]
 
 
 def test_lines_go_through_the_lengths_of_each_method():
     over_passes, over_seconds = cost_lines(loaded(ROWS), TRACK)
-    assert over_passes.title.startswith(f"{worst_case(0.1).name} on mnist5k")
+    assert over_passes.title.startswith(f"{apgd(0.1).name} on mnist5k")
+    assert over_seconds.figure.layout.xaxis.title.text == "wall seconds of training"
     lines = {trace.name: trace for trace in over_passes.figure.data}
     assert set(lines) == set(LENGTHS)
     assert list(lines["swaro"].x) == [500_000 * epochs for epochs in LENGTHS["swaro"]]
@@ -120,7 +164,7 @@ def test_lines_go_through_the_lengths_of_each_method():
     assert seconds["rocl"] == [epochs + 1 for epochs in LENGTHS["rocl"]]  # the mean over seeds
 
 
-def test_without_a_worst_case_pgd_is_the_headline_and_rows_without_a_cost_are_left_out():
+def test_without_apgd_pgd_is_the_headline_and_rows_without_a_cost_are_left_out():
     old = [each.model_copy(update={"detail": {}}) for each in rows_of("swav", 5)]
     found = cost_lines(loaded([*rows_of("rocl", 5, attacked_by_all=False), *old]), TRACK)
     assert found[0].title.startswith(pgd(0.1).name) and [trace.name for trace in found[0].figure.data] == ["rocl"]

@@ -164,6 +164,24 @@ def test_it_fails_where_ours_leaves_images_that_fall(
     assert [told[0], told[1], told[2], set(told[3])] == [["1:", str(both)], [str(one)], [str(last)], disagree]
 
 
+def test_a_variant_is_rebuilt_with_its_own_stride(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    variant = {"method": "rocl", "encoder": {"stem_stride": 2}}
+    grid = small_grid(tmp_path, {"swaro": {"variants": {"coarse": variant}}}, preset="smoke")
+    data = grid.layout.prepared("digits")
+    data.mkdir(parents=True)
+    np.save(data / "test_x.npy", np.zeros((2, 8, 8, 1), np.uint8))
+    np.save(data / "test_y.npy", np.zeros(2, np.int64))
+    monkeypatch.setattr(script, "rebuilt", lambda _, head, stem_stride, agrees: sys.exit(f"stride {stem_stride}"))
+    for label, stride in (("rocl", 1), ("coarse", 2)):
+        job = Job("swaro", "digits", label, 0)
+        write_verdicts(grid.layout.run("attack", job) / "verdicts.npz", {"slf/clean": verdict(np.zeros(2, bool))})
+        with pytest.raises(SystemExit, match=f"stride {stride}"):
+            script.compare(grid, job, [0.1], 2, None, True)
+
+
 def test_without_a_run_it_says_what_to_run(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -109,6 +109,8 @@ FEW_SHOT, LOW_SHOT, AUDIO_ATTACK = (DEFAULTS["uamix"][name] for name in ("few_sh
             "swaro.search.methods.0 = \"rcl\": unknown method 'rcl'; did you mean 'rocl'?",
         ),
         ("swaro.search.learning_rates", [0.1], "swaro.search.learning_rates = [0.1]: "),
+        ("swaro.search.learning_rates", [0.03, 0.030000001], "'0.03' is listed twice"),
+        ("swaro.search.learning_rates", [0.03, 1e7], "swaro.search.learning_rates.1 = 10000000.0: "),
         ("swaro.variants.rocl-lr-0_01", {"method": "rocl"}, "variants.rocl-lr-0_01: is the label of a trial of"),
         (
             "unremix.search",
@@ -505,6 +507,15 @@ def test_every_track_can_hold_every_section_of_its_modality(project):
     assert params.track("unremix").few_shot.datasets == {"mnist5k": ("mnist5k", "digits")}
     assert params.track("uamix").transfer[0].probe == "fsdd"
     assert params.track("unremix").modality == "image" and params.track("uamix").modality == "audio"
+
+
+def test_a_trials_label_is_one_that_jobs_can_have(project):
+    content, long = yaml.safe_load((project / "params.yaml").read_text()), "a" * 95
+    content["swaro"]["variants"][long] = {"method": "rocl"}
+    content["swaro"]["search"]["methods"] = [long]
+    (project / "params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError, match=f"swaro.search: of the trial '{long}-lr-0_003': a variant's label is made of"):
+        load(root=project)
 
 
 def test_a_section_that_is_left_out_or_null_is_none_and_is_not_dumped(project):

@@ -24,6 +24,7 @@ from contrastbench.reporting.figures import accuracy_lines, protocol_curves, sel
 from contrastbench.reporting.provenance import costs
 from contrastbench.reporting.report import LARGEST, build_report
 from contrastbench.reporting.robustness_figures import attack_heatmap, sensitivity_to_strength, transfer_matrix
+from contrastbench.reporting.tables import own_rows
 from contrastbench.results.load import rows_in
 
 STEPS = {"prepare": [], "pretrain-unremix": ["prepare"], "probe-unremix": ["prepare", "pretrain-unremix"]}
@@ -217,12 +218,14 @@ def test_the_sensitivity_to_the_strength_is_drawn_and_the_choice_marked():
         rows.append(row("swaro", seed, protocol="clean", C=chosen, by_C=by, **where))
         rows.append(row("swaro-add", seed, protocol="clean", C=chosen, by_C=by, base="swaro", **where))
         rows.append(row("swaro", seed, protocol="pgd-20-linf@0.1", metric="robust-top1", C=chosen, **where))
-    (chart,) = sensitivity_to_strength(cells_of(loaded(rows)))
+    (chart,) = sensitivity_to_strength(cells_of(own_rows(loaded(rows))))
     attacked, clean = chart.figure.data
     assert list(attacked.x) == [0.1, 1, 10] and list(attacked.y) == pytest.approx([55, 40, 5])
     assert list(clean.y) == pytest.approx([80, 90, 90])
     assert attacked.marker.size[0] == attacked.marker.size[1] > attacked.marker.size[2] and attacked.name == "swaro"
     assert not sensitivity_to_strength(cells_of(loaded(rows[:1])))
+    (wider,) = sensitivity_to_strength(cells_of(own_rows(loaded(rows), ["swaro-add"])))
+    assert {trace.name for trace in wider.figure.data} == {"swaro", "swaro-add"}, "a variant that the track runs"
 
 
 def test_curves_of_attacks_on_sound_say_what_their_radius_is_and_begin_at_none(project):

@@ -14,6 +14,7 @@ from contrastbench.pipeline.stages import GROUPS, group_of
 from contrastbench.reporting.cells import cells_of, key_of, method_order
 from contrastbench.reporting.render import as_csv, as_latex, as_markdown, latex_escape, markdown_grid
 from contrastbench.reporting.rendered import metrics_json, rendered_files, with_tables
+from contrastbench.reporting.robustness_figures import attack_heatmap
 from contrastbench.reporting.tables import BEST, TIED, ablation_tables, tables_of
 from contrastbench.results.load import parse_all, rows_in
 from contrastbench.results.rows import Row, rows_text
@@ -67,10 +68,13 @@ def test_protocols_are_ordered_by_number_and_split_into_families():
         ("clean", "Robust accuracy in l_inf"),
         ("worst-case-linf@0.03137", "Robust accuracy in l_inf"),
         ("worst-case-l2@1", "Attacks bounded in l2"),
-        ("autoattack-linf@0.1", "Other attacks in l_inf"),
+        ("autoattack-linf@0.1", "Checks on few images"),
+        ("square@0.1", "Checks on few images"),
+        ("alf-autoattack-linf@0.1", "Checks on few images, ALF"),
         ("pgd-40-linf@0.1", "PGD and APGD in l_inf"),
         ("apgd-linf@0.1", "PGD and APGD in l_inf"),
-        ("foolbox-pgd-20-linf@0.1", "Other attacks in l_inf"),
+        ("foolbox-pgd-20-linf@0.1", "Checks on few images"),
+        ("foolbox-pgd-20-l1@12", "Attacks bounded in l1"),
         ("fgsm@0.1", "Other attacks in l_inf"),
         ("aff-pgd-20-linf@0.1", "Adversarial full fine-tuning (AFF)"),
         ("alf-clean", "Adversarial linear head (ALF)"),
@@ -133,6 +137,51 @@ def test_ablation_is_a_table_of_its_own_with_the_base_method():
     assert wider.methods == ("simclr", "unremix", "unremix-softmix")
 
 
+def test_what_a_table_does_not_show_is_not_pooled_into_its_intervals_and_marks():
+    """The rows of one track hold those of every target, and a restless variant has nothing to say of another table."""
+    calm = clear_winner()
+    wild = [
+        row("unremix-softmix", seed, correct=verdicts(rate)) for seed, rate in zip(THREE, (0.1, 0.5, 0.9), strict=True)
+    ]
+    (alone,), (beside,) = tables_of(loaded(calm)), tables_of(loaded(calm + wild))
+    assert beside == alone
+    (column,) = alone.columns
+    (with_it,) = tables_of(loaded(calm + wild), also=["unremix-softmix"])
+    assert with_it.methods == (*alone.methods, "unremix-softmix")
+    (low, high), (wider_low, wider_high) = (t.cells["unremix", column].interval for t in (alone, with_it))
+    assert wider_low < low < high < wider_high and with_it.marks != alone.marks
+    base = [item for item in calm if item.method == "unremix"]
+    (varied,) = ablation_tables(loaded(calm + wild))
+    assert varied.cells == ablation_tables(loaded(base + wild))[0].cells
+
+
+def test_checks_on_few_images_are_in_no_map_of_attacks():
+    names = ("clean", "pgd-20-linf@0.1", "fgsm@0.1", "square@0.1", "autoattack-linf@0.1", "foolbox-pgd-20-linf@0.1")
+    rows = [row("swaro", protocol=name, track="swaro", stage="attack") for name in names]
+    (chart,) = attack_heatmap(cells_of(loaded(rows)))
+    assert set(chart.figure.data[0].y) == {"clean", "pgd-20-linf@0.1", "fgsm@0.1"}
+
+
+def test_a_heading_counts_test_examples_and_not_the_draws_that_judged_them():
+    drawn = [
+        row(seed=seed, correct=np.tile(verdicts(0.5, n=250), 3), protocol="low-label-5", draws=[0.5, 0.5, 0.5])
+        for seed in THREE
+    ]
+    (table,) = tables_of(loaded([*drawn, *(row("hcl", seed, protocol="low-label-5", n=250) for seed in THREE)]))
+    assert "top-1 %, n = 250 |" in markdown_grid(table) and "(n =" not in markdown_grid(table)
+
+
+def test_the_ablation_shows_no_worst_case_as_methods_are_attacked_with_more():
+    columns = [("clean", "top1"), ("apgd-linf@0.1", "robust-top1"), ("worst-case-linf@0.1", "robust-top1")]
+    rows = [
+        row(method, protocol=name, metric=metric, track="swaro", stage="attack")
+        for method in ("swaro", "swaro-add")
+        for name, metric in columns
+    ]
+    shown = {column.protocol.name for table in ablation_tables(loaded(rows)) for column in table.columns}
+    assert shown == {"clean", "apgd-linf@0.1"}
+
+
 def test_csv_keeps_full_precision_and_every_cell():
     rows = clear_winner()
     frame = pd.read_csv(io.StringIO(as_csv(tables_of(loaded(rows)))), keep_default_na=False)
@@ -181,7 +230,8 @@ def test_markdown_says_how_to_read_it_and_latex_uses_booktabs():
 
 
 def test_metrics_json_is_nested_as_dvc_reads_it():
-    content = json.loads(metrics_json(loaded([row(seed=0, value=0.5), row(seed=1, value=0.7), row("unremix-exp")])))
+    rows = [row(seed=0, value=0.5), row(seed=1, value=0.7), row("unremix-exp")]
+    content = json.loads(metrics_json(tables_of(loaded(rows))))
     assert content == {"mnist5k": {"linear": {"simclr": 0.6}}}
 
 

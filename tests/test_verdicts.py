@@ -294,7 +294,7 @@ def test_autoattack_has_the_seed_of_its_victim_and_the_longer_apgd_another(
     assert seeds[(*aa.STANDARD, "None")] == seeds["square", "None"] == {5}
     rounds = seeds["apgd-ce", "apgd-t", "4"]
     assert rounds == set(range(5, 5 + len(rounds))), "every round starts elsewhere"
-    assert len(longer := seeds["apgd-ce", "apgd-t", "8"]) == 1 and not longer & rounds
+    assert len(longer := seeds["apgd-ce", "apgd-t", "square", "8"]) == 1 and not longer & rounds
 
 
 def test_distances_of_attacks_that_found_nothing_are_the_diameter() -> None:

@@ -13,7 +13,7 @@ from contrastbench.params.search import SearchParams
 from contrastbench.params.settings import settings_of_modality
 from contrastbench.params.track import TrackParams
 from contrastbench.params.training import TrainingParams
-from contrastbench.params.variants import ImageVariant, Label
+from contrastbench.params.variants import ImageVariant, Label, require_label
 
 
 class ImagePretrainParams(ScratchParams):
@@ -53,6 +53,10 @@ class ImageTrack(TrackParams):
             if label not in self.variants:
                 self._check(label, "search", "methods", position)
         for label in self.trials():
+            try:
+                require_label(label)
+            except ValueError as error:
+                raise refusal(f"of the trial {label!r}: {error}", "search") from None
             if label in self.variants:
                 raise refusal("is the label of a trial of `search`; choose another name", "variants", label)
             self._check_training(label, "search")

@@ -1,11 +1,14 @@
 """Parameters of the search for learning rates."""
 
+from functools import partial
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from contrastbench.params.base import Section
-from contrastbench.params.values import Epochs, Positive, Seed, without_repeats
+from contrastbench.params.values import Epochs, Seed, told_apart, without_repeats
+
+Rate = Annotated[float, Field(gt=0, lt=1e6)]  # a larger one would be written with a +, which labels have not
 
 
 class SearchParams(Section):
@@ -17,6 +20,6 @@ class SearchParams(Section):
     """
 
     methods: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(without_repeats)]
-    learning_rates: Annotated[tuple[Positive, ...], Field(min_length=2), AfterValidator(without_repeats)]
+    learning_rates: Annotated[tuple[Rate, ...], Field(min_length=2), AfterValidator(partial(told_apart, digits="g"))]
     epochs: Epochs
     seed: Seed

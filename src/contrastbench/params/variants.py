@@ -10,7 +10,7 @@ from contrastbench.params.base import Section
 from contrastbench.registry import METHODS, RESERVED_IN_NAMES, RESERVED_NAME, WITHOUT_ENCODER
 
 
-def _require_label(label: str) -> str:
+def require_label(label: str) -> str:
     """A variant's label is a wildcard of Snakemake's rules (``Snakefile``), a folder's name, and no other name."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,99}", label):
         near = re.sub(r"[^a-z0-9_-]", "-", label.lower()).lstrip("-_")[:100]
@@ -25,7 +25,7 @@ def _require_label(label: str) -> str:
     return label
 
 
-Label = Annotated[str, AfterValidator(_require_label)]
+Label = Annotated[str, AfterValidator(require_label)]
 
 
 # What of a section is to be another than the track's.

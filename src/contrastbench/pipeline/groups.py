@@ -82,6 +82,7 @@ _RADIUS = Curve(
     "clean",
 )
 _BOUNDED = ("worst-case", "pgd", "foolbox-pgd", "apgd")
+_OTHER_HEADS = ("clean", "worst-case", "pgd", "apgd")
 ATTACKS = (
     Group(
         "Robust accuracy in l_inf",
@@ -104,18 +105,26 @@ ATTACKS = (
     ),
     Group(
         "Other attacks in l_inf",
-        f"{_ATTACKED} (the number after @). Noise is no attack and should do least harm; Square sees no gradients; "
-        "AutoAttack on few images is a check of the worst case.",
+        f"{_ATTACKED} (the number after @). Noise is no attack and should do least harm.",
         (
             "noise",
             "fgsm",
-            "square",
-            "foolbox-pgd",
-            "autoattack",
         ),
         norm="linf",
         curves=(_RADIUS,),
         heat=True,
+    ),
+    *(
+        Group(
+            f"Checks on few images{f', {head.upper()}' * bool(head)}",
+            "Attacks in l_inf that check the others: Square, which sees no gradients, another implementation of PGD, "
+            "and AutoAttack. Each takes as few images as its heading says: no measure of robustness, and not to be "
+            "compared with other columns.",
+            ("square", "foolbox-pgd", "autoattack"),
+            norm="linf",
+            head=head or None,
+        )
+        for head in ("", "alf", "aff", "lpaft")
     ),
     *(
         Group(
@@ -137,18 +146,21 @@ ATTACKS = (
     Group(
         "Adversarial linear head (ALF)",
         f"{_ATTACKED}; the linear head was trained on perturbed images, the encoder is frozen.",
+        _OTHER_HEADS,
         head="alf",
         curves=(_RADIUS,),
     ),
     Group(
         "Adversarial full fine-tuning (AFF)",
         f"{_ATTACKED}; encoder and head were trained on perturbed images with labels.",
+        _OTHER_HEADS,
         head="aff",
         curves=(_RADIUS,),
     ),
     Group(
         "Standard linear head after post-processing (LPAFT)",
         f"{_ATTACKED}; the encoder was tuned on perturbed images with the numbers of clusters for labels (DynACL++).",
+        _OTHER_HEADS,
         head="lpaft",
         curves=(_RADIUS,),
     ),

@@ -131,8 +131,11 @@ def cells_of(loaded: Loaded) -> dict[Key, Cell]:
 
 
 def numbers(rows: Iterable[Row]) -> str:
-    """Test examples (or episodes) behind each row: ``500``, or ``500-1000`` where rows differ."""
-    found = {row.n for row in rows}
+    """Test examples (or episodes) behind each row: ``500``, or ``500-1000`` where rows differ.
+
+    A row that judged them in several draws, of labels or corruptions, has a verdict for each draw and example.
+    """
+    found = {row.n // len(row.detail.get("draws", [None])) for row in rows}
     return "-".join(str(number) for number in sorted({min(found), max(found)}))
 
 

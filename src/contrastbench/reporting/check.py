@@ -4,13 +4,11 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from contrastbench.errors import UserError
 from contrastbench.pipeline.asked import rows_that_count
 from contrastbench.pipeline.layout import Layout
 from contrastbench.pipeline.measured import measured_here
-from contrastbench.pipeline.resolved import resolved
 from contrastbench.reporting.cells import Cell, Key, cells_of
-from contrastbench.reporting.rendered import by_track, rendered_files
+from contrastbench.reporting.rendered import by_track, rendered_files, section_of
 from contrastbench.reporting.search import other_rates
 from contrastbench.reporting.significance import ALPHA, compare_rows, holm
 from contrastbench.results.legacy import same_data, same_parameters
@@ -56,11 +54,8 @@ def not_best(loaded: Loaded, root: Path = Path()) -> list[str]:
     lines = []
     for preset in loaded.presets():
         for name, rows in by_track(loaded, preset).items():
-            try:
-                track = resolved(preset, root).track(name)
-            except UserError:  # a preset that is no more
-                continue
-            lines += [f"{name}, preset {preset}: {line}" for line in other_rates(rows, track)]
+            track = section_of(preset, name, root)
+            lines += [f"{name}, preset {preset}: {line}" for line in (other_rates(rows, track) if track else [])]
     return lines
 
 

@@ -3,7 +3,7 @@
 Cost is what the stage ``attack`` leaves beside clean accuracy (``jobs/training_cost.py``): image passes, and seconds.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -16,11 +16,14 @@ from contrastbench.reporting.tables import Table, table_of
 from contrastbench.results.load import Loaded
 from contrastbench.results.protocols import Protocol
 
-HEADLINES = ("worst-case", "pgd")  # families of robust accuracy, the first that there is at the main radius
+# Families of robust accuracy, the first that there is at the main radius. Not the worst case: methods are attacked with
+# more than variants are.
+HEADLINES = ("apgd", "pgd")
+SMALLEST_SHARE = 0.7  # of a cost, that a training must use to stand beside those that use all of it
 COUNTED = (
     "A pass is one image through the encoder; without gradients it counts a third. Passes are counted on one training "
-    "step of each method and multiplied by its steps; seconds are those that the training took, on one thread if on a "
-    "CPU."
+    "step of each method and multiplied by its steps; wall seconds are those that the training took, on one thread if "
+    "on a CPU, beside whatever else the machine did."
 )
 
 
@@ -28,8 +31,9 @@ COUNTED = (
 class Trained:
     """One method of the cost target, trained for so many epochs on one data set; numbers are means over seeds.
 
-    line    the method, whatever its length: the first label of the target that differs in the training alone
-    passes  images that went through the encoder in training
+    line     the method or variant, whatever its length (:func:`line_of`)
+    passes   images that went through the encoder in training
+    seconds  of wall time
     clean, robust  its accuracies
     """
 
@@ -40,10 +44,12 @@ class Trained:
     clean: Cell
     robust: Cell
 
-    @property
-    def name(self) -> str:
-        """For tables: the method, how long it was trained, and what that cost."""
-        return f"{self.line} ({self.epochs} epochs, {self.passes / 1e6:.2f} M passes, {self.seconds:.0f} s)"
+    def name(self, budget: float | None = None) -> str:
+        """For tables: the method, how long it was trained, and what that cost, in image passes or of a ``budget``."""
+        cost = (
+            f"{self.passes / 1e6:.2f} M passes" if budget is None else f"{100 * self.passes / budget:.0f} % of the cost"
+        )
+        return f"{self.line} ({self.epochs} epochs, {cost}, {self.seconds:.0f} wall seconds)"
 
 
 def trainings(loaded: Loaded, track: TrackParams) -> dict[str, list[Trained]]:
@@ -52,9 +58,8 @@ def trainings(loaded: Loaded, track: TrackParams) -> dict[str, list[Trained]]:
     if suite is None:
         return {}
     cells: dict[str, dict[str, list[Cell]]] = {}
-    for key, cell in cells_of(loaded).items():
-        if key.method in track.cost:
-            cells.setdefault(key.dataset, {}).setdefault(key.method, []).append(cell)
+    for key, cell in cells_of(loaded.where(lambda row: row.method in track.cost)).items():
+        cells.setdefault(key.dataset, {}).setdefault(key.method, []).append(cell)
     found = {
         dataset: [
             trained
@@ -70,7 +75,7 @@ def cost_tables(loaded: Loaded, track: TrackParams) -> list[Table]:
     """For each data set: a table for each length that several methods share, then one for each cost.
 
     The costs are those of the target's first method at each of its lengths, and every method is shown at the longest
-    of its own that costs no more.
+    of its own that costs no more, if that is at least ``SMALLEST_SHARE`` of it.
     """
     tables = []
     for dataset, found in trainings(loaded, track).items():
@@ -78,22 +83,33 @@ def cost_tables(loaded: Loaded, track: TrackParams) -> list[Table]:
         for epochs in lengths:
             equal = [each for each in found if each.epochs == epochs]
             if len(equal) > 1:
-                tables.append(_table(dataset, f"Equal epochs: {epochs}", "", equal))
-        first = min(found, key=lambda each: track.cost.index(each.line)).line
+                tables.append(_table(dataset, f"Equal epochs: {epochs}", "", {each.name(): each for each in equal}))
+        first = line_of(track.cost[0], track)
         for budget in sorted((each for each in found if each.line == first), key=lambda each: each.passes):
-            longest: dict[str, Trained] = {}
-            for each in sorted(found, key=lambda each: each.passes):
-                if each.passes <= budget.passes:
-                    longest[each.line] = each
-            title = f"Equal cost: at most {budget.passes / 1e6:.2f} million image passes"
-            says = f"What {first} costs in {budget.epochs} epochs; every method at its longest training within that. "
-            tables.append(_table(dataset, title, says, longest.values()))
+            tables.append(_of_equal_cost(dataset, budget, found))
     return tables
 
 
-def _table(dataset: str, title: str, says: str, shown: Iterable[Trained]) -> Table:
+def _of_equal_cost(dataset: str, budget: Trained, found: list[Trained]) -> Table:
+    longest: dict[str, Trained] = {}
+    for each in sorted(found, key=lambda each: each.passes):
+        if SMALLEST_SHARE * budget.passes <= each.passes <= budget.passes:
+            longest[each.line] = each
+    absent = [line for line in dict.fromkeys(each.line for each in found) if line not in longest]
+    says = f"What {budget.line} costs in {budget.epochs} epochs; every method at its longest training within that. "
+    if absent:
+        says += (
+            f"Absent, for no training of theirs uses {100 * SMALLEST_SHARE:.0f} to 100 % of it: {', '.join(absent)}. "
+        )
+    title = f"Equal cost: at most {budget.passes / 1e6:.2f} million image passes"
+    return _table(dataset, title, says, {each.name(budget.passes): each for each in longest.values()})
+
+
+def _table(dataset: str, title: str, says: str, shown: Mapping[str, Trained]) -> Table:
     named = [
-        replace(cell, key=cell.key._replace(method=each.name)) for each in shown for cell in (each.clean, each.robust)
+        replace(cell, key=cell.key._replace(method=name))
+        for name, each in shown.items()
+        for cell in (each.clean, each.robust)
     ]
     return table_of(dataset, Group(title, says + COUNTED), named)
 
@@ -117,13 +133,14 @@ def _is_headline(protocol: Protocol, main: float | None, suite: RobustnessParams
     return (
         protocol.head is None
         and (protocol.norm, protocol.eps) == ("linf", main)
-        and protocol.steps in (None, suite.steps.pgd)
+        and (protocol.family != "pgd" or protocol.steps == suite.steps.pgd)
     )
 
 
 def line_of(label: str, track: TrackParams) -> str:
-    """The first label of the cost target that differs from ``label`` in nothing but its training."""
-    return next(other for other in track.cost if _untrained(other, track) == _untrained(label, track))
+    """What differs from ``label`` in its training alone: the method behind it, or else the first such variant."""
+    wanted, names = _untrained(label, track), (track.base_method(label), *track.variants)
+    return next(name for name in names if _untrained(name, track) == wanted)
 
 
 def _untrained(label: str, track: TrackParams) -> tuple:

@@ -11,7 +11,7 @@ def cost_lines(loaded: Loaded, track: TrackParams) -> list[Chart]:
     """Over image passes, and over seconds: one line per method through its lengths of training."""
     charts = []
     for dataset, found in trainings(loaded, track).items():
-        for axis, cost in (("image passes", "passes"), ("seconds", "seconds")):
+        for axis, cost in (("image passes", "passes"), ("wall seconds", "seconds")):
             lines: dict[str, list[tuple[float, Cell]]] = {}
             for each in found:
                 lines.setdefault(each.line, []).append((getattr(each, cost), each.robust))

@@ -7,10 +7,9 @@ import pandas as pd
 
 from contrastbench.errors import UserError
 from contrastbench.files import replacing
-from contrastbench.pipeline.grid import OTHER_TARGETS
+from contrastbench.pipeline.grid import TARGETS
 from contrastbench.reporting.render import as_frame, as_latex, as_markdown
 from contrastbench.reporting.rendered import by_track, target_tables
-from contrastbench.reporting.tables import tables_of
 from contrastbench.results.load import Loaded
 
 FORMATS = ("csv", "markdown", "latex", "parquet")
@@ -19,10 +18,7 @@ FORMATS = ("csv", "markdown", "latex", "parquet")
 def tables_text(loaded: Loaded, presets: list[str], form: str) -> str:
     """All tables of ``presets`` in one text: ``csv``, ``markdown`` or ``latex``."""
     tables = {
-        (preset, track): [
-            *tables_of(rows),
-            *(table for target in OTHER_TARGETS for table in target_tables(rows, preset, track, target)),
-        ]
+        (preset, track): [table for target in TARGETS for table in target_tables(rows, preset, track, target)]
         for preset in presets
         for track, rows in by_track(loaded, preset).items()
     }

@@ -137,7 +137,7 @@ def _curves(group: pd.DataFrame, panels: dict[str, str]) -> go.Figure:
 def protocol_curves(cells: dict[Key, Cell]) -> list[Chart]:
     """Lines over the part of a protocol that its group is drawn over: labels, radius, signal-to-noise ratio.
 
-    One chart for each data set and for what else the protocols say; a variant is no line.
+    One chart for each data set and for what else the protocols say.
     """
     charts = []
     for group in GROUPS:
@@ -145,7 +145,7 @@ def protocol_curves(cells: dict[Key, Cell]) -> list[Chart]:
             found: dict[tuple[str, Protocol], dict[str, list[tuple[float, Cell]]]] = {}
             for key, cell in cells.items():
                 x = getattr(key.protocol, curve.over)
-                if x is not None and not key.is_variant and group.holds(key.protocol):
+                if x is not None and group.holds(key.protocol):
                     rest = key.protocol.model_copy(update={curve.over: None})
                     found.setdefault((key.dataset, rest), {}).setdefault(key.method, []).append((float(x), cell))
             charts += [_protocol_chart(curve, *where, lines, cells) for where, lines in found.items() if _bends(lines)]

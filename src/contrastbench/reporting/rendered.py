@@ -2,19 +2,21 @@
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from contrastbench.errors import UserError
 from contrastbench.files import reading
+from contrastbench.params.track import TrackParams
 from contrastbench.pipeline.grid import OTHER_TARGETS
 from contrastbench.pipeline.layout import Layout
 from contrastbench.pipeline.resolved import resolved
-from contrastbench.reporting.cells import cells_of
+from contrastbench.reporting.cells import order
 from contrastbench.reporting.cost import cost_tables
 from contrastbench.reporting.render import as_csv, as_latex, as_markdown, legend, markdown_grid
 from contrastbench.reporting.search import search_tables
-from contrastbench.reporting.tables import Table, ablation_tables, tables_of
+from contrastbench.reporting.tables import Table, ablation_tables, own_rows, tables_of
 from contrastbench.results.load import Loaded
 
 REGION = re.compile(r"^(<!-- table: ([^\n]*?) -->\n).*?^(<!-- end -->)", re.DOTALL | re.MULTILINE)
@@ -25,7 +27,7 @@ def rendered_files(loaded: Loaded, presets: list[str], root: Path = Path()) -> d
     files: dict[str, str] = {}
     for preset in presets:
         for track in by_track(loaded, preset):
-            files |= track_files(loaded, preset, track)
+            files |= track_files(loaded, preset, track, root)
             for target in OTHER_TARGETS:
                 files |= target_files(loaded, preset, track, target, root)
     for document in documents(root):
@@ -33,11 +35,12 @@ def rendered_files(loaded: Loaded, presets: list[str], root: Path = Path()) -> d
     return files
 
 
-def track_files(loaded: Loaded, preset: str, track: str) -> dict[str, str]:
+def track_files(loaded: Loaded, preset: str, track: str, root: Path = Path()) -> dict[str, str]:
     """Tables and metrics of one track, by path; nothing where it has no rows."""
     rows = by_track(loaded, preset).get(track, Loaded())
-    tables = _formats(Layout(preset), track, tables_of(rows), f"{track}, preset {preset}")
-    return tables | ({Layout(preset).metrics(track).as_posix(): metrics_json(rows)} if tables else {})
+    shown = target_tables(rows, preset, track, "methods", root)
+    tables = _formats(Layout(preset), track, shown, f"{track}, preset {preset}")
+    return tables | ({Layout(preset).metrics(track).as_posix(): metrics_json(shown)} if tables else {})
 
 
 def target_files(loaded: Loaded, preset: str, track: str, target: str, root: Path = Path()) -> dict[str, str]:
@@ -48,21 +51,28 @@ def target_files(loaded: Loaded, preset: str, track: str, target: str, root: Pat
 
 
 def target_tables(rows: Loaded, preset: str, track: str, target: str, root: Path = Path()) -> list[Table]:
-    """The tables of a track's target other than the default one; ``rows`` are the track's.
+    """The tables of a track's target; ``rows`` are the track's.
 
-    Each shows the variants that no other target names. Of a preset that is no more, all variants are its ablation.
+    Each shows its own variants. Of a preset that is no more, all variants are its ablation.
     """
-    try:
-        section = resolved(preset, root).track(track)
-    except UserError:
+    section = section_of(preset, track, root)
+    if target == "methods":
+        return tables_of(rows, section.methods if section else ())
+    if section is None:
         return ablation_tables(rows) if target == "ablation" else []
     if target == "cost":
         return cost_tables(rows, section)
     if target == "search":
         return search_tables(rows, section)
-    elsewhere = {*section.cost, *section.trials()}.difference(section.methods, section.ablation)
-    kept = [each for each in rows.stored if each.row.method not in elsewhere]
-    return ablation_tables(replace(rows, stored=kept), also=section.ablation)
+    return ablation_tables(own_rows(rows, section.ablation), also=section.ablation)
+
+
+def section_of(preset: str, track: str, root: Path = Path()) -> TrackParams | None:
+    """The parameters of a track; None where the preset, or the track, is no more."""
+    try:
+        return resolved(preset, root).track(track)
+    except UserError:
+        return None
 
 
 def by_track(loaded: Loaded, preset: str) -> dict[str, Loaded]:
@@ -79,12 +89,12 @@ def _formats(layout: Layout, name: str, tables: list[Table], heading: str) -> di
     return {layout.table(name, ending).as_posix(): text for ending, text in texts.items()}
 
 
-def metrics_json(rows: Loaded) -> str:
-    """Means of the registered methods as ``{dataset: {protocol: {method: mean}}}``, for ``dvc metrics diff``."""
+def metrics_json(tables: Iterable[Table]) -> str:
+    """Means of all cells as ``{dataset: {protocol: {method: mean}}}``, for ``dvc metrics diff``."""
     nested: dict[str, dict[str, dict[str, float]]] = {}
-    for key, cell in cells_of(rows).items():
-        if not key.is_variant:
-            nested.setdefault(key.dataset, {}).setdefault(key.protocol.name, {})[key.method] = round(cell.mean, 6)
+    cells = {cell.key: cell for table in tables for cell in table.cells.values()}
+    for key in sorted(cells, key=order):
+        nested.setdefault(key.dataset, {}).setdefault(key.protocol.name, {})[key.method] = round(cells[key].mean, 6)
     return json.dumps(nested, indent=1) + "\n"
 
 
@@ -118,7 +128,7 @@ def _region(name: str, loaded: Loaded, where: str, root: Path) -> str:
     preset = parts[0]
     track, _, target = parts[1].partition("-")
     rows = by_track(loaded, preset).get(track, Loaded())
-    tables = target_tables(rows, preset, track, target, root) if target else tables_of(rows)
+    tables = target_tables(rows, preset, track, target or "methods", root)
     tables = [table.only(patterns or ("*",)) for table in tables if len(parts) == 2 or table.dataset == parts[2]]
     tables = [table for table in tables if table.columns]
     if not tables:

@@ -12,9 +12,8 @@ from plotly.offline import get_plotlyjs
 from contrastbench.errors import UserError
 from contrastbench.files import entries_under
 from contrastbench.pipeline.asked import runs_that_count
-from contrastbench.pipeline.grid import OTHER_TARGETS
+from contrastbench.pipeline.grid import OTHER_TARGETS, TARGETS
 from contrastbench.pipeline.layout import Layout
-from contrastbench.pipeline.resolved import resolved
 from contrastbench.pipeline.runs import Run, benchmarks, histories
 from contrastbench.reporting.cells import cells_of
 from contrastbench.reporting.cost_figures import cost_lines
@@ -24,9 +23,9 @@ from contrastbench.reporting.figures import Chart, protocol_curves, selection_cu
 from contrastbench.reporting.provenance import costs, facts
 from contrastbench.reporting.published import HEADING, published_for
 from contrastbench.reporting.render import FAILED, OLDER, TIE, cell_text, notes
-from contrastbench.reporting.rendered import by_track, target_tables
+from contrastbench.reporting.rendered import by_track, section_of, target_tables
 from contrastbench.reporting.robustness_figures import attack_heatmap, sensitivity_to_strength, transfer_matrix
-from contrastbench.reporting.tables import Table, tables_of
+from contrastbench.reporting.tables import Table, own_rows
 from contrastbench.results.load import Loaded
 from contrastbench.results.metrics import METRICS
 
@@ -113,27 +112,19 @@ def build_report(
 
 def track_section(track: str, rows: Loaded, runs: list[Run], preset: str, root: Path) -> TrackSection:
     """Tables and every chart that has data."""
-    cells = cells_of(rows)
+    params = section_of(preset, track, root)
+    everything, cells = cells_of(rows), cells_of(own_rows(rows, params.methods if params else ()))
     own = [run for run in runs if run.track == track]
     history = histories(own)
-    datasets = list(dict.fromkeys(key.dataset for key in cells))
-    targets: dict[str, list[Table]] = {
-        target: target_tables(rows, preset, track, target, root) for target in OTHER_TARGETS
-    }
-    section = TrackSection(track, TITLES.get(track, track), tables_of(rows), targets)
-    section.charts += _cost_charts(rows, preset, track, root)
+    datasets = list(dict.fromkeys(key.dataset for key in everything))
+    tables, *others = (target_tables(rows, preset, track, target, root) for target in TARGETS)
+    section = TrackSection(track, TITLES.get(track, track), tables, dict(zip(OTHER_TARGETS, others, strict=True)))
+    section.charts += cost_lines(rows, params) if params else []
     section.charts += protocol_curves(cells) + attack_heatmap(cells) + transfer_matrix(cells)
     section.charts += sensitivity_to_strength(cells)
-    section.charts += simplex(own, cells) + selection_curves(history) + training_curves(history)
+    section.charts += simplex(own, everything) + selection_curves(history) + training_curves(history)
     section.charts += embedding_maps(root, preset, track, datasets)
     return section
-
-
-def _cost_charts(rows: Loaded, preset: str, track: str, root: Path) -> list[Chart]:
-    try:
-        return cost_lines(rows, resolved(preset, root).track(track))
-    except UserError:  # a preset that is no more
-        return []
 
 
 def failures(tracks: list[TrackSection]) -> list[tuple[str, str]]:

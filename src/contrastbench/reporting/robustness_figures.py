@@ -16,11 +16,7 @@ from contrastbench.results.rows import Row
 def attack_heatmap(cells: dict[Key, Cell]) -> list[Chart]:
     """Methods against attacks on the linear (or own) head: brighter where accuracy is higher."""
     charts = []
-    chosen = {
-        key: cell
-        for key, cell in cells.items()
-        if METRICS[key.metric].percent and not key.is_variant and group_of(key.protocol).heat
-    }
+    chosen = {key: cell for key, cell in cells.items() if METRICS[key.metric].percent and group_of(key.protocol).heat}
     for dataset in dict.fromkeys(key.dataset for key in chosen):
         here = {(key.method, key.protocol.name): cell for key, cell in chosen.items() if key.dataset == dataset}
         if len({protocol for _, protocol in here}) < 2:
@@ -62,7 +58,7 @@ def sensitivity_to_strength(cells: dict[Key, Cell]) -> list[Chart]:
     """What every strength of the standard linear head would have kept of the validation images: a line per method."""
     groups: dict[tuple[str, str], dict[str, Cell]] = {}
     for key, cell in cells.items():
-        if not key.is_variant and key.protocol.family == "clean" and any(_by_strength(row) for row in cell.rows):
+        if key.protocol.family == "clean" and any(_by_strength(row) for row in cell.rows):
             groups.setdefault((key.dataset, key.protocol.head or ""), {})[key.method] = cell
     return [
         Chart(

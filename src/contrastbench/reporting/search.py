@@ -39,7 +39,7 @@ def other_rates(loaded: Loaded, track: TrackParams) -> list[str]:
     for (dataset, method), best in best_rates(loaded, track).items():
         for label in track.cost:
             (training,) = track.training_of(label)
-            if line_of(label, track) == method and training.learning_rate != best:
+            if line_of(label, track) == line_of(method, track) and training.learning_rate != best:
                 lines.append(f"{label}: learning rate {training.learning_rate:g}; best on {dataset} was {best:g}")
     return lines
 
@@ -48,8 +48,8 @@ def _trials(loaded: Loaded, track: TrackParams) -> dict[tuple[str, str], dict[fl
     """The cells of the trials by data set and method, then by learning rate."""
     tried = track.trials()
     found: dict[tuple[str, str], dict[float, Cell]] = {}
-    for key, cell in cells_of(loaded).items():
-        if key.method in tried and key.protocol.family == "validation-pgd":
+    for key, cell in cells_of(loaded.where(lambda row: row.method in tried)).items():
+        if key.protocol.family == "validation-pgd":
             method, rate = tried[key.method]
             found.setdefault((key.dataset, method), {})[rate] = cell
     return found

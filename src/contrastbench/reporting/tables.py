@@ -1,7 +1,7 @@
 """Tables of one track: method x (data set, protocol, metric), and which differences in them are significant."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -9,7 +9,7 @@ from itertools import combinations
 
 from contrastbench.pipeline.groups import Group
 from contrastbench.pipeline.stages import GROUPS, OTHER, group_of
-from contrastbench.reporting.cells import Cell, Column, Key, cells_of, dataset_order, method_order
+from contrastbench.reporting.cells import Cell, Column, Key, cells_of, dataset_order, key_of, method_order
 from contrastbench.reporting.significance import ALPHA, SeedVariance, compare_rows, holm, pooled_seeds
 from contrastbench.results.load import Loaded
 from contrastbench.results.metrics import METRICS
@@ -85,23 +85,31 @@ class Table:
         return found
 
 
-def tables_of(loaded: Loaded) -> list[Table]:
-    """The tables of the registered methods; the rows are those of one preset and track."""
-    return _split([cell for key, cell in cells_of(loaded).items() if not key.is_variant])
+def own_rows(loaded: Loaded, also: Collection[str] = ()) -> Loaded:
+    """The rows of the registered methods and of the variants among ``also``, which a track runs by default."""
+    return loaded.where(lambda row: row.method == row.base or row.method in also)
+
+
+def tables_of(loaded: Loaded, also: Collection[str] = ()) -> list[Table]:
+    """The tables of :func:`own_rows`; the rows are those of one preset and track."""
+    return _split(own_rows(loaded, also))
 
 
 def ablation_tables(loaded: Loaded, also: Iterable[str] = ()) -> list[Table]:
-    """The tables of variants, the methods they vary and those ``also`` named, on the columns of the variants."""
-    cells = cells_of(loaded)
-    variants = [key for key in cells if key.is_variant]
+    """The tables of variants, the methods they vary and those ``also`` named, on the columns of the variants.
+
+    Without the worst case: methods are attacked with more than variants, so that it is not the same for both.
+    """
+    variants = [key_of(row) for row in loaded.rows if row.method != row.base]
     wanted = {key.method for key in variants} | {key.base for key in variants} | set(also)
-    columns = {key.column for key in variants}
-    return _split([cell for key, cell in cells.items() if key.method in wanted and key.column in columns])
+    columns = {key.column for key in variants if key.protocol.family != "worst-case"}
+    return _split(loaded.where(lambda row: row.method in wanted and key_of(row).column in columns))
 
 
-def _split(cells: list[Cell]) -> list[Table]:
+def _split(loaded: Loaded) -> list[Table]:
+    """The tables of all rows: what else there are must not reach :func:`cells_of`, which pools over columns."""
     groups: dict[tuple[str, Group], list[Cell]] = {}
-    for cell in cells:
+    for cell in cells_of(loaded).values():
         groups.setdefault((cell.key.dataset, group_of(cell.key.protocol)), []).append(cell)
     places = [*GROUPS, OTHER]
     in_order = sorted(groups, key=lambda group: (dataset_order(group[0]), places.index(group[1])))

@@ -50,7 +50,11 @@ class Loaded:
 
     def only(self, preset: str) -> "Loaded":
         """The rows of one preset, with all lines."""
-        return replace(self, stored=[each for each in self.stored if each.row.preset == preset])
+        return self.where(lambda row: row.preset == preset)
+
+    def where(self, holds: Callable[[Row], bool]) -> "Loaded":
+        """The rows for which ``holds``, with all lines."""
+        return replace(self, stored=[each for each in self.stored if holds(each.row)])
 
     def presets(self) -> list[str]:
         """Presets that have rows, the default first."""
