@@ -21,7 +21,7 @@ rule all:
     input: config.get("target", "made")
 rule make:
     output: "{name}"
-    shell: "sleep {config[nap]}; touch {output}"
+    shell: "while [ -e {output}.held ]; do sleep 0.1; done; touch {output}"
 """
 SAID = "contrastbench: cleared the lock of a run that was killed"
 REFUSED = "cannot be locked"
@@ -35,8 +35,8 @@ def snakemake(tmp_path, repository) -> Callable[..., subprocess.Popen[str]]:
     program = Path(sys.executable).parent / "snakemake"
     started = []
 
-    def start(*options: str, nap: int = 0, target: str = "made") -> subprocess.Popen[str]:
-        command = [program, "--cores", "1", *options, "--config", f"nap={nap}", f"target={target}"]
+    def start(*options: str, target: str = "made") -> subprocess.Popen[str]:
+        command = [program, "--cores", "1", *options, "--config", f"target={target}"]
         pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         started.append(subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, **pipe))
         return started[-1]
@@ -56,7 +56,7 @@ def said(process: subprocess.Popen[str], code: int = 0) -> str:
 
 def at_work(folder: Path, runs: int = 1) -> list[Path]:
     """Snakemake's lock files, once all runs have made them and their jobs have begun."""
-    for _ in range(300):
+    for _ in range(1200):
         locks = list((folder / lock.SNAKEMAKES).glob("*.lock"))
         if len(locks) == 2 * runs == 2 * len(list((folder / ".snakemake/incomplete").glob("*"))):
             return locks
@@ -64,41 +64,54 @@ def at_work(folder: Path, runs: int = 1) -> list[Path]:
     raise AssertionError("no run has started")
 
 
-def killed(process: subprocess.Popen[str], folder: Path, runs: int = 1) -> None:
+def hold(folder: Path, target: str = "made") -> Path:
+    """The job that makes ``target`` ends once this file is gone."""
+    held = folder / f"{target}.held"
+    held.touch()
+    return held
+
+
+def kill_one(snakemake: Callable[..., subprocess.Popen[str]], folder: Path, runs: int = 1) -> None:
+    """Start a run, and kill it at work."""
+    held = hold(folder)
+    process = snakemake()
     at_work(folder, runs)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
+    held.unlink()
     assert list((folder / lock.SNAKEMAKES).glob("*.lock"))
 
 
 def test_the_lock_of_a_killed_run_is_cleared(tmp_path, snakemake):
-    killed(snakemake(nap=60), tmp_path)
+    kill_one(snakemake, tmp_path)
     answer = said(snakemake())
     assert SAID in answer and (tmp_path / "made").exists()
     assert SAID not in said(snakemake("--forceall"))
 
 
 def test_the_lock_of_a_living_run_is_left_alone(tmp_path, snakemake):
-    living = snakemake(nap=8)
+    held, living = hold(tmp_path), snakemake()
     locks = at_work(tmp_path)
     assert SAID not in said(snakemake("--dry-run"))
     answer = said(snakemake(), code=1)
     assert REFUSED in answer and "--unlock" in answer and SAID not in answer
     assert all(path.exists() for path in locks)
+    held.unlink()
     said(living)
     assert (tmp_path / "made").exists()
 
 
 def test_a_living_run_keeps_the_lock_that_a_killed_one_beside_it_left(tmp_path, snakemake):
-    living = snakemake(nap=10, target="other")
+    held, living = hold(tmp_path, "other"), snakemake(target="other")
     at_work(tmp_path)
-    killed(snakemake(nap=60), tmp_path, runs=2)
+    kill_one(snakemake, tmp_path, runs=2)
     assert SAID not in said(snakemake(), code=1)
+    held.unlink()
     said(living)
 
 
 def test_a_lock_of_another_machine_is_not_cleared_but_told_of(tmp_path, snakemake):
-    killed(snakemake(nap=60), tmp_path)
+    kill_one(snakemake, tmp_path)
     (tmp_path / lock.OURS).write_text("elsewhere")
     for _ in range(2):
         answer = said(snakemake(), code=1)
