@@ -114,26 +114,27 @@ def test_tables_are_stale_with_all_that_shapes_a_row(repository: Path) -> None:
         (
             "    low_label_draws: 2",
             "    low_label_draws: 3",
-            {"judge": 3},
-            {"probe-unremix", "tables-unremix", "report"},
+            {"judge": 5},
+            {"probe-unremix", "corruptions-unremix", "tables-unremix", "report"},
         ),
         (
             "      beta: 1.0\n      distance",
             "      beta: 2.0\n      distance",
-            {"pretrain": 1, "features": 1, "judge": 1},
-            {"pretrain-unremix", "probe-unremix", "tables-unremix", "report"},
+            {"pretrain": 1, "features": 1, "judge": 2},
+            {"pretrain-unremix", "probe-unremix", "corruptions-unremix", "tables-unremix", "report"},
         ),
         (
             "    epochs: 1",
             "    epochs: 2",
-            {"pretrain": 2, "features": 2, "judge": 2},
-            {"pretrain-unremix", "probe-unremix", "tables-unremix", "report"},
+            {"pretrain": 2, "features": 2, "judge": 4},
+            {"pretrain-unremix", "probe-unremix", "corruptions-unremix", "tables-unremix", "report"},
         ),
     ],
 )
 def test_a_parameter_makes_just_what_reads_it_stale(
     project: Project, old: str, new: str, jobs: dict[str, int], first_steps: set[str]
 ) -> None:
+    """The classifier of corrupted images is the probe's, whose section its rows name whole."""
     project.edit("params.yaml", old, new)
     stale = project.stale_jobs()
     assert {rule: stale[rule] for rule in jobs} == jobs
@@ -146,7 +147,7 @@ def test_equal_weights_do_not_hide_new_parameters_from_snakemake(project: Projec
     project.edit("params.yaml", "    log_every_steps: 4", "    log_every_steps: 2")
     trained = [f"runs/default/pretrain/unremix/digits/{method}/0/run.json" for method in ("simclr", "unremix")]
     project.run("snakemake", "--cores", "2", "--", *trained)
-    assert project.stale_jobs()["judge"] == 2
+    assert project.stale_jobs()["judge"] == 4, "probe and corruptions of each"
     project.run("snakemake", "--cores", "2", "--", "results/tables/default/unremix.md")  # killed before the report
     assert project.stale_jobs() == Counter({"report": 1})
 
@@ -192,7 +193,7 @@ def test_only_a_change_of_meaning_in_the_code_makes_a_step_stale(project: Projec
     assert "Running stage 'pretrain" not in project.run("dvc", "repro", "--dry")
     project.edit("src/contrastbench/methods/simclr.py", "first.detach()", "second.detach()")
     stale = project.stale_jobs()
-    assert (stale["pretrain"], stale["features"], stale["judge"]) == (1, 1, 1), "SimCLR's jobs alone"
+    assert (stale["pretrain"], stale["features"], stale["judge"]) == (1, 1, 2), "SimCLR's jobs alone"
     project.run("contrastbench", "fingerprint")
     assert project.stale_steps() >= {"pretrain-unremix"}
 
