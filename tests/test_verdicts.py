@@ -173,7 +173,7 @@ def test_carlini_wagner_takes_the_step_of_its_data_set(victim: Victim, tmp_path:
         for size in (0.1, 1e-4)
     )
     assert np.median(far.distance) > 2 * np.median(near.distance) > 0
-    attacks = attacks_on(load("cifar", Path(__file__).resolve().parent.parent).swaro.robustness, "cifar10", "slf")
+    attacks = attacks_on(load("paper", Path(__file__).resolve().parent.parent).swaro.robustness, "cifar10", "slf")
     assert [attack.step_size for attack in attacks if attack.kind == "cw"] == [0.01]
     pgds = [attack for attack in attacks if attack.kind in ("pgd", "foolbox-pgd")]
     assert {attack.norm for attack in pgds if attack.step_size == attack.eps / 4} == {"linf", "l2", "l1"}
