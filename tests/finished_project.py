@@ -23,7 +23,7 @@ NONE = {
     "autoattack": 0,
     "autoattack_tuned": 0,
     "square": 0,
-    "convergence": 0,
+    "convergence": 7,
 }
 ON_SOUND = {"instruments": ["instruments", "esc50"]}
 CHANGES = {
