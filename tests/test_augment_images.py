@@ -213,6 +213,21 @@ def test_probabilities_count_samples():
         assert float(changed(views).float().mean()) == pytest.approx(0.3, abs=0.03), name
 
 
+def test_blur_has_a_sigma_of_its_own_for_every_image_uniform_in_its_range(monkeypatch):
+    drawn: list[torch.Tensor] = []
+
+    def seen(chosen, sigma, kernel):
+        drawn.append(sigma)
+        return gaussian_blur(chosen, sigma, kernel)
+
+    monkeypatch.setattr(augmentation, "gaussian_blur", seen)
+    blurring = NOTHING.model_copy(update={"blur_probability": 1.0, "blur_sigma": (0.5, 1.5)})
+    augment_images(images(2000, height=8, width=8), blurring, generator())
+    sigma = torch.cat(drawn)
+    assert len(sigma) == 2000 and 0.5 <= sigma.min() < 0.51 and 1.49 < sigma.max() <= 1.5
+    assert sigma.mean().item() == pytest.approx(1.0, abs=0.03) and sigma.std().item() == pytest.approx(0.289, abs=0.02)
+
+
 def test_nothing_switched_on_changes_nothing():
     batch = images()
     before = batch.clone()
