@@ -489,6 +489,12 @@ def test_the_stage_leaves_weights_history_and_record_and_no_checkpoint(tmp_path,
     assert not same_weights(method, untrained)
 
 
+def test_every_seed_starts_from_weights_of_its_own():
+    data = SimpleNamespace(meta=SimpleNamespace(modality="image", classes=["a", "b"]), x=Splits().x)
+    first, again, other = (build_method(params_of("simclr"), data, seed) for seed in (0, 0, 1))
+    assert same_weights(first, again) and not same_weights(first, other)
+
+
 def test_the_stage_trains_with_its_seed_and_continues_what_is_its_own_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     grid, job = small_grid(tmp_path), Job("unremix", "digits", "simclr", 7)
