@@ -76,13 +76,13 @@ def outcome(tests: list[str], sources: Path, timeout: float) -> int | None:
 
 
 def _pytest(tests: list[str], sources: Path) -> None:
-    os.chdir(TESTS)
+    os.chdir(TESTS.parent)
     os.environ["PYTHONPATH"] = str(sources)
     sys.path.insert(0, str(sources))
     with (sources / "output.txt").open("w") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
-        sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
+        sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *(f"tests/{test}" for test in tests)]))
 
 
 def digest(mutant: Mutant) -> str:

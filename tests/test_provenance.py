@@ -116,11 +116,8 @@ def test_a_warning_of_training_and_its_device_reach_every_row(grid: Grid) -> Non
     (grid.trained(SWARO) / "run.json").write_text(json.dumps(record))
     rows = RowWriter(grid, "attack", SWARO, "123456789abc")
     rows.accuracy(Protocol(family="clean", head="slf"), np.asarray([True, False]))
-    rows.accuracy(
-        Protocol(family="worst-case", head="slf", norm="linf", eps=0.1),
-        np.asarray([True, False]),
-        failed=["not converged"],
-    )
+    worst = Protocol(family="worst-case", head="slf", norm="linf", eps=0.1)
+    rows.accuracy(worst, np.asarray([True, False]), failed=["not converged"])
     assert [row.detail["failed_checks"] for row in rows.rows] == [
         ["the loss is stuck"],
         ["the loss is stuck", "not converged"],
