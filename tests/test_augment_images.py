@@ -150,6 +150,14 @@ def test_boxes_are_distributed_as_torchvisions():
     assert ks_2samp(shifted, theirs[:, 2]).pvalue < 1e-3
 
 
+def test_aspect_ratios_are_uniform_in_their_logarithm():
+    """Wide and high crops alike often; uniform in the ratio itself, the mean of the logarithms would be 0.028."""
+    boxes = sample_boxes(4000, 320, 320, (0.1, 0.3), (3 / 4, 4 / 3), generator())
+    logarithms = (boxes[:, 3] / boxes[:, 2]).log() / math.log(4 / 3)
+    assert logarithms.mean().item() == pytest.approx(0, abs=0.03)
+    assert logarithms.std().item() == pytest.approx(1 / math.sqrt(3), abs=0.02)
+
+
 def test_boxes_lie_inside_and_fall_back_to_the_middle():
     boxes = sample_boxes(5000, 24, 40, FULL.crop_scale, FULL.crop_ratio, generator())
     assert (boxes >= 0).all() and (boxes == boxes.round()).all()

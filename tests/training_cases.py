@@ -45,8 +45,8 @@ def images_and_labels(count: int) -> tuple[Tensor, Tensor]:
 def params_of(name: str, embedding: int = 16, **settings: object) -> ImagePretrainParams:
     """The default parameters of a method, on a small network with embeddings of 16 and with changed settings."""
     known = load(root=REPOSITORY)
-    track = known.unremix if name in ("dcl", "hcl", "mochi", "unremix") else known.swaro
-    params = track.pretrain(name, "digits")
+    has_its_own = name.replace("-", "_") in known.swaro.settings.model_fields_set
+    params = (known.swaro if has_its_own else known.unremix).pretrain(name, "digits")
     known = params.settings
     changed = type(known).model_validate(known.model_dump() | settings)
     return params.model_copy(
