@@ -72,6 +72,7 @@ def draw_pictures(raw: Path) -> None:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A copy of the project in which the guide was followed, up to the commands."""
     project = Project(tmp_path_factory.mktemp("contributing"))
+    shutil.copytree(REPOSITORY / "tests", project.folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     new = apply_blocks(project.folder)
     assert len(new) == 7 and len(NAMED_BLOCK.findall(GUIDE)) == 24
     return project
