@@ -57,8 +57,8 @@ def nothing_is_left_to_find(left: np.ndarray, broken: np.ndarray, by: str) -> st
     if broken.sum() <= 1 or lost <= TOLERANCE:
         return None
     return (
-        f"the attacks have not converged: {left.mean():.1%} survive, but {by} breaks {broken.sum()} of {len(broken)} of them, "
-        f"which leaves {left.mean() - lost:.1%}"
+        f"the attacks have not converged: {left.mean():.1%} survive, but {by} breaks {broken.sum()} of {len(broken)} "
+        f"of them, which leaves {left.mean() - lost:.1%}"
     )
 
 
