@@ -211,7 +211,7 @@ def test_the_other_tracks_stage_is_refused_in_one_line(tmp_path: Path) -> None:
     said = "track 'swaro' has a section `robustness`, and so not corruptions, but probe, .*, head-corruptions,"
     with pytest.raises(UserError, match=f"^{said}"):
         grid.job("corruptions", "swaro", "digits", "swaro")
-    with pytest.raises(UserError, match="^track 'unremix' has no section `robustness`, which head-corruptions needs$"):
+    with pytest.raises(UserError, match=r"^track 'unremix' has no section `robustness`, which head-corruptions needs$"):
         grid.job("head_corruptions", "unremix", "digits", "simclr")
 
 

@@ -5,7 +5,7 @@ from statistics import fmean
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from contrastbench.pipeline.stages import group_of
+from contrastbench.pipeline.stages import GROUPS, OTHER, group_of
 from contrastbench.reporting.cells import Cell, Key
 from contrastbench.reporting.figures import Chart, colours, place, styled
 from contrastbench.results.metrics import METRICS
@@ -36,9 +36,9 @@ def attack_heatmap(cells: dict[Key, Cell]) -> list[Chart]:
 def corruptions_by_head(cells: dict[Key, Cell]) -> list[Chart]:
     """Methods against heads: the mean accuracy under common corruptions, where a data set has it for several heads."""
     groups: dict[str, dict[tuple[str, str], Cell]] = {}
-    for key, cell in cells.items():
-        if key.protocol.family == "corrupted":
-            groups.setdefault(key.dataset, {})[key.method, (key.protocol.head or "standard").upper()] = cell
+    found = [key for key in cells if key.protocol.family == "corrupted"]
+    for key in sorted(found, key=lambda key: [*GROUPS, OTHER].index(group_of(key.protocol))):  # heads as in the tables
+        groups.setdefault(key.dataset, {})[key.method, (key.protocol.head or "standard").upper()] = cells[key]
     charts = []
     for dataset, here in groups.items():
         heads = list(dict.fromkeys(head for _, head in here))
