@@ -14,6 +14,7 @@ from contrastbench.pipeline.groups import (
     CORRUPTIONS,
     FEW_SHOT,
     FROZEN,
+    HEAD_CORRUPTIONS,
     LOW_SHOT,
     TRANSFERRED,
     VALIDATION,
@@ -59,6 +60,7 @@ class Stage:
     rows      whether it writes result rows
     sections  the track's sections that decide what it measures, besides training's; a track without one of them
               does not have the stage
+    unless    a section with which a track has another stage in place of this one
     datasets  the data sets, or pairs of them, that a track has it for
     code      the stages after training whose code a row names
     encoder   whether it is for methods with an encoder only, not for reference rows
@@ -75,6 +77,7 @@ class Stage:
     leaves: tuple[str, ...] = ()
     rows: bool = False
     sections: tuple[str, ...] = ()
+    unless: str = ""
     datasets: Callable[..., list[str]] = _own
     code: tuple[str, ...] = ()
     encoder: bool = False
@@ -83,8 +86,10 @@ class Stage:
     batch: str = ""
 
     def data(self, track: TrackParams) -> list[str]:
-        """The data sets, or pairs of them, that it runs on in a track; none where the track lacks a section of it."""
+        """The data sets, or pairs of them, that it runs on in a track; none where the track's sections rule it out."""
         if any(getattr(track, name, None) is None for name in self.sections):
+            return []
+        if self.unless and getattr(track, self.unless, None) is not None:
             return []
         return self.datasets(track, *self.sections)
 
@@ -192,6 +197,7 @@ _JUDGING_STAGES = (
         ("data", "weights", "features"),
         rows=True,
         sections=("corruptions", "probe"),
+        unless="robustness",
         code=("features", "corruptions"),
         encoder=True,
         variants=False,
@@ -223,6 +229,18 @@ _JUDGING_STAGES = (
         batch="robustness.batch_size",
     ),
     Stage(
+        "head_corruptions",
+        Scope.SEEDS,
+        "Judge every classifier that attack left on corrupted images; writes result rows.",
+        ("data", "weights", "classifiers"),
+        rows=True,
+        sections=("corruptions", "robustness"),
+        code=("features", "attack", "head_corruptions"),
+        encoder=True,
+        variants=False,
+        groups=(*CORRUPTIONS, *HEAD_CORRUPTIONS),
+    ),
+    Stage(
         "validate",
         Scope.SEED,
         "Attack one encoder's classifier on validation images, to choose how it is trained; writes result rows.",
@@ -237,7 +255,7 @@ _JUDGING_STAGES = (
     Stage(
         "shifted_attack",
         Scope.SEEDS,
-        "Attack a linear classifier of other data than its encoder was trained on; a killed run continues.",
+        "Attack classifiers of other data than their encoder was trained on; a killed run continues.",
         ("data", "judged data", "weights"),
         rows=True,
         sections=("robustness",),
