@@ -107,7 +107,7 @@ class Stage:
     def rule(self) -> str:
         """Snakemake's rule for it: stages that judge an encoder with all seeds are one rule.
 
-        Not one that waits for attacks: a cluster takes the jobs of the rule and the features that attacks wait for as one.
+        Not one that waits for attacks: a cluster takes jobs of this rule and the features that attacks need as one job.
         """
         return "judge" if self.scope is Scope.SEEDS and "classifiers" not in self.reads else self.name
 
