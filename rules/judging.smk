@@ -41,6 +41,24 @@ rule attack:
         f" --preset {PRESET} --state {{params.state}} > {{log}} 2>&1"
 
 
+rule head_corruptions:
+    input:
+        reads("head_corruptions"),
+    output:
+        rows("head_corruptions", OF_ALL_SEEDS),
+    log:
+        log_of("head_corruptions", OF_ALL_SEEDS),
+    benchmark:
+        benchmark_of("head_corruptions", OF_ALL_SEEDS)
+    resources:
+        **resources_of("head_corruptions"),
+    params:
+        state=state("head_corruptions"),
+    shell:
+        "contrastbench head-corruptions {wildcards.track} {wildcards.dataset} {wildcards.method}"
+        f" --preset {PRESET} --state {{params.state}} > {{log}} 2>&1"
+
+
 rule validate:
     input:
         reads("validate"),

@@ -105,8 +105,11 @@ class Stage:
 
     @property
     def rule(self) -> str:
-        """Snakemake's rule for it: stages that judge an encoder with all seeds are one rule."""
-        return "judge" if self.scope is Scope.SEEDS else self.name
+        """Snakemake's rule for it: stages that judge an encoder with all seeds are one rule.
+
+        Not one that waits for attacks: a cluster takes jobs of this rule and the features that attacks need as one job.
+        """
+        return "judge" if self.scope is Scope.SEEDS and "classifiers" not in self.reads else self.name
 
     @property
     def command(self) -> str:
