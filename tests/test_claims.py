@@ -1,6 +1,7 @@
 """Claims: every verdict on rows that are made up, what a claim may not say, and the sentences that state a verdict."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from contrastbench.reporting.check import wrong_sentences
 from contrastbench.reporting.claims import Claim, Verdict, columns_of, judge, judged_claims, load_claims, without_rows
 from contrastbench.reporting.claims_render import as_json, as_markdown
 from contrastbench.reporting.rendered import with_tables
+from contrastbench.reporting.report import build_report
 from contrastbench.results.load import Loaded
 from contrastbench.results.rows import Row
 
@@ -104,6 +106,11 @@ def test_undecided_says_how_many_seeds_would_find_the_margin():
     (outcome,) = judged(values(0.008, 0.02), margin=2).outcomes
     needed = [n for n in range(2, 50) if (stats.t.isf(0.025, n - 1) + stats.t.isf(0.2, n - 1)) * 0.02 / n**0.5 <= 0.02]
     assert outcome.why == f"{needed[0]} seeds would be needed"
+    twice = judged([*values(0.008, 0.02), *values(0.008, 0.02, protocol="knn")], margin=2, protocols=["linear", "knn"])
+    stricter = [
+        n for n in range(2, 50) if (stats.t.isf(0.0125, n - 1) + stats.t.isf(0.2, n - 1)) * 0.02 / n**0.5 <= 0.02
+    ]
+    assert [each.why for each in twice.outcomes] == [f"{stricter[0]} seeds would be needed"] * 2 != [outcome.why] * 2
     images = [
         row(m, s, correct=verdicts(0.6, 60, seed=s + 9 * i))
         for i, m in enumerate(("simclr", "unremix"))
@@ -285,9 +292,6 @@ def test_the_command_shows_every_comparison(project):
     save(project, text="a | b")
     table = as_markdown(judged_claims(load_claims(project), loaded(values(0.03)), project))
     assert "| a \\| b (`it`) | **supported** | 1 supported | unremix - simclr" in table
-    (project / "presets").mkdir()
-    (project / "presets/cifar.yaml").write_text("{}\n")
-    write(project, [row(preset="cifar")])
     assert "no claim names preset 'cifar'" in str(run("claims", "--preset", "cifar").exception)
     (project / "claims.yaml").unlink()
     assert str(run("claims").exception) == "claims.yaml: no claims; write some"
@@ -305,6 +309,13 @@ def test_a_region_of_claims_is_rendered_and_a_stale_one_fails(project):
     (project / "README.md").write_text("<!-- claims: swaro -->\n<!-- end -->\n")
     with pytest.raises(UserError, match=r"README\.md: claims: 'swaro': claims\.yaml has no claim about such a track"):
         with_tables(project / "README.md", loaded(values(0.03)), project)
+
+
+def test_the_report_shows_claims_and_every_difference(project):
+    page = build_report(loaded(values(0.03)), "default", {}, project)
+    assert "UnReMix is better than SimCLR. <b>Supported</b>" in page
+    assert "unremix - simclr, linear, mnist5k (default)" in page and "Method against method (1)" in page
+    assert re.search(r"simclr - unremix</th><td>linear</td>\s*<td[^>]*>-3\.0 \[-3\.7, -2\.3\]</td>", page)
 
 
 @pytest.mark.parametrize(

@@ -190,9 +190,10 @@ def claims_command(
     from contrastbench.reporting.claims_render import as_terminal
 
     claims = load_claims()
-    judged = judged_claims(claims, load_rows(preset), preset=preset)
-    if not judged:
+    named = {name: claim for name, claim in claims.items() if preset in (None, *claim.presets)}
+    if not named:
         raise UserError(f"{FILE}: no claim{f' names preset {preset!r}' if claims else 's; write some'}")
+    judged = judged_claims(named, load_rows(preset), preset=preset)
     typer.echo(to_json(judged) if as_json else for_console(as_terminal(judged)), nl=False)
 
 

@@ -384,7 +384,7 @@ def _what_would_decide(paired: Paired, margin: float, level: float) -> str:
 def judged_claims(
     claims: Mapping[str, Claim], loaded: Loaded, root: Path = Path(), preset: str | None = None
 ) -> list[Judged]:
-    """What the rows say of ``claims``; with ``preset``, of those that name it, on its rows alone."""
+    """What the rows say of ``claims``; with ``preset``, those of that one alone, of claims that name it."""
     judged = []
     for name, claim in claims.items():
         columns: dict[Place, dict[str, Cell]] = {}
@@ -395,8 +395,7 @@ def judged_claims(
             found = columns_of(claim, each, rows, track)
             lacking += without_rows(claim, each, track, found)
             columns |= found
-        if columns or lacking:
-            judged.append(judge(name, claim, columns, lacking))
+        judged.append(judge(name, claim, columns, lacking))
     return judged
 
 

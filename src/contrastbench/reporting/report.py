@@ -127,7 +127,7 @@ def track_section(track: str, rows: Loaded, runs: list[Run], preset: str, root: 
     datasets = list(dict.fromkeys(key.dataset for key in everything))
     tables, *others = (target_tables(rows, preset, track, target, root) for target in TARGETS)
     section = TrackSection(track, TITLES.get(track, track), tables, dict(zip(OTHER_TARGETS, others, strict=True)))
-    about = {name: claim for name, claim in load_claims(root).items() if claim.track == track}
+    about = {name: each for name, each in load_claims(root).items() if each.track == track and preset in each.presets}
     section.claims = judged_claims(about, rows, root, preset)
     section.charts += cost_lines(rows, params) if params else []
     section.charts += protocol_curves(cells) + attack_heatmap(cells) + transfer_matrix(cells)
