@@ -239,6 +239,7 @@ def save(folder: Path, **changes: object) -> None:
         ({"datasets": ["cifar10"]}, "datasets: none of them is in preset 'default'; known: mnist5k, mnist5k-to-digits"),
         ({"datasets": ["mnist5k", "minst"]}, "datasets: 'minst' is in none of its presets"),
         ({"protocols": ["liner"]}, 'protocols.0 = "liner": no protocol has such a name'),
+        ({"protocols": ["lin"]}, 'protocols.0 = "lin": no protocol has such a name'),
         ({"protocols": ["few-shots-*"]}, 'protocols.0 = "few-shots-*": no protocol has such a name'),
         ({"protocols": []}, "protocols: at equal cost robust accuracy"),
         ({"target": "cost"}, "protocols: at equal cost robust accuracy"),
