@@ -36,7 +36,7 @@ from contrastbench.reporting.significance import (
     holm,
     seeds_needed,
 )
-from contrastbench.reporting.tables import ablation_rows, own_rows, pools
+from contrastbench.reporting.tables import ablation_rows, comparable, own_rows, pools
 from contrastbench.results.load import Loaded
 from contrastbench.results.metrics import METRICS
 from contrastbench.results.protocols import FORMS, STANDARD_HEADS
@@ -293,7 +293,7 @@ def judge(name: str, claim: Claim, columns: Mapping[Place, Mapping[str, Cell]], 
     outcomes = [Outcome(place, *pair, Verdict.NOT_TESTABLE, why="no rows") for place in lacking for pair in pairs]
     measured = []
     for place, column in columns.items():
-        pooled = pools(cell for cell in column.values() if not cell.failed_checks)
+        pooled = pools(comparable(column.values()))
         for left, right in pairs:
             if claim.target == "cost" and not {left, right} <= column.keys() and _anywhere(left, right, columns):
                 continue  # at this cost one of them was not trained; at another both were
