@@ -18,6 +18,7 @@ from contrastbench.cli import CLOSED_PIPE, UNEXPECTED, app, main
 from contrastbench.errors import UserError
 from contrastbench.params.base import overlay
 from contrastbench.params.root import from_content
+from contrastbench.reporting.cells import cells_of
 from contrastbench.reporting.compare import (
     BETTER,
     CHANGED,
@@ -499,7 +500,14 @@ def test_the_variance_of_two_methods_is_that_of_their_column(tmp_path):
         return compare_methods("WORKTREE", "simclr", "dcl", "default", tmp_path).changes[0].outcome
 
     assert outcome(rows) == CHANGED
-    assert outcome([item for item in rows if item.method in calm]) == BETTER
+    two = [item for item in rows if item.method in calm]
+    assert outcome(two) == BETTER
+    variants = [row("unremix-exp", seed, 0.3 + 0.2 * seed) for seed in THREE]
+    assert outcome([*two, *variants]) == BETTER, "a variant may be trained for another length"
+    change = compare_methods("WORKTREE", "simclr", "dcl", "default", tmp_path).changes[0]
+    (alone,) = (cell for key, cell in cells_of(loaded(two)).items() if key.method == "dcl")
+    assert change.after is not None and change.after.interval == alone.interval
+    assert compare_methods("WORKTREE", "dcl", "unremix-exp", "default", tmp_path).changes
 
 
 @pytest.mark.parametrize(

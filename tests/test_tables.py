@@ -167,6 +167,50 @@ def test_what_a_table_does_not_show_is_not_pooled_into_its_intervals_and_marks()
     assert varied.cells == ablation_tables(loaded(base + wild))[0].cells
 
 
+def test_reference_rows_inflate_no_variance_and_use_up_nothing_of_holms_correction():
+    rng = np.random.default_rng(0)
+    methods = [
+        row(name, seed, rate + rng.normal(0, 0.004))
+        for name, rate in (("simclr", 0.7), ("dcl", 0.702), ("hcl", 0.73))
+        for seed in THREE
+    ]
+    references = [row("pixels", seed, 0.6) for seed in THREE] + [row("random", s, 0.2 + 0.05 * s) for s in THREE]
+    (alone,), (beside,) = tables_of(loaded(methods)), tables_of(loaded(methods + references))
+    (column,) = alone.columns
+    for name in alone.methods:
+        assert beside.cells[name, column].interval == alone.cells[name, column].interval
+        assert beside.marks.get((name, column)) == alone.marks.get((name, column))
+    assert alone.marks == {("hcl", column): BEST}
+    assert [each for each in beside.differences if {each.first, each.second} <= set(alone.methods)] == list(
+        alone.differences
+    )
+    pairs = [each for each in beside.differences if {each.first, each.second} & {"pixels", "random"}]
+    assert len(pairs) == 7, "each reference row with each method, and with the other"
+    pixels_best = methods + [row("pixels", seed, 0.9) for seed in THREE]
+    assert tables_of(loaded(pixels_best))[0].marks == {("pixels", column): BEST}, "they are ranked all the same"
+
+
+def test_every_two_methods_of_a_column_are_exported_with_their_test(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = clear_winner()
+    write(tmp_path, rows)
+    result = CliRunner().invoke(app, ["export", "--format", "differences"])
+    frame = pd.read_csv(io.StringIO(result.stdout))
+    assert list(zip(frame["first"], frame["second"], strict=True)) == [
+        ("simclr", "unremix"),
+        ("pixels", "simclr"),
+        ("pixels", "unremix"),
+    ]
+    (table,) = tables_of(loaded(rows))
+    for line, each in zip(frame.itertuples(), table.differences, strict=True):
+        left, right = (table.cells[name, each.column] for name in (each.first, each.second))
+        assert line.difference == pytest.approx(left.mean - right.mean) and line.low < line.difference < line.high
+        assert line.p_value == pytest.approx(each.paired.p_value) and line.p_holm == pytest.approx(each.adjusted)
+    assert frame["p_holm"][0] == pytest.approx(frame["p_value"][0]), "the one pair of methods"
+    assert set(frame["protocol"]) == {"linear"} and set(frame["test"]) == {"seeds x examples"}
+    assert table.only(["knn"]).differences == ()
+
+
 def test_checks_on_few_images_are_in_no_map_of_attacks():
     names = ("clean", "pgd-20-linf@0.1", "fgsm@0.1", "square@0.1", "autoattack-linf@0.1", "foolbox-pgd-20-linf@0.1")
     rows = [row("swaro", protocol=name, track="swaro", stage="attack") for name in names]

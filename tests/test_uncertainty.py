@@ -48,7 +48,9 @@ def variance_by_loops(verdicts: list[dict[int, float]], own_variance: float | No
     spread = sum(sum((v - m) ** 2 for v in each.values()) / len(each) for each, m in zip(verdicts, means, strict=True))
     within = (n * spread / seeds + 1) / (n * q + 1) / n
     variance = max(between / seeds + shared_variance, within / seeds)
-    return variance, variance**2 / ((between / seeds) ** 2 / (seeds - 1)) if between else math.inf
+    squares = stats.t.ppf(0.975, seeds - 1) ** 2 * between / seeds
+    squares += stats.norm.ppf(0.975) ** 2 * (variance - between / seeds)
+    return variance, math.sqrt(squares / variance)
 
 
 @pytest.mark.parametrize("count", [10, 30, 40])
@@ -59,14 +61,14 @@ def test_the_interval_is_its_definition(count, rate):
     images = rng.random((3, 40)) < rate + rng.normal(0, 0.1, 40)
     seen = [{int(i): float(images[s, i]) for i in attack_order(40, s)[: count - s]} for s in range(3)]
     rows = [row(seed=s, correct=np.array(list(each.values())), drawn_from=40) for s, each in enumerate(seen)]
-    variance, freedom = variance_by_loops(seen)
+    variance, quantile = variance_by_loops(seen)
     mean = np.mean([each.value for each in rows])
     found = interval_of(rows)
     assert found is not None and 0 <= found[0] < found[1] <= 1
     for end in found:
         if 0 < end < 1:
             error = abs(mean - end) / math.sqrt(variance * end * (1 - end))
-            assert error == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-9)
+            assert error == pytest.approx(quantile, rel=1e-9)
 
 
 def test_one_seed_has_wilsons_interval():

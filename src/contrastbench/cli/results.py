@@ -1,4 +1,4 @@
-"""Commands ``tables``, ``export``, ``check-results`` and ``compare``: everything that is rendered from rows."""
+"""Commands ``tables``, ``export``, ``claims``, ``check-results``, ``compare``: all that is rendered from rows."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     app.command("tables")(tables_command)
     app.command("compare")(compare_command)
     app.command("export")(export_command)
+    app.command("claims")(claims_command)
     app.command("check-results")(check_results_command)
     app.command("report")(report_command)
 
@@ -149,11 +150,17 @@ def compare_command(
 
 
 def export_command(
-    form: Annotated[str, typer.Option("--format", help="csv, markdown or latex: tables; parquet: all rows.")],
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="csv, markdown or latex: tables; differences: every two methods of a column, CSV; parquet: all rows.",
+        ),
+    ],
     preset: OnePreset = None,
     output: Annotated[Path | None, typer.Option(help="File to write; else stdout, or results/rows.parquet.")] = None,
 ) -> None:
-    """Export tables as CSV, Markdown or LaTeX (booktabs), or all rows as one parquet file."""
+    """Export tables as CSV, Markdown or LaTeX (booktabs), tests between methods as CSV, or all rows as parquet."""
     from contrastbench.reporting.export import FORMATS, tables_text, write_parquet
 
     if form not in FORMATS:
@@ -173,14 +180,34 @@ def export_command(
     _tell_written(output)
 
 
+def claims_command(
+    preset: Annotated[str | None, typer.Option(help="Only what the claims say of this preset.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, full precision.")] = False,
+) -> None:
+    """Say of every claim in claims.yaml what the rows say of it: each comparison, its interval and the verdict."""
+    from contrastbench.reporting.claims import FILE, judged_claims, load_claims
+    from contrastbench.reporting.claims_render import as_json as to_json
+    from contrastbench.reporting.claims_render import as_terminal
+
+    claims = load_claims()
+    named = {name: claim for name, claim in claims.items() if preset in (None, *claim.presets)}
+    if not named:
+        raise UserError(f"{FILE}: no claim{f' names preset {preset!r}' if claims else 's; write some'}")
+    judged = judged_claims(named, load_rows(preset), preset=preset)
+    typer.echo(to_json(judged) if as_json else for_console(as_terminal(judged)), nl=False)
+
+
 def check_results_command(
     reproduced: Annotated[
         bool, typer.Option("--reproduced", help="Compare what was measured here with the rows committed at HEAD.")
     ] = False,
     preset: Annotated[str | None, typer.Option(help="With --reproduced: only this preset.")] = None,
 ) -> None:
-    """Fail with exit code 1 when a table in results, README or docs is stale against the rows, or a row unreadable."""
-    from contrastbench.reporting.check import not_best, stale_files
+    """Fail with exit code 1 when a table in results, README or docs, or a sentence on a claim, is not true to the rows.
+
+    Or when a row cannot be read.
+    """
+    from contrastbench.reporting.check import not_best, stale_files, wrong_sentences
 
     if reproduced:
         _check_reproduction(preset)
@@ -191,9 +218,10 @@ def check_results_command(
     stale = stale_files(loaded)
     for line in stale:
         typer.echo(f"contrastbench: {line}; run `contrastbench tables`", err=True)
-    tell(not_best(loaded))
+    wrong = wrong_sentences(loaded)
+    tell([*wrong, *not_best(loaded)])
     _refuse_unreadable(loaded.problems)
-    if stale:
+    if stale or wrong:
         raise typer.Exit(1)
     typer.echo(f"results are true to {len(loaded.rows)} rows")
 

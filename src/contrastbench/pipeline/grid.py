@@ -407,8 +407,10 @@ class Grid:
         return joined([fingerprint("tables"), *labels, self.asked(track)])
 
     def report_state(self) -> str:
-        """What makes the report stale besides what it shows: the code that draws it, the parameters that it names."""
-        return joined([fingerprint("report"), params_hash(self.params)])
+        """What makes the report stale besides what it shows: its code, the parameters that it names, the claims."""
+        claims = self.root / "claims.yaml"
+        told = [hashlib.sha256(claims.read_bytes()).hexdigest()] if claims.is_file() else []
+        return joined([fingerprint("report"), params_hash(self.params), *told])
 
     def targets(self) -> list[Path]:
         """Every track's rows, tables and still images. A finished table alone would hide that rows are missing."""

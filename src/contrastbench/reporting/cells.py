@@ -15,6 +15,7 @@ from contrastbench.results.protocols import Protocol
 from contrastbench.results.rows import Row
 
 REGISTERED = (*WITHOUT_ENCODER, *METHODS)
+REFERENCES = (*WITHOUT_ENCODER, "random")  # nothing is learned: they say what learning added
 
 
 class Key(NamedTuple):
@@ -32,6 +33,11 @@ class Key(NamedTuple):
     def is_variant(self) -> bool:
         """Whether ``method`` is a label of params.yaml's ``variants``, and no registered method."""
         return self.method != self.base
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether nothing was learned."""
+        return self.base in REFERENCES
 
     @property
     def column(self) -> "Column":
@@ -57,7 +63,7 @@ class Cell:
     """The rows of one key, by seed.
 
     older   whether not all of them were made by today's code, or by one code
-    column  how much the methods of the cell's column vary from seed to seed
+    column  how much the methods of the cell's column vary from seed to seed; of a reference row's, all rows
     """
 
     key: Key
@@ -114,17 +120,21 @@ def cells_of(loaded: Loaded) -> dict[Key, Cell]:
     def older(rows: list[Row]) -> bool:
         return any(row.identity in loaded.older for row in rows) or len({row.code_hash for row in rows}) > 1
 
-    columns: dict[tuple, list[list[Row]]] = {}  # methods on other numbers of examples tell nothing of each other
+    columns: dict[tuple, list[Key]] = {}  # methods on other numbers of examples tell nothing of each other
     for key, group in groups.items():
         if not any(row.detail.get("failed_checks") for row in group):
-            columns.setdefault((key.preset, key.track, key.column, numbers(group)), []).append(group)
-    spreads = {column: spread_of(cells) for column, cells in columns.items()}
+            columns.setdefault((key.preset, key.track, key.column, numbers(group)), []).append(key)
+    spreads = {
+        (column, reference): spread_of([groups[key] for key in keys if reference or not key.is_reference])
+        for column, keys in columns.items()
+        for reference in {key.is_reference for key in keys}
+    }
     return {
         key: Cell(
             key,
             tuple(sorted(group, key=lambda row: row.seed)),
             older(group),
-            spreads.get((key.preset, key.track, key.column, numbers(group))),
+            spreads.get(((key.preset, key.track, key.column, numbers(group)), key.is_reference)),
         )
         for key, group in sorted(groups.items(), key=lambda item: order(item[0]))
     }

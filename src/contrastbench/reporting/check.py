@@ -1,5 +1,6 @@
 """Are the rendered files true to the rows, and do the rows of this run repeat the committed ones?"""
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 from contrastbench.pipeline.asked import rows_that_count
 from contrastbench.pipeline.layout import Layout
 from contrastbench.pipeline.measured import measured_here
+from contrastbench.registry import hint
 from contrastbench.reporting.cells import Cell, Key, cells_of
-from contrastbench.reporting.rendered import by_track, rendered_files, section_of
+from contrastbench.reporting.claims import Verdict, judged_claims, load_claims
+from contrastbench.reporting.rendered import by_track, pages, rendered_files, section_of, text_of
 from contrastbench.reporting.search import other_rates
 from contrastbench.reporting.significance import ALPHA, compare_rows, holm
 from contrastbench.results.legacy import same_data, same_parameters
@@ -16,6 +19,10 @@ from contrastbench.results.load import ROWS, Loaded, rows_at
 from contrastbench.results.revisions import ignored
 from contrastbench.results.rows import Row
 
+CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.DOTALL | re.MULTILINE)
+OPENED = re.compile(r"<!-- claim\b")
+SENTENCE = re.compile(r"<!-- claim: (\S+) (\S+) -->((?:(?!<!-- claim).)*?)<!-- /claim -->", re.DOTALL)
+LEVEL = re.compile(r"\blevel\s+with\b|\bon\s+par\b", re.IGNORECASE)
 TOLERANCE = (
     "a cell is within tolerance when its difference from the committed one is no larger than half the committed "
     "95 % interval or than three standard deviations over the committed seeds, or is not significant (paired test, "
@@ -56,6 +63,35 @@ def not_best(loaded: Loaded, root: Path = Path()) -> list[str]:
         for name, rows in by_track(loaded, preset).items():
             track = section_of(preset, name, root)
             lines += [f"{name}, preset {preset}: {line}" for line in (other_rates(rows, track) if track else [])]
+    return lines
+
+
+def wrong_sentences(loaded: Loaded, root: Path = Path()) -> list[str]:
+    """A line for each sentence on a claim in README and docs that does not say what the rows say.
+
+    ``<!-- claim: ID VERDICT -->sentence<!-- /claim -->`` says that the claim has the verdict. That two are level is
+    only said in such a sentence, of a claim of equivalence that all comparisons support.
+    """
+    judged = {each.name: each for each in judged_claims(load_claims(root), loaded, root)}
+    verdicts = [each.value for each in Verdict]
+    lines = []
+    for page in pages(root):
+        where, text = page.relative_to(root).as_posix(), CODE.sub("", text_of(page))
+        if len(OPENED.findall(text)) != len(SENTENCE.findall(text)):
+            lines.append(f"{where}: claim: each needs its form, <!-- claim: ID VERDICT -->sentence<!-- /claim -->")
+        for name, said, _ in SENTENCE.findall(text):
+            if name not in judged:
+                lines.append(f"{where}: claim {name!r}: no such claim; {hint(name, judged)}")
+            elif said not in verdicts:
+                lines.append(f"{where}: claim {name!r}: no such verdict as {said!r}; known: {', '.join(verdicts)}")
+            elif said != (now := judged[name].verdict.value):
+                lines.append(f"{where}: claim {name!r}: the sentence says {said}, the rows say {now}")
+        equal = {name for name, each in judged.items() if each.says_equal}
+        rest = SENTENCE.sub(lambda found, equal=equal: "" if found[1] in equal else found[3], text)  # type: ignore[misc]
+        lines += [
+            f"{where}: {found!r}: say so between the markers of a claim of equivalence that the rows support"
+            for found in LEVEL.findall(rest)
+        ]
     return lines
 
 

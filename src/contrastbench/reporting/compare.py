@@ -9,9 +9,10 @@ from contrastbench.errors import UserError
 from contrastbench.pipeline.asked import rows_that_counted
 from contrastbench.pipeline.stages import STAGES
 from contrastbench.registry import RESERVED_IN_NAMES
-from contrastbench.reporting.cells import Cell, Key, cells_of, method_order, order
+from contrastbench.reporting.cells import Cell, Key, cells_of, key_of, method_order, order
 from contrastbench.reporting.params_diff import Differences, changed_parameters, names_other_data
-from contrastbench.reporting.significance import ALPHA, Interval, SeedVariance, compare_rows, holm, pooled_seeds
+from contrastbench.reporting.significance import ALPHA, Interval, SeedVariance, compare_rows, holm
+from contrastbench.reporting.tables import own_rows, pools
 from contrastbench.results.legacy import same_data, same_parameters
 from contrastbench.results.load import Loaded
 from contrastbench.results.metrics import METRICS
@@ -109,13 +110,14 @@ def compare_revisions(before: str, after: str, preset: str, root: Path = Path())
 def compare_methods(revision: str, first: str, second: str, preset: str, root: Path = Path()) -> Comparison:
     """Compare two methods of one revision on every column that both have.
 
-    The variance over seeds is pooled over a column's methods, as in tables. An unknown method is a UserError.
+    The variance over seeds is pooled over the registered methods of a column and these two, as in tables: not over
+    variants, which may be trained for other lengths. An unknown method is a UserError.
     """
     name = describe(revision, root)
     problems: list[str] = []
     loaded = _rows_at(revision, preset, root, problems)
-    cells = list(cells_of(loaded).values())
-    known = dict.fromkeys(key.method for key in sorted((cell.key for cell in cells), key=method_order))
+    cells = cells_of(own_rows(loaded, (first, second))).values()
+    known = dict.fromkeys(key.method for key in sorted(map(key_of, loaded.rows), key=method_order))
     for method in (first, second):
         if method not in known:
             raise UserError(
@@ -168,9 +170,10 @@ def _judge_methods(first: Cell, second: Cell, column: Iterable[Cell]) -> Change:
     obstacle = _obstacle(first, second)
     if obstacle:
         return Change(second.key, first, second, NOT_COMPARABLE, why=obstacle)
-    pooled = pooled_seeds([cell.rows for cell in column if not cell.failed_checks or cell in (first, second)])
+    pooled = pools(cell for cell in column if not cell.failed_checks or cell in (first, second))
+    with_reference = first.key.is_reference or second.key.is_reference
     causes = [f"{cell.key.method} fails a sanity check" for cell in (first, second) if cell.failed_checks]
-    return _tested(first, second, [*_seeds_differ(first, second), *causes], pooled)
+    return _tested(first, second, [*_seeds_differ(first, second), *causes], pooled[with_reference])
 
 
 def _tested(old: Cell, new: Cell, causes: list[str], pooled: SeedVariance | None = None) -> Change:

@@ -84,17 +84,25 @@ def cost_tables(loaded: Loaded, track: TrackParams) -> list[Table]:
             equal = [each for each in found if each.epochs == epochs]
             if len(equal) > 1:
                 tables.append(_table(dataset, f"Equal epochs: {epochs}", "", {each.name(): each for each in equal}))
-        first = line_of(track.cost[0], track)
-        for budget in sorted((each for each in found if each.line == first), key=lambda each: each.passes):
-            tables.append(_of_equal_cost(dataset, budget, found))
+        for budget, longest in at_equal_cost(found, track):
+            tables.append(_of_equal_cost(dataset, budget, longest, found))
     return tables
 
 
-def _of_equal_cost(dataset: str, budget: Trained, found: list[Trained]) -> Table:
-    longest: dict[str, Trained] = {}
-    for each in sorted(found, key=lambda each: each.passes):
-        if SMALLEST_SHARE * budget.passes <= each.passes <= budget.passes:
-            longest[each.line] = each
+def at_equal_cost(found: list[Trained], track: TrackParams) -> list[tuple[Trained, dict[str, Trained]]]:
+    """For each length of the target's first method: that training, and by line the longest that costs no more."""
+    first, ascending = line_of(track.cost[0], track), sorted(found, key=lambda each: each.passes)
+    return [
+        (
+            budget,
+            {each.line: each for each in ascending if SMALLEST_SHARE <= each.passes / budget.passes <= 1},
+        )
+        for budget in ascending
+        if budget.line == first
+    ]
+
+
+def _of_equal_cost(dataset: str, budget: Trained, longest: Mapping[str, Trained], found: list[Trained]) -> Table:
     absent = [line for line in dict.fromkeys(each.line for each in found) if line not in longest]
     says = f"What {budget.line} costs in {budget.epochs} epochs; every method at its longest training within that. "
     if absent:

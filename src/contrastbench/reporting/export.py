@@ -8,22 +8,23 @@ import pandas as pd
 from contrastbench.errors import UserError
 from contrastbench.files import replacing
 from contrastbench.pipeline.grid import TARGETS
-from contrastbench.reporting.render import as_frame, as_latex, as_markdown
+from contrastbench.reporting.render import as_frame, as_latex, as_markdown, differences_frame
 from contrastbench.reporting.rendered import by_track, target_tables
 from contrastbench.results.load import Loaded
 
-FORMATS = ("csv", "markdown", "latex", "parquet")
+FORMATS = ("csv", "differences", "markdown", "latex", "parquet")
 
 
 def tables_text(loaded: Loaded, presets: list[str], form: str) -> str:
-    """All tables of ``presets`` in one text: ``csv``, ``markdown`` or ``latex``."""
+    """All tables of ``presets`` in one text: ``csv``, ``differences``, ``markdown`` or ``latex``."""
     tables = {
         (preset, track): [table for target in TARGETS for table in target_tables(rows, preset, track, target)]
         for preset in presets
         for track, rows in by_track(loaded, preset).items()
     }
-    if form == "csv":
-        frames = [as_frame(group).assign(preset=preset, track=track) for (preset, track), group in tables.items()]
+    if form in ("csv", "differences"):
+        frame = as_frame if form == "csv" else differences_frame
+        frames = [frame(group).assign(preset=preset, track=track) for (preset, track), group in tables.items()]
         return pd.concat(frames).to_csv(index=False, lineterminator="\n") if frames else ""
     if form == "markdown":
         return "\n".join(as_markdown(group, f"{track}, preset {preset}") for (preset, track), group in tables.items())

@@ -6,7 +6,7 @@ import pandas as pd
 
 from contrastbench.reporting.cells import Cell, Column
 from contrastbench.reporting.published import HEADING, published_for
-from contrastbench.reporting.tables import BEST, TIED, Table
+from contrastbench.reporting.tables import BEST, TIED, Difference, Table
 from contrastbench.results.metrics import METRICS
 
 FAILED, TIE, OLDER = "⚠", "≈", "†"
@@ -14,8 +14,8 @@ LEGEND = (
     "Mean over seeds [95 % interval], for other seeds and other test examples together (of one seed: for other "
     "examples only); the variance over seeds is pooled over the column's methods. **Bold**: significantly better than "
     f"every other method of the column; {TIE}: not significantly worse than its best (paired over seeds and test "
-    f"examples, Holm-corrected over the table, 5 %). {FAILED}: failed a sanity check, see below the table; takes no "
-    "part in the comparison."
+    f"examples, Holm-corrected over the table, pairs with `pixels` or `random` apart, 5 %). {FAILED}: failed a sanity "
+    "check, see below the table; takes no part in the comparison."
 )
 OTHER_N = "Cells that name another n rest on another number of examples, and take no part in the comparison."
 MADE_BY_OLDER = "not all of its rows were made by the present code of their stages"
@@ -60,6 +60,38 @@ def as_frame(tables: list[Table]) -> pd.DataFrame:
             if (cell := table.cells.get((method, column))) is not None
         ]
     )
+
+
+def differences_frame(tables: list[Table]) -> pd.DataFrame:
+    """One line per two methods of a column that are compared, full precision: ``first`` minus ``second``."""
+    return pd.DataFrame(
+        [
+            {
+                "dataset": each.column.dataset,
+                "family": table.group.title,
+                "protocol": each.column.protocol.name,
+                "metric": each.column.metric,
+                "first": each.first,
+                "second": each.second,
+                "difference": each.paired.difference,
+                "low": each.paired.interval and each.paired.interval[0],
+                "high": each.paired.interval and each.paired.interval[1],
+                "p_value": each.paired.p_value,
+                "p_holm": each.adjusted,
+                "test": each.paired.test,
+            }
+            for table in tables
+            for each in table.differences
+        ]
+    )
+
+
+def difference_text(difference: Difference) -> str:
+    """``+1.2 [-0.3, +2.7]``, as the metric is written."""
+    factor, digits = (100, 1) if METRICS[difference.column.metric].percent else (1, 3)
+    numbers = [difference.paired.difference, *(difference.paired.interval or ())]
+    first, *ends = [f"{factor * number:+.{digits}f}" for number in numbers]
+    return first + (f" [{', '.join(ends)}]" if ends else "")
 
 
 def as_csv(tables: list[Table]) -> str:

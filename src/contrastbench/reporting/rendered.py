@@ -13,13 +13,16 @@ from contrastbench.pipeline.grid import OTHER_TARGETS
 from contrastbench.pipeline.layout import Layout
 from contrastbench.pipeline.resolved import resolved
 from contrastbench.reporting.cells import order
+from contrastbench.reporting.claims import FILE as CLAIMS
+from contrastbench.reporting.claims import judged_claims, load_claims
+from contrastbench.reporting.claims_render import as_markdown as claims_as_markdown
 from contrastbench.reporting.cost import cost_tables
 from contrastbench.reporting.render import as_csv, as_latex, as_markdown, legend, markdown_grid
 from contrastbench.reporting.search import search_tables
 from contrastbench.reporting.tables import Table, ablation_tables, own_rows, tables_of
 from contrastbench.results.load import Loaded
 
-REGION = re.compile(r"^(<!-- table: ([^\n]*?) -->\n).*?^(<!-- end -->)", re.DOTALL | re.MULTILINE)
+REGION = re.compile(r"^(<!-- (table|claims): ([^\n]*?) -->\n).*?^(<!-- end -->)", re.DOTALL | re.MULTILINE)
 
 
 def rendered_files(loaded: Loaded, presets: list[str], root: Path = Path()) -> dict[str, str]:
@@ -100,11 +103,16 @@ def metrics_json(tables: Iterable[Table]) -> str:
 
 def documents(root: Path) -> list[Path]:
     """Documents that hold a marked region."""
-    candidates = [root / "README.md", *sorted((root / "docs").glob("**/*.md"))]
-    return [path for path in candidates if path.is_file() and REGION.search(_text(path))]
+    return [path for path in pages(root) if REGION.search(text_of(path))]
 
 
-def _text(document: Path) -> str:
+def pages(root: Path) -> list[Path]:
+    """README and docs."""
+    return [path for path in (root / "README.md", *sorted((root / "docs").glob("**/*.md"))) if path.is_file()]
+
+
+def text_of(document: Path) -> str:
+    """A page's text; a UserError where it is none."""
     with reading(document, "document", "save it as UTF-8 text"):
         return document.read_text(encoding="utf-8")
 
@@ -112,12 +120,21 @@ def _text(document: Path) -> str:
 def with_tables(document: Path, loaded: Loaded, root: Path = Path()) -> str:
     """The text of ``document`` with every region between ``<!-- table: NAME -->`` and ``<!-- end -->`` rendered.
 
+    So is ``<!-- claims: TRACK -->``, what the rows say of the claims about a track.
     NAME is ``PRESET/TRACK`` or ``PRESET/TRACK-TARGET``, then optionally ``/DATASET``, then, after spaces, patterns of
     the protocols to show: ``default/unremix/mnist5k linear low-label-*``.
     """
-    text = _text(document)
+    text = text_of(document)
     where = document.relative_to(root).as_posix()
-    return REGION.sub(lambda region: region[1] + _region(region[2], loaded, where, root) + region[3], text)
+    kinds = {"table": _region, "claims": _claims_region}
+    return REGION.sub(lambda region: region[1] + kinds[region[2]](region[3], loaded, where, root) + region[4], text)
+
+
+def _claims_region(track: str, loaded: Loaded, where: str, root: Path) -> str:
+    claims = {name: claim for name, claim in load_claims(root).items() if claim.track == track}
+    if not claims:
+        raise UserError(f"{where}: claims: {track!r}: {CLAIMS} has no claim about such a track")
+    return f"\n{claims_as_markdown(judged_claims(claims, loaded, root))}\n"
 
 
 def _region(name: str, loaded: Loaded, where: str, root: Path) -> str:

@@ -16,13 +16,15 @@ from contrastbench.pipeline.grid import OTHER_TARGETS, TARGETS
 from contrastbench.pipeline.layout import Layout
 from contrastbench.pipeline.runs import Run, benchmarks, histories
 from contrastbench.reporting.cells import cells_of
+from contrastbench.reporting.claims import Judged, judged_claims, load_claims
+from contrastbench.reporting.claims_render import LEGEND as CLAIMS_LEGEND
 from contrastbench.reporting.cost_figures import cost_lines
 from contrastbench.reporting.dag import dag_svg
 from contrastbench.reporting.embedding import embedding_maps
 from contrastbench.reporting.figures import Chart, protocol_curves, selection_curves, simplex, training_curves
 from contrastbench.reporting.provenance import costs, facts
 from contrastbench.reporting.published import HEADING, published_for
-from contrastbench.reporting.render import FAILED, OLDER, TIE, cell_text, notes
+from contrastbench.reporting.render import FAILED, OLDER, TIE, cell_text, difference_text, notes
 from contrastbench.reporting.rendered import by_track, section_of, target_tables
 from contrastbench.reporting.robustness_figures import (
     attack_heatmap,
@@ -45,12 +47,16 @@ IMAGES = 4_000_000  # bytes of all images as they are inlined
 
 @dataclass
 class TrackSection:
-    """One system's part of the page; ``targets`` are the tables of other targets than the default one."""
+    """One system's part of the page; ``targets`` are the tables of other targets than the default one.
+
+    ``claims`` are what the preset's rows say of those about the track.
+    """
 
     name: str
     title: str
     tables: list[Table]
     targets: dict[str, list[Table]]
+    claims: list[Judged] = field(default_factory=list)
     charts: list[Chart] = field(default_factory=list)
 
     @property
@@ -103,6 +109,8 @@ def build_report(
         plotly=Markup(get_plotlyjs()),
         metrics=METRICS,
         cell_text=cell_text,
+        claims_legend=CLAIMS_LEGEND,
+        difference_text=difference_text,
         published_for=published_for,
         published_heading=HEADING,
         failed=FAILED,
@@ -124,6 +132,8 @@ def track_section(track: str, rows: Loaded, runs: list[Run], preset: str, root: 
     datasets = list(dict.fromkeys(key.dataset for key in everything))
     tables, *others = (target_tables(rows, preset, track, target, root) for target in TARGETS)
     section = TrackSection(track, TITLES.get(track, track), tables, dict(zip(OTHER_TARGETS, others, strict=True)))
+    about = {name: each for name, each in load_claims(root).items() if each.track == track and preset in each.presets}
+    section.claims = judged_claims(about, rows, root, preset)
     section.charts += cost_lines(rows, params) if params else []
     section.charts += protocol_curves(cells) + attack_heatmap(cells) + corruptions_by_head(cells)
     section.charts += transfer_matrix(cells) + sensitivity_to_strength(cells)

@@ -1,10 +1,13 @@
 """Is a difference between two methods (or two commits) more than chance? Paired over seeds and test examples.
 
 With verdicts on every example and several seeds, both are random: another seed would train another encoder,
-another test set would hold other images. The test is the one that studies of several readers judging the same
-cases use: two-way crossed random effects with the degrees of freedom of Hillis (2007, Statistics in Medicine
-26:596-619, doi 10.1002/sim.2532). With one seed it is the exact McNemar test over examples, which says nothing
-about seeds. Without verdicts it is the paired t-test over seeds.
+another test set would hold other images. The variances are those of studies in which several readers judge the same
+cases, two-way crossed random effects (Hillis, 2007, Statistics in Medicine 26:596-619, doi 10.1002/sim.2532). What
+seeds and what examples leave uncertain each get a margin from Student's t with their own degrees of freedom, and the
+squares of the margins add up (Zou and Donner, 2008, Statistics in Medicine 27:1693-1702, doi 10.1002/sim.3095).
+Hillis's degrees of freedom, one number for both, find too much with few seeds: benchmarks/level.py measures how much.
+With one seed it is the exact McNemar test over examples, which says nothing about seeds. Without verdicts it is the
+paired t-test over seeds.
 
 Each test gives an interval of the difference that agrees with it: it leaves out 0 just where p <= 5 %.
 
@@ -12,16 +15,20 @@ Three seeds say little about how much one pair of methods varies. Where several 
 thing, :func:`pooled_seeds` estimates that variance from all of them, as Hillis does for more than two tests.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 from contrastbench.reporting.judged import covariance_of_means, draws_of, examples_of
 from contrastbench.results.rows import Row
 
 ALPHA = 0.05
+POWER = 0.8
+MOST_SEEDS = 1000  # that :func:`seeds_needed` tries
+FURTHEST = 37.0  # normal deviations: beyond them a tail is no number of double precision
 Interval = tuple[float, float]
 
 
@@ -38,6 +45,45 @@ class SeedVariance:
 
 
 @dataclass(frozen=True)
+class Error:
+    """What a mean difference over ``seeds`` seeds leaves uncertain.
+
+    of_seeds     variance between the seeds' differences, with ``freedom`` degrees of freedom: over S seeds, 1 / S of it
+    of_examples  variance from the examples that the seeds share, with ``example_freedom``: more seeds lessen it by
+                 nothing
+    """
+
+    of_seeds: float
+    freedom: float
+    seeds: int
+    of_examples: float = 0.0
+    example_freedom: float = 1.0
+
+    def margin(self, tail: float) -> float:
+        """How far the mean is beyond the truth, to one side, with the probability ``tail``, at most 1/2."""
+        of_seeds = float(special.stdtrit(self.freedom, tail)) * (self.of_seeds / self.seeds) ** 0.5
+        return math.hypot(of_seeds, float(special.stdtrit(self.example_freedom, tail)) * self.of_examples**0.5)
+
+    def p_value(self, distance: float) -> float:
+        """Two-sided, of a mean that lies ``distance`` from what it is tested against; half of it is one-sided."""
+        distance = abs(distance)
+        if not self.of_examples or not self.of_seeds:
+            variance = self.of_seeds / self.seeds + self.of_examples
+            freedom = self.freedom if self.of_seeds else self.example_freedom
+            return float(2 * special.stdtr(freedom, -distance / variance**0.5))
+        beyond = self.margin(float(special.ndtr(-FURTHEST))) < distance
+        return 0.0 if beyond else float(2 * special.ndtr(-self._deviations(distance)))
+
+    def _deviations(self, distance: float) -> float:
+        """The normal deviation that has the tail at which the margin is ``distance``."""
+        return float(optimize.brentq(lambda z: self.margin(float(special.ndtr(-z))) - distance, 0.0, FURTHEST))
+
+    def over(self, seeds: int) -> "Error":
+        """The same over another number of seeds, of as many methods."""
+        return replace(self, seeds=seeds, freedom=self.freedom * (seeds - 1) / (self.seeds - 1))
+
+
+@dataclass(frozen=True)
 class Paired:
     """A paired comparison of two groups of rows.
 
@@ -46,20 +92,24 @@ class Paired:
     test        name of the test, or why there is none
     interval    of the difference, 95 %, for this comparison alone; None where there is no test, or where it is the
                 sign test because nothing varies over seeds: signs do not tell how large a difference is
+    error       what is uncertain of it; None with one seed, which says nothing about others, and where there is no
+                interval
     """
 
     difference: float
     p_value: float | None
     test: str
     interval: Interval | None = None
+    error: Error | None = None
 
 
 @dataclass(frozen=True)
 class Tested:
-    """The answer of one test: its two-sided p-value, and the 95 % interval where it gives one."""
+    """The answer of one test: its two-sided p-value, and the 95 % interval and the error where it gives them."""
 
     p_value: float
     interval: Interval | None = None
+    error: Error | None = None
 
 
 def compare_rows(first: Sequence[Row], second: Sequence[Row], pooled: SeedVariance | None = None) -> Paired:
@@ -88,7 +138,7 @@ def compare_rows(first: Sequence[Row], second: Sequence[Row], pooled: SeedVarian
         return Paired(difference, None, "one seed and no verdict on every example")
     else:
         found, name = _t_test(by_seed, pooled), "paired t over seeds"
-    return Paired(difference, found.p_value, name, found.interval)
+    return Paired(difference, found.p_value, name, found.interval, found.error if len(pairs) > 1 else None)
 
 
 def _example_differences(first: Row, second: Row) -> np.ndarray | None:
@@ -179,14 +229,12 @@ def _t_test(differences: np.ndarray, pooled: SeedVariance | None = None) -> Test
     spread = _spread(differences, pooled)
     if spread.of_difference < 1e-24:
         return _sign_test(differences)
-    return _t(float(differences.mean()), spread.of_difference / len(differences), spread.freedom)
+    return _tested(float(differences.mean()), Error(spread.of_difference, spread.freedom, len(differences)))
 
 
-def _t(mean: float, variance: float, freedom: float) -> Tested:
-    """Of a ``mean`` that has this ``variance``."""
-    error = float(np.sqrt(variance))
-    half = float(special.stdtrit(freedom, 1 - ALPHA / 2)) * error  # as scipy.stats.t, without its tenth of a ms
-    return Tested(float(2 * special.stdtr(freedom, -abs(mean) / error)), (mean - half, mean + half))
+def _tested(mean: float, error: Error) -> Tested:
+    half = error.margin(ALPHA / 2)
+    return Tested(error.p_value(mean), (mean - half, mean + half), error)
 
 
 def _sign_test(differences: np.ndarray) -> Tested:
@@ -202,20 +250,40 @@ def crossed_test(
     ``examples`` (n,) of each seed say which examples they are of, where seeds do not share all in one order.
     Variance of the mean: A / S + max(C, 0). A is the variance over seeds of their means: ``pooled`` with its f, else
     that of ``differences``, f = S - 1. C is the covariance of two seeds' means from the examples that both have
-    (:func:`covariance_of_means`). Degrees of freedom: variance^2 / ((A / S)^2 / f), at most S n - 1. With the same
-    examples in all seeds this is (MS_seeds + max(MS_examples - MS_residual, 0)) / (S n), the test of Hillis (2007).
+    (:func:`covariance_of_means`), with n - 1. The margin is the root of t_f^2 A / S + t_{n - 1}^2 C.
     """
     seeds, count = differences.shape
     spread = _spread(differences.mean(1), pooled)
-    of_seeds = spread.of_difference / seeds
     shared = covariance_of_means(list(differences), [np.arange(count)] * seeds if examples is None else examples)
-    variance = of_seeds + max(shared, 0.0)
-    if variance * seeds * count < 1e-12:
+    error = Error(spread.of_difference, spread.freedom, seeds, max(shared, 0.0), count - 1)
+    if (error.of_seeds / seeds + error.of_examples) * seeds * count < 1e-12:
         return _sign_test(differences.mean(0))
-    freedom = seeds * count - 1.0
-    if of_seeds > 0:
-        freedom = min(freedom, variance**2 / (of_seeds**2 / spread.freedom))
-    return _t(float(differences.mean()), variance, freedom)
+    return _tested(float(differences.mean()), error)
+
+
+def equivalence(difference: float, error: Error, margin: float) -> float:
+    """p-value of two one-sided tests (TOST): <= 5 % where the 90 % interval lies within -``margin`` to ``margin``.
+
+    Schuirmann, 1987, doi 10.1007/BF01068419.
+    """
+    inside = margin - abs(difference)
+    return error.p_value(inside) / 2 if inside > 0 else 1.0
+
+
+def seeds_needed(error: Error, effect: float, level: float = ALPHA) -> int | None:
+    """How many seeds find a true difference of ``effect`` with 80 % probability, in a two-sided test at ``level``.
+
+    The fewest whose margins for the level and for the power add up to no more than ``effect``, with the variances of
+    ``error``. None where ``MOST_SEEDS`` would not do, because the examples alone leave too much uncertain.
+    """
+
+    def enough(seeds: int) -> bool:
+        over = error.over(seeds)
+        return over.margin(level / 2) + over.margin(1 - POWER) <= effect
+
+    if not enough(MOST_SEEDS):
+        return None
+    return next(seeds for seeds in range(2, MOST_SEEDS + 1) if enough(seeds))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

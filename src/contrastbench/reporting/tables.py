@@ -10,8 +10,8 @@ from itertools import combinations
 
 from contrastbench.pipeline.groups import Group
 from contrastbench.pipeline.stages import GROUPS, OTHER, group_of
-from contrastbench.reporting.cells import Cell, Column, Key, cells_of, dataset_order, key_of, method_order
-from contrastbench.reporting.significance import ALPHA, SeedVariance, compare_rows, holm, pooled_seeds
+from contrastbench.reporting.cells import Cell, Column, cells_of, dataset_order, key_of, method_order
+from contrastbench.reporting.significance import ALPHA, Paired, SeedVariance, compare_rows, holm, pooled_seeds
 from contrastbench.results.load import Loaded
 from contrastbench.results.metrics import METRICS
 from contrastbench.results.order import natural
@@ -21,14 +21,29 @@ MEASURED = re.compile(r"[\d.]+%|\d+ of \d+")  # in the line of a failed check
 
 
 @dataclass(frozen=True)
+class Difference:
+    """Two methods of one column: ``first`` minus ``second``, with the test of :func:`compare_rows`.
+
+    adjusted  the p-value after Holm's correction over the table; None where nothing was tested
+    """
+
+    column: Column
+    first: str
+    second: str
+    paired: Paired
+    adjusted: float | None = None
+
+
+@dataclass(frozen=True)
 class Table:
     """One data set and one group of protocols.
 
-    methods  row order
-    columns  column order
-    cells    what was measured; not every pair need be there
-    marks    ``best`` (significantly better than every other method of the column) or ``tied`` (not significantly
-             worse than the column's best), for cells that are either
+    methods      row order
+    columns      column order
+    cells        what was measured; not every pair need be there
+    marks        ``best`` (significantly better than every other method of the column) or ``tied`` (not significantly
+                 worse than the column's best), for cells that are either
+    differences  of every two methods of a column that are compared
     """
 
     dataset: str
@@ -37,6 +52,7 @@ class Table:
     columns: tuple[Column, ...]
     cells: dict[tuple[str, Column], Cell]
     marks: dict[tuple[str, Column], str]
+    differences: tuple[Difference, ...]
 
     @property
     def title(self) -> str:
@@ -76,7 +92,8 @@ class Table:
         columns = tuple(c for c in self.columns if any(fnmatchcase(c.protocol.name, pattern) for pattern in patterns))
         cells = {place: cell for place, cell in self.cells.items() if place[1] in columns}
         methods = tuple(method for method in self.methods if any(place[0] == method for place in cells))
-        return replace(self, methods=methods, columns=columns, cells=cells)
+        differences = tuple(each for each in self.differences if each.column in columns)
+        return replace(self, methods=methods, columns=columns, cells=cells, differences=differences)
 
     def failures(self) -> dict[str, list[str]]:
         """For each sanity check that failed: the methods and protocols concerned.
@@ -105,14 +122,19 @@ def tables_of(loaded: Loaded, also: Collection[str] = ()) -> list[Table]:
 
 
 def ablation_tables(loaded: Loaded, also: Iterable[str] = ()) -> list[Table]:
-    """The tables of variants, the methods they vary and those ``also`` named, on the columns of the variants.
+    """The tables of :func:`ablation_rows`."""
+    return _split(ablation_rows(loaded, also))
+
+
+def ablation_rows(loaded: Loaded, also: Iterable[str] = ()) -> Loaded:
+    """The rows of variants, the methods they vary and those ``also`` named, on the columns of the variants.
 
     Without the worst case: methods are attacked with more than variants, so that it is not the same for both.
     """
     variants = [key_of(row) for row in loaded.rows if row.method != row.base]
     wanted = {key.method for key in variants} | {key.base for key in variants} | set(also)
     columns = {key.column for key in variants if key.protocol.family != "worst-case"}
-    return _split(loaded.where(lambda row: row.method in wanted and key_of(row).column in columns))
+    return loaded.where(lambda row: row.method in wanted and key_of(row).column in columns)
 
 
 def _split(loaded: Loaded) -> list[Table]:
@@ -131,7 +153,9 @@ def table_of(dataset: str, group: Group, cells: list[Cell]) -> Table:
     methods = sorted(keys, key=lambda method: method_order(keys[method]))
     columns = sorted({cell.key.column for cell in cells}, key=_column_order)
     placed = {(cell.key.method, cell.key.column): cell for cell in cells}
-    return Table(dataset, group, tuple(methods), tuple(columns), placed, marks(placed))
+    compared = {column: comparable([cell for cell in cells if cell.key.column == column]) for column in columns}
+    differences = differences_in(compared)
+    return Table(dataset, group, tuple(methods), tuple(columns), placed, marks(compared, differences), differences)
 
 
 def _column_order(column: Column) -> tuple:
@@ -139,34 +163,10 @@ def _column_order(column: Column) -> tuple:
     return (column.protocol.family not in leading, natural(column.protocol.name), column.metric)
 
 
-def marks(cells: dict[tuple[str, Column], Cell]) -> dict[tuple[str, Column], str]:
-    """Mark the best of each column, or all that tie for it.
-
-    Every pair of methods of every column is tested, with the variance over seeds pooled over the column's methods,
-    and Holm's correction runs over all of them, so that picking the best after seeing the values costs nothing.
-    Cells that failed a sanity check, or rest on another number of examples than the column, take no part, neither in
-    the pairs nor in the pooling.
-    """
-    columns: dict[Column, list[Cell]] = {}
-    for (_, column), cell in cells.items():
-        columns.setdefault(column, []).append(cell)
-    for column, group in columns.items():
-        number = most_common_n(group)
-        columns[column] = [cell for cell in group if cell.n == number and not cell.failed_checks]
-    differs = _significant_pairs(columns)
-    found = {}
-    for column, group in columns.items():
-        if len(group) < 2:
-            continue
-        sign = 1 if METRICS[column.metric].higher_is_better else -1
-        best = max(group, key=lambda cell: sign * cell.mean)
-        ties = [cell for cell in group if cell is not best and frozenset((cell.key, best.key)) not in differs]
-        if not ties:
-            found[best.key.method, column] = BEST
-            continue
-        for cell in (best, *ties):
-            found[cell.key.method, column] = TIED
-    return found
+def comparable(column: Collection[Cell]) -> list[Cell]:
+    """Those cells of a column that are compared: without failed checks, on the number of examples that most rest on."""
+    number = most_common_n(column)
+    return [cell for cell in column if cell.n == number and not cell.failed_checks]
 
 
 def most_common_n(cells: Iterable[Cell]) -> str:
@@ -175,20 +175,54 @@ def most_common_n(cells: Iterable[Cell]) -> str:
     return max(counts, key=lambda number: (counts[number], natural(number)))
 
 
-def _significant_pairs(columns: dict[Column, list[Cell]]) -> set[frozenset[Key]]:
-    pairs, p_values = [], []
-    for group in columns.values():
-        pooled = pooled_seeds([cell.rows for cell in group]) if group else None
-        for first, second in combinations(group, 2):
-            p_value = _p_value(first, second, pooled)
-            if p_value is not None:
-                pairs.append(frozenset((first.key, second.key)))
-                p_values.append(p_value)
-    return {pair for pair, adjusted in zip(pairs, holm(p_values), strict=True) if adjusted <= ALPHA}
+def pools(column: Iterable[Cell]) -> dict[bool, SeedVariance | None]:
+    """The variance over seeds, pooled over a column: for two methods, and for a pair with a reference row (True).
+
+    Reference rows vary in another way than methods do (`pixels` not at all), so only pairs with one pool over them.
+    """
+    found = list(column)
+    methods = [cell for cell in found if not cell.key.is_reference]
+    return {each is found: pooled_seeds([cell.rows for cell in each]) if each else None for each in (methods, found)}
 
 
-def _p_value(first: Cell, second: Cell, pooled: SeedVariance | None) -> float | None:
-    try:
-        return compare_rows(first.rows, second.rows, pooled).p_value
-    except ValueError:  # no seed in common
-        return None
+def differences_in(columns: dict[Column, list[Cell]]) -> tuple[Difference, ...]:
+    """Every pair of cells of every column, tested with the variance over seeds pooled over the column.
+
+    Holm's correction runs over all pairs of methods, so that picking the best after seeing the values costs nothing;
+    and, apart, over the pairs with a reference row.
+    """
+    found: dict[bool, list[Difference]] = {False: [], True: []}
+    for column, cells in columns.items():
+        pooled = pools(cells)
+        for first, second in combinations(cells, 2):
+            with_reference = first.key.is_reference or second.key.is_reference
+            try:
+                paired = compare_rows(first.rows, second.rows, pooled[with_reference])
+            except ValueError:  # no seed in common
+                continue
+            found[with_reference].append(Difference(column, first.key.method, second.key.method, paired))
+    return tuple(each for differences in found.values() for each in _corrected(differences))
+
+
+def _corrected(differences: list[Difference]) -> list[Difference]:
+    adjusted = iter(holm([each.paired.p_value for each in differences if each.paired.p_value is not None]))
+    return [each if each.paired.p_value is None else replace(each, adjusted=next(adjusted)) for each in differences]
+
+
+def marks(columns: dict[Column, list[Cell]], differences: Iterable[Difference]) -> dict[tuple[str, Column], str]:
+    """Mark the best of each column, or all that tie for it, of the cells that are compared."""
+    differs = {
+        (each.column, frozenset((each.first, each.second)))
+        for each in differences
+        if each.adjusted is not None and each.adjusted <= ALPHA
+    }
+    found: dict[tuple[str, Column], str] = {}
+    for column, group in columns.items():
+        if len(group) < 2:
+            continue
+        sign = 1 if METRICS[column.metric].higher_is_better else -1
+        best = max(group, key=lambda cell: sign * cell.mean).key.method
+        others = [cell.key.method for cell in group if cell.key.method != best]
+        ties = [method for method in others if (column, frozenset((method, best))) not in differs]
+        found |= {(method, column): TIED for method in (best, *ties)} if ties else {(best, column): BEST}
+    return found

@@ -2,12 +2,13 @@
 
 The variance of a mean over S seeds is V = A / S + C, as in the crossed test (reporting/significance.py). A is the
 variance between the seeds' values: of training, and of sampling those examples that each seed has for itself. C is the
-covariance of two seeds' values, from the examples that both have judged. Degrees of freedom are Hillis's (2007).
+covariance of two seeds' values, from the examples that both have judged. Their margins add up as in the test.
 
 Three seeds say little about A, so it is pooled over the methods of a column (:func:`spread_of`), relative to p (1 - p),
 because shares near 0 or 1 vary less. A share whose variance is p (1 - p) V says as much as 1 / V independent examples.
-That number, and Student's t for the normal quantile, go into Wilson's score interval, as for surveys by clusters (Dean
-and Pagano, 2015, doi 10.1093/jssam/smv024): it stays within 0 and 1, and has a width at 0 and at 1.
+That number, and the margin over its standard deviation for the normal quantile, go into Wilson's score interval, as for
+surveys by clusters (Dean and Pagano, 2015, doi 10.1093/jssam/smv024): it stays within 0 and 1, and has a width at 0 and
+at 1.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ import numpy as np
 from scipy import special
 
 from contrastbench.reporting.judged import covariance_of_means, draws_of, examples_of, shared_examples
-from contrastbench.reporting.significance import ALPHA, Interval, additive_residual, same_tests
+from contrastbench.reporting.significance import ALPHA, Error, Interval, additive_residual, same_tests
 from contrastbench.results.metrics import METRICS
 from contrastbench.results.rows import Row
 
@@ -80,8 +81,8 @@ def interval_of(rows: Sequence[Row], column: Spread | None = None) -> Interval |
     variance = max(of_seeds + shared, within / len(values))
     if not variance:
         return None
-    freedom = variance**2 / (of_seeds**2 / between.freedom) if of_seeds else np.inf
-    quantile, mean = float(special.stdtrit(freedom, 1 - ALPHA / 2)), float(values.mean())
+    error = Error(between.relative, between.freedom, len(values), max(variance - of_seeds, 0.0), np.inf)
+    quantile, mean = error.margin(ALPHA / 2) / variance**0.5, float(values.mean())
     if METRICS[rows[0].metric].percent:
         return wilson(mean, variance, quantile)
     half = quantile * mean * variance**0.5
