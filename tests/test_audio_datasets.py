@@ -1,5 +1,6 @@
 """Audio adapters on small files that the tests make, and on real archives where they are available."""
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -35,6 +36,7 @@ from contrastbench.datasets.store import carve_validation, open_prepared, write_
 from contrastbench.errors import UserError
 from contrastbench.params.data import DataParams
 from contrastbench.registry import DATASETS
+from contrastbench.stages import prepare as prepare_stage
 
 PARAMS = DataParams(validation_fraction=0.2)
 SKIP = DataParams(validation_fraction=0.2, on_bad_clip="skip")
@@ -192,8 +194,9 @@ def test_speech_commands_official_lists(tmp_path: Path) -> None:
     assert table["speaker"].nunique() == table["group"].nunique() == 3
     split = speechcommands._official_split(tmp_path, table["name"])
     assert split.value_counts().to_dict() == {"train": 69, "validation": 35, "test": 1}
-    with pytest.raises(UserError, match="speechcommands: 1 groups .* stand in both train and test, the first is 2;"):
-        check_groups("speechcommands", read_splits(table.assign(split=split), tmp_path, PARAMS))
+    lists_of_today = table.drop(columns="speaker").assign(split=split)
+    with pytest.raises(UserError, match="speechcommands: train and test share 1 of the groups .*; the first is 2$"):
+        check_groups("speechcommands", read_splits(lists_of_today, tmp_path, PARAMS))
     (tmp_path / "zero").rename(tmp_path / "nil")
     with pytest.raises(UserError, match="34 of 35 word folders"):
         speechcommands.clip_table(tmp_path, speechcommands.WORDS)
@@ -330,6 +333,26 @@ def test_audioset_from_a_folder_lists_what_is_missing(tmp_path: Path) -> None:
     assert (tmp_path / "missing.txt").read_text().split() == ids[290:]
 
 
+# ---- what prepare refuses, whichever the data set
+
+
+def test_prepare_refuses_a_speaker_in_two_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def speakers(*numbers: int) -> Split:
+        return sound_split([noise(800, n) for n in numbers], [0] * len(numbers), group=np.array(numbers))
+
+    def prepare_with(**splits: Split) -> None:
+        source = dataclasses.replace(fsdd.ADAPTER, read=lambda raw, params: splits, archives=())
+        monkeypatch.setattr(prepare_stage, "adapter", lambda name: source)
+        prepared_data(tmp_path, "fsdd", 0.2)
+
+    with pytest.raises(UserError, match="fsdd: validation and test share 2 of the groups .* the first is 3$"):
+        prepare_with(train=speakers(1, 2), validation=speakers(3, 3, 4, 5), test=speakers(3, 5, 6))
+    assert not (tmp_path / "data/prepared/fsdd").exists()
+    unlabeled = Split(np.zeros(800, np.int16), None, {"offsets": np.array([0, 800])})
+    prepare_with(train=speakers(1, 1, 2), validation=speakers(3), test=speakers(4), unlabeled=unlabeled)
+    assert (tmp_path / "data/prepared/fsdd/meta.json").is_file()
+
+
 # ---- splitting off validation
 
 
@@ -359,7 +382,7 @@ def test_validation_never_splits_a_speaker_of_all_classes_nor_takes_a_classs_las
 
 # ---- embedded instruments
 
-SAMPLES = ["", "", ""]  # sha256 of train, validation, test
+SAMPLES = ["44a29a94f28b", "e3a5612b5a69", "c1220caf0b1e"]  # sha256 of train, validation, test
 
 
 @pytest.fixture(scope="module")
@@ -456,6 +479,18 @@ def test_real_spoken_digits(real_data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.realdata
+def test_real_speakers_are_those_of_the_publishers_test_set(real_data: Path) -> None:
+    """Every id that is read from a name is one that the publisher's rule puts into the test set."""
+    packing = real_data / speechcommands_test.ARCHIVE.alternatives[0].name
+    if not packing.is_file():
+        pytest.skip(f"no {packing.name} in {real_data}")
+    with zipfile.ZipFile(packing) as zipped:
+        names = [Path(name) for name in zipped.namelist() if name.endswith(".opus")]
+    speakers = {speechcommands.speaker_of(name) for name in names} - {"_silence_"}
+    assert len(speakers) == 239 and {which_set(speaker) for speaker in speakers} == {"testing"}
+
+
+@pytest.mark.realdata
 @pytest.mark.parametrize(
     ("name", "module", "table", "counts"),
     [
@@ -464,7 +499,7 @@ def test_real_spoken_digits(real_data: Path, tmp_path: Path) -> None:
             "speechcommands-test",
             speechcommands_test,
             speechcommands_test.split_table,
-            {"train": 3075, "validation": 658, "test": 1157},
+            {"train": 3153, "validation": 635, "test": 1102},
         ),
     ],
 )

@@ -15,6 +15,6 @@ def check_groups(name: str, splits: dict[str, Split]) -> None:
         shared = np.intersect1d(groups[one], groups[other])
         if len(shared):
             raise UserError(
-                f"{name}: {len(shared)} groups (what a speaker, recording or instrument is) stand in both {one} and "
-                f"{other}, the first is {shared[0]}; all examples of a group belong into one split"
+                f"{name}: {one} and {other} share {len(shared)} of the groups (speakers, recordings or instruments) "
+                f"that belong into one split as a whole; the first is {shared[0]}"
             )
