@@ -195,7 +195,7 @@ def test_speech_commands_official_lists(tmp_path: Path) -> None:
     split = speechcommands._official_split(tmp_path, table["name"])
     assert split.value_counts().to_dict() == {"train": 69, "validation": 35, "test": 1}
     lists_of_today = table.drop(columns="speaker").assign(split=split)
-    with pytest.raises(UserError, match="speechcommands: train and test share 1 of the groups .*; the first is 2$"):
+    with pytest.raises(UserError, match=r"speechcommands: train and test share 1 of the groups .*; the first is 2$"):
         check_groups("speechcommands", read_splits(lists_of_today, tmp_path, PARAMS))
     (tmp_path / "zero").rename(tmp_path / "nil")
     with pytest.raises(UserError, match="34 of 35 word folders"):
@@ -345,7 +345,7 @@ def test_prepare_refuses_a_speaker_in_two_splits(tmp_path: Path, monkeypatch: py
         monkeypatch.setattr(prepare_stage, "adapter", lambda name: source)
         prepared_data(tmp_path, "fsdd", 0.2)
 
-    with pytest.raises(UserError, match="fsdd: validation and test share 2 of the groups .* the first is 3$"):
+    with pytest.raises(UserError, match=r"fsdd: validation and test share 2 of the groups .* the first is 3$"):
         prepare_with(train=speakers(1, 2), validation=speakers(3, 3, 4, 5), test=speakers(3, 5, 6))
     assert not (tmp_path / "data/prepared/fsdd").exists()
     unlabeled = Split(np.zeros(800, np.int16), None, {"offsets": np.array([0, 800])})

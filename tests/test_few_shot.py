@@ -121,7 +121,8 @@ def test_refuses_a_class_whose_clips_come_from_too_few_sources() -> None:
 
 
 @pytest.mark.parametrize(
-    ("way", "shots", "message"), [(9, 1, "way = 9: there are only 8 classes"), (5, 12, "class 0 may have only 11 of its 12 clips left")]
+    ("way", "shots", "message"),
+    [(9, 1, "way = 9: there are only 8 classes"), (5, 12, "class 0 may have only 11 of its 12 clips left")],
 )
 def test_refuses_what_cannot_be_drawn(way: int, shots: int, message: str) -> None:
     with pytest.raises(UserError, match=message):

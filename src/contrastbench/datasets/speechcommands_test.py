@@ -27,7 +27,9 @@ ARCHIVE = Archive(
 FOLDER = "speech_commands_test_set_v0.02"
 CATEGORIES = ("down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes", "_unknown_", "_silence_")
 AT_LEAST = 300
-SPLIT_RULE = "of the official test set, by the sha256 of the speaker: 70 % train, 10 % validate, 20 % test; all silences train"
+SPLIT_RULE = (
+    "of the official test set, by the sha256 of the speaker: 70 % train, 10 % validate, 20 % test; all silences train"
+)
 
 
 def split_table(folder: Path, at_least: int = AT_LEAST) -> pd.DataFrame:

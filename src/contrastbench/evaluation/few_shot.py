@@ -1,8 +1,8 @@
 """N-way K-shot episodes on frozen features, as in MetaAudio (specification of uaMix-MAE, section 3a), in batches.
 
 An episode samples N classes and, without repetition, Q query clips and K support clips of each; no query clip is of
-the same source (recording, speaker) as its class's support. A support clip is represented by one random segment; a query
-clip is classified by the majority of its segments.
+the same source (recording, speaker) as its class's support. A support clip is represented by one random segment; a
+query clip is classified by the majority of its segments.
 """
 
 import math
