@@ -25,6 +25,7 @@ from contrastbench.datasets import (
     instruments,
     nsynth,
     speechcommands,
+    speechcommands_esc50,
     speechcommands_test,
     voxceleb1,
 )
@@ -84,6 +85,11 @@ def test_esc50_splits_by_recording(tmp_path: Path) -> None:
     assert groups_are_apart(splits)
     assert set(splits["test"].columns) == {"offsets", "fold", "group", "role"}
     assert splits["train"].count == 150 and splits["train"].x.dtype == np.int16 and len(splits["train"].x) == 150 * 800
+
+
+def test_base_clips_share_no_recording_with_other_classes() -> None:
+    table = pd.DataFrame({"group": [7, 7, 8, 9, 8], "role": [esc50.BASE, esc50.VALIDATION, 0, esc50.NOVEL, 0]})
+    assert speechcommands_esc50.base_clips(table).index.tolist() == [2, 4]
 
 
 def test_esc50_refuses_what_is_not_official(tmp_path: Path) -> None:

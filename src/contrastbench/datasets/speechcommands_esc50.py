@@ -6,19 +6,24 @@ few-shot episodes are sampled (data set ``esc50``), remain unheard.
 
 from pathlib import Path
 
+import pandas as pd
+
 from contrastbench.datasets import esc50, speechcommands_test
 from contrastbench.datasets.base import Adapter, Split
 from contrastbench.datasets.clips import opened, read_splits
 from contrastbench.params.data import DataParams
 
 
+def base_clips(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of ESC-50's ``clip_table`` whose recording (column ``group``) holds clips of base classes alone."""
+    return table[table.groupby("group")["role"].transform("max") == esc50.BASE]
+
+
 def _read(raw: Path, params: DataParams) -> dict[str, Split]:
     with opened(raw, speechcommands_test.ARCHIVE, speechcommands_test.FOLDER) as folder:
         splits = read_splits(speechcommands_test.split_table(folder), raw, params)
     with opened(raw, esc50.ARCHIVE, esc50.FOLDER) as folder:
-        table = esc50.clip_table(folder)
-        of_base_classes = table.groupby("group")["role"].transform("max") == esc50.BASE
-        base = table[of_base_classes].assign(split="unlabeled")
+        base = base_clips(esc50.clip_table(folder)).assign(split="unlabeled")
         return splits | read_splits(base[["name", "path", "split"]], raw, params)
 
 
