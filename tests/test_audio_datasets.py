@@ -419,6 +419,9 @@ def test_instruments_of_two_splits_share_no_recording(notes: dict[str, Split]) -
                 for header, _ in font.voices(program, key, velocity):
                     assert set(player[header.start : header.end].tolist()) <= {-1, here}
                     player[header.start : header.end] = here
+    recordings = [instruments.recordings_of(font, program) for program in range(112)]
+    sharing = {a for a, b in itertools.permutations(range(112), 2) if recordings[a] & recordings[b]}
+    assert len(sharing) == 57 and sharing < set(notes["train"].columns["group"].tolist())
 
 
 def test_programs_that_share_a_recording_train() -> None:

@@ -66,7 +66,6 @@ def novel_and_base(
     """The clips that episodes are drawn from, those of the base classes (for CL2N's mean), and the former's sources.
 
     A clip's source is its ``group`` (recording, speaker); None where the data have none, or it is the class.
-
     Where clips have a ``role``, the novel and the base classes of all splits; else the test and the training split.
     An encoder that was trained on such a data set has ``seen`` the novel classes, which is a UserError.
     """
