@@ -1,6 +1,8 @@
 """Audio adapters on small files that the tests make, and on real archives where they are available."""
 
+import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import subprocess
@@ -23,16 +25,19 @@ from contrastbench.datasets import (
     instruments,
     nsynth,
     speechcommands,
+    speechcommands_esc50,
     speechcommands_test,
     voxceleb1,
 )
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.clips import opened, read_splits
 from contrastbench.datasets.fetch import fetch
+from contrastbench.datasets.groups import check_groups
 from contrastbench.datasets.store import carve_validation, open_prepared, write_prepared
 from contrastbench.errors import UserError
 from contrastbench.params.data import DataParams
 from contrastbench.registry import DATASETS
+from contrastbench.stages import prepare as prepare_stage
 
 PARAMS = DataParams(validation_fraction=0.2)
 SKIP = DataParams(validation_fraction=0.2, on_bad_clip="skip")
@@ -80,6 +85,11 @@ def test_esc50_splits_by_recording(tmp_path: Path) -> None:
     assert groups_are_apart(splits)
     assert set(splits["test"].columns) == {"offsets", "fold", "group", "role"}
     assert splits["train"].count == 150 and splits["train"].x.dtype == np.int16 and len(splits["train"].x) == 150 * 800
+
+
+def test_base_clips_share_no_recording_with_other_classes() -> None:
+    table = pd.DataFrame({"group": [7, 7, 8, 9, 8], "role": [esc50.BASE, esc50.VALIDATION, 0, esc50.NOVEL, 0]})
+    assert speechcommands_esc50.base_clips(table).index.tolist() == [2, 4]
 
 
 def test_esc50_refuses_what_is_not_official(tmp_path: Path) -> None:
@@ -190,19 +200,51 @@ def test_speech_commands_official_lists(tmp_path: Path) -> None:
     assert table["speaker"].nunique() == table["group"].nunique() == 3
     split = speechcommands._official_split(tmp_path, table["name"])
     assert split.value_counts().to_dict() == {"train": 69, "validation": 35, "test": 1}
+    lists_of_today = table.drop(columns="speaker").assign(split=split)
+    with pytest.raises(UserError, match=r"speechcommands: train and test share 1 of the groups .*; the first is 2$"):
+        check_groups("speechcommands", read_splits(lists_of_today, tmp_path, PARAMS))
     (tmp_path / "zero").rename(tmp_path / "nil")
     with pytest.raises(UserError, match="34 of 35 word folders"):
         speechcommands.clip_table(tmp_path, speechcommands.WORDS)
 
 
-def test_speech_commands_test_set_is_split_by_speaker(tmp_path: Path) -> None:
+# As published, and as packed here: of the category _unknown_ the names begin with the word.
+PUBLISHED = {
+    "down/022cd682_nohash_0.wav": "022cd682",
+    "_unknown_/backward_0c540988_nohash_0.wav": "0c540988",
+    "_silence_/1024.wav": "_silence_",
+    "down/0c540988_nohash_10.opus": "0c540988",
+    "_unknown_/backward_0c540988_nohash_0.wav.opus": "0c540988",
+    "_silence_/1024.opus": "_silence_",
+}
+
+
+def which_set(speaker: str) -> str:
+    """The publisher's rule, written from Speech Commands' README: sha1 of the name, modulo 2^27, in per cent."""
+    percent = int(hashlib.sha1(speaker.encode()).hexdigest(), 16) % 2**27 * 100 / (2**27 - 1)
+    return "validation" if percent < 10 else "testing" if percent < 20 else "training"
+
+
+def test_speech_commands_speakers_of_published_names() -> None:
+    assert {name: speechcommands.speaker_of(Path(name)) for name in PUBLISHED} == PUBLISHED
+    speakers = {speaker for speaker in PUBLISHED.values() if speaker != "_silence_"}
+    assert {which_set(speaker) for speaker in speakers} == {"testing"}  # the publisher's test set has them
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".wav.opus"])
+def test_speech_commands_test_set_is_split_by_speaker(suffix: str, tmp_path: Path) -> None:
+    speakers = [f"{number:08x}" for number in range(6)]
     for category in speechcommands_test.CATEGORIES:
-        for number in range(6):
-            name = f"{number}" if category == "_silence_" else f"{number:08x}_nohash_0"
+        for number, speaker in enumerate(speakers):
+            word = "backward_" if category == "_unknown_" else ""
+            name = f"{number}" if category == "_silence_" else f"{word}{speaker}_nohash_{number}"
             write_sound(tmp_path / category / f"{name}.wav")
+            (tmp_path / category / f"{name}.wav").rename(tmp_path / category / f"{name}{suffix}")
     table = speechcommands_test.split_table(tmp_path, at_least=6)
     assert (table.groupby("group")["split"].nunique() == 1).all()
-    assert table["group"].nunique() == 6 + 6  # six speakers, and every silence for itself
+    assert table["group"].nunique() == 6 + 1  # six speakers, each in every category, and the silences
+    assert set(table["split"][table["y"] == speechcommands_test.CATEGORIES.index("_silence_")]) == {"train"}
+    check_groups("speechcommands-test", read_splits(table, tmp_path, PARAMS))
     with pytest.raises(UserError, match="a category has 6 clips, fewer than 300"):
         speechcommands_test.split_table(tmp_path)
     shares = pd.Series([speechcommands.split_of_speaker(f"{n:08x}") for n in range(3000)]).value_counts(normalize=True)
@@ -236,20 +278,25 @@ def test_nsynth(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in nsynth.FOLDERS.values()]
     for number, folder in enumerate(folders):
         notes = {}
-        for family in range(11):
-            name = f"{nsynth.FAMILIES[family]}_acoustic_{number:03d}-060-100"
-            notes[name] = {"instrument_family": family, "instrument": 20 * number + family, "pitch": 60, "note": 1}
-            write_sound(folder / "audio" / f"{name}.wav")
+        for instrument in range(100):
+            family = instrument % 11
+            for key in (60, 72):
+                name = f"{nsynth.FAMILIES[family]}_acoustic_{instrument:03d}-{key:03d}-100"
+                notes[name] = {"instrument_family": family, "instrument": 100 * number + instrument, "pitch": key}
+                write_sound(folder / "audio" / f"{name}.wav")
         (folder / "examples.json").write_text(json.dumps(notes))
-    counts = dict.fromkeys(nsynth.FOLDERS, 11)
-    splits = read_splits(nsynth.clip_table(folders, counts), tmp_path, PARAMS)
-    assert groups_are_apart(splits) and splits["validation"].columns["key"].tolist() == [60] * 11
-    y = splits["test"].y
-    assert y is not None and sorted(y) == list(range(11))
+    counts = dict.fromkeys(nsynth.FOLDERS, 200)
+    table = nsynth.clip_table(folders, counts)
+    assert (table.groupby("group")["split"].nunique() == 1).all()
+    shares = table["split"][table["group"] < 100].value_counts()
+    assert shares.keys().tolist() == ["train", "validation"] and 0 < shares["validation"] <= 0.15 * 200
+    splits = read_splits(table, tmp_path, PARAMS)
+    assert set(splits["test"].columns["key"]) == {60, 72} and splits["test"].count == 200
+    assert sorted(set(splits["test"].y.tolist())) == list(range(11))  # type: ignore[union-attr]
     with pytest.raises(UserError, match="train must contain 289205 notes"):
         nsynth.clip_table(folders, nsynth.COUNTS)
     (folders[1] / "examples.json").write_text("{}")
-    with pytest.raises(UserError, match=r"validation: examples\.json is not the official one"):
+    with pytest.raises(UserError, match=r"test: examples\.json is not the official one"):
         nsynth.clip_table(folders, counts)
 
 
@@ -292,6 +339,26 @@ def test_audioset_from_a_folder_lists_what_is_missing(tmp_path: Path) -> None:
     assert (tmp_path / "missing.txt").read_text().split() == ids[290:]
 
 
+# ---- what prepare refuses, whichever the data set
+
+
+def test_prepare_refuses_a_speaker_in_two_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def speakers(*numbers: int) -> Split:
+        return sound_split([noise(800, n) for n in numbers], [0] * len(numbers), group=np.array(numbers))
+
+    def prepare_with(**splits: Split) -> None:
+        source = dataclasses.replace(fsdd.ADAPTER, read=lambda raw, params: splits, archives=())
+        monkeypatch.setattr(prepare_stage, "adapter", lambda name: source)
+        prepared_data(tmp_path, "fsdd", 0.2)
+
+    with pytest.raises(UserError, match=r"fsdd: validation and test share 2 of the groups .* the first is 3$"):
+        prepare_with(train=speakers(1, 2), validation=speakers(3, 3, 4, 5), test=speakers(3, 5, 6))
+    assert not (tmp_path / "data/prepared/fsdd").exists()
+    unlabeled = Split(np.zeros(800, np.int16), None, {"offsets": np.array([0, 800])})
+    prepare_with(train=speakers(1, 1, 2), validation=speakers(3), test=speakers(4), unlabeled=unlabeled)
+    assert (tmp_path / "data/prepared/fsdd/meta.json").is_file()
+
+
 # ---- splitting off validation
 
 
@@ -321,7 +388,7 @@ def test_validation_never_splits_a_speaker_of_all_classes_nor_takes_a_classs_las
 
 # ---- embedded instruments
 
-SAMPLES = ["4109374d05a7", "e0b9a1552539", "1b0800b24435"]  # sha256 of train, validation, test
+SAMPLES = ["44a29a94f28b", "e3a5612b5a69", "c1220caf0b1e"]  # sha256 of train, validation, test
 
 
 @pytest.fixture(scope="module")
@@ -330,20 +397,47 @@ def notes() -> dict[str, Split]:
 
 
 def test_instruments_are_split_by_program(notes: dict[str, Split]) -> None:
-    assert {name: split.count for name, split in notes.items()} == {"train": 1260, "validation": 252, "test": 504}
+    assert {name: split.count for name, split in notes.items()} == {"train": 1404, "validation": 198, "test": 414}
     assert groups_are_apart(notes)
-    for split in notes.values():
+    unheard = {"train": set(), "validation": {10, 11, 12}, "test": {11}}  # families whose programs share recordings
+    for name, split in notes.items():
         assert split.y is not None and np.array_equal(split.y, split.columns["group"] // 8)
-        assert set(split.y) == set(range(14))
+        assert set(split.y) == set(range(14)) - unheard[name]
         waves = split.x.reshape(split.count, -1)
         assert waves.shape[1] == 20_800
         assert np.abs(waves).max(axis=1).min() > 30  # no note is silent
 
 
+def test_instruments_of_two_splits_share_no_recording(notes: dict[str, Split]) -> None:
+    """Counted from the SoundFont's own positions: no sample is played in two splits, nor by two tested programs."""
+    font = instruments.SoundFont(instruments.soundfont_path())
+    player = np.full(len(font.samples), -1)  # the split or, of those tested, the program that plays a sample
+    for name, split in notes.items():
+        for program in set(split.columns["group"].tolist()):
+            here = 1000 if name == "train" else program
+            for key, velocity in itertools.product(instruments.KEYS, instruments.VELOCITIES):
+                for header, _ in font.voices(program, key, velocity):
+                    assert set(player[header.start : header.end].tolist()) <= {-1, here}
+                    player[header.start : header.end] = here
+    recordings = [instruments.recordings_of(font, program) for program in range(112)]
+    sharing = {a for a, b in itertools.permutations(range(112), 2) if recordings[a] & recordings[b]}
+    assert len(sharing) == 57 and sharing < set(notes["train"].columns["group"].tolist())
+
+
+def test_programs_that_share_a_recording_train() -> None:
+    alone: list[set[int]] = [{100 + program} for program in range(16)]
+    every = instruments.splits_of(alone)
+    assert every == (["train"] * 5 + ["test", "validation", "test"]) * 2
+    alone[7], alone[8] = {7, 9}, {9}  # across two families
+    assert instruments.splits_of(alone) == ["train"] * 4 + ["test", "validation", "test", "train"] + every[8:]
+    one_left = [{1}] * 7 + [{2}]
+    assert instruments.splits_of(one_left) == ["train"] * 7 + ["test"]
+
+
 def test_instruments_are_deterministic_and_sound_at_their_pitch(notes: dict[str, Split]) -> None:
     font = instruments.SoundFont(instruments.soundfont_path())
     again = instruments.render_programs(font, [0])
-    first = notes["train"].x.reshape(1260, -1)[:18]
+    first = notes["train"].x.reshape(1404, -1)[:18]
     assert notes["train"].columns["group"][:18].tolist() == [0] * 18
     scaled = again * (np.abs(first).max() / np.abs(again).max())
     assert np.abs(scaled - first).max() < 2
@@ -394,6 +488,18 @@ def test_real_spoken_digits(real_data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.realdata
+def test_real_speakers_are_those_of_the_publishers_test_set(real_data: Path) -> None:
+    """Every id that is read from a name is one that the publisher's rule puts into the test set."""
+    packing = real_data / speechcommands_test.ARCHIVE.alternatives[0].name
+    if not packing.is_file():
+        pytest.skip(f"no {packing.name} in {real_data}")
+    with zipfile.ZipFile(packing) as zipped:
+        names = [Path(name) for name in zipped.namelist() if name.endswith(".opus")]
+    speakers = {speechcommands.speaker_of(name) for name in names} - {"_silence_"}
+    assert len(speakers) == 239 and {which_set(speaker) for speaker in speakers} == {"testing"}
+
+
+@pytest.mark.realdata
 @pytest.mark.parametrize(
     ("name", "module", "table", "counts"),
     [
@@ -402,7 +508,7 @@ def test_real_spoken_digits(real_data: Path, tmp_path: Path) -> None:
             "speechcommands-test",
             speechcommands_test,
             speechcommands_test.split_table,
-            {"train": 3075, "validation": 658, "test": 1157},
+            {"train": 3153, "validation": 635, "test": 1102},
         ),
     ],
 )

@@ -1,6 +1,7 @@
 """The stages ``few_shot`` and ``low_shot`` on the reference row ``pixels``, from spectrograms to rows."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ from contrastbench.cli import app
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.store import open_prepared, write_prepared
 from contrastbench.errors import UserError
-from contrastbench.evaluation.few_shot import few_shot_accuracies
+from contrastbench.evaluation.few_shot import Episodes, few_shot_accuracies, sample_episodes
 from contrastbench.jobs.judged import features_on
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.results.protocols import Protocol
 from contrastbench.results.rows import unpack_correct
+from contrastbench.stages import few_shot as few_shot_stage
 from contrastbench.stages.few_shot import novel_and_base
 from contrastbench.stages.low_shot import folds
 
@@ -110,9 +112,28 @@ def test_few_shot_on_another_data_set_uses_its_novel_classes(grid: Grid) -> None
     assert row.value > 0.95
     assert row.data_hash == open_prepared(grid.layout.spectrograms("uamix", OTHER)).meta.hash
     arrays, data = features_on(grid, ON_OTHER, "cpu")
-    novel, base = novel_and_base(arrays, data, "y", seen=False)
+    novel, base, sources = novel_and_base(arrays, data, "y", seen=False)
     assert set(novel.labels) == {3, 4, 5} and set(base.labels) == {0, 1}
     assert novel.segments.shape[1] == 3
+    expected = [100 * seed + y * 2 + clip % 2 for seed in (1, 2, 3) for y in (3, 4, 5) for clip in range(6)]
+    assert sources is not None and sources.tolist() == expected
+    assert novel_and_base(arrays, data, "group", seen=False)[2] is None
+
+
+def test_episodes_keep_sources_apart(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+    handed: list[dict] = []
+
+    def sample(labels: np.ndarray, **options: Any) -> Episodes:
+        handed.append(options)
+        return sample_episodes(labels, **options)
+
+    monkeypatch.setattr(few_shot_stage, "sample_episodes", sample)
+    run(grid, "few_shot", ON_OTHER)
+    sources = novel_and_base(*features_on(grid, ON_OTHER, "cpu"), "y", seen=False)[2]
+    assert handed and all(np.array_equal(options["sources"], sources) for options in handed)
+    handed.clear()
+    run(grid, "few_shot", JOB)  # its classes are the groups
+    assert handed and all(options["sources"] is None for options in handed)
 
 
 def test_cl2n_is_centred_on_the_base_classes_alone(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:

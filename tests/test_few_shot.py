@@ -1,6 +1,9 @@
 """Episodes and their classifiers against naive loops, scikit-learn, and chance."""
 
 import time
+from collections import Counter
+from fractions import Fraction
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -68,8 +71,58 @@ def test_every_class_and_clip_is_drawn_equally_often() -> None:
     assert torch.equal(again.query, episodes.query)
 
 
+def test_no_query_shares_a_source_with_its_own_support() -> None:
+    """Few sources, of which some lie in several classes: half of all episodes would share one."""
+    rng = np.random.default_rng(1)
+    labels, sources = np.repeat(np.arange(4), 30), rng.integers(0, 15, 120)
+    draws = {"way": 3, "shots": 5, "queries": 2, "count": 1203}
+
+    def shared(episodes: Episodes) -> np.ndarray:
+        support, query = sources[episodes.support.numpy()], sources[episodes.query.numpy()]
+        return (support[..., :, None] == query[..., None, :]).any(axis=(2, 3))
+
+    assert 0.3 < shared(sample_episodes(labels, **draws, generator=seeded())).mean() < 0.7
+    episodes = sample_episodes(labels, sources=sources, **draws, generator=seeded())
+    assert not shared(episodes).any()
+    both = torch.cat([episodes.support, episodes.query], dim=2)
+    assert (torch.from_numpy(labels)[both] == torch.from_numpy(labels)[both[..., :1]]).all()
+    assert all(len(set(row)) == 21 for row in both.flatten(1).tolist())
+
+
+@pytest.mark.parametrize("queries", [1, 2])
+def test_queries_are_drawn_uniformly_and_support_uniformly_from_what_is_left(queries: int) -> None:
+    """Every pair (queries, support) as often as a count of all of them says."""
+    sources, shots, count = np.array([7, 7, 3, 5, 4, 9]), 2, 40_000
+    every = list(combinations(range(6), queries))
+    expected: dict[tuple, Fraction] = {}
+    for query in every:
+        left = [clip for clip in range(6) if sources[clip] not in sources[list(query)]]
+        possible = list(combinations(left, shots))
+        expected.update({(query, support): Fraction(1, len(every) * len(possible)) for support in possible})
+    assert sum(expected.values()) == 1
+    labels = np.zeros(6, dtype=np.int64)
+    drawn = sample_episodes(
+        labels, sources=sources, way=1, shots=shots, queries=queries, count=count, generator=seeded(3)
+    )
+    pairs = zip(drawn.query[:, 0].tolist(), drawn.support[:, 0].tolist(), strict=True)
+    found = Counter((tuple(sorted(query)), tuple(sorted(support))) for query, support in pairs)
+    assert found.keys() == expected.keys()
+    for pair, share in expected.items():
+        deviation = (count * share * (1 - share)) ** 0.5
+        assert abs(found[pair] - count * share) < 4.5 * deviation
+
+
+def test_refuses_a_class_whose_clips_come_from_too_few_sources() -> None:
+    labels, sources = np.repeat([2, 6], 6), np.array([0, 1, 2, 3, 4, 5, 8, 8, 8, 8, 9, 9])
+    draws = {"way": 2, "queries": 1, "count": 50, "generator": seeded()}
+    with pytest.raises(UserError, match="shots = 3, queries = 1: class 6 may have only 2 of its 6 clips left"):
+        sample_episodes(labels, sources=sources, shots=3, **draws)
+    assert sample_episodes(labels, sources=sources, shots=2, **draws).support.shape == (50, 2, 2)
+
+
 @pytest.mark.parametrize(
-    ("way", "shots", "message"), [(9, 1, "way = 9: there are only 8 classes"), (5, 12, "class 0 has only 12 clips")]
+    ("way", "shots", "message"),
+    [(9, 1, "way = 9: there are only 8 classes"), (5, 12, "class 0 may have only 11 of its 12 clips left")],
 )
 def test_refuses_what_cannot_be_drawn(way: int, shots: int, message: str) -> None:
     with pytest.raises(UserError, match=message):

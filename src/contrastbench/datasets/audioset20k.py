@@ -6,14 +6,13 @@ the folder does not hold are written to data/raw/audioset20k/missing.txt. Labels
 training without them.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from contrastbench.datasets.base import Adapter, Split
-from contrastbench.datasets.clips import by_stem, find_file, numbered, read_splits, read_table, sound_paths
+from contrastbench.datasets.clips import by_stem, find_file, numbered, read_splits, read_table, share_of, sound_paths
 from contrastbench.errors import UserError
 from contrastbench.files import write_text
 from contrastbench.params.data import DataParams
@@ -55,7 +54,7 @@ def _names(row: Any) -> list[str]:
 
 
 def _split_of(video: str) -> str:
-    share = int(hashlib.sha256(video.encode()).hexdigest()[:8], 16) / 2**32
+    share = share_of(video)
     return "train" if share < 0.98 else "validation" if share < 0.99 else "test"
 
 

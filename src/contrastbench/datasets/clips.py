@@ -1,5 +1,6 @@
 """From a table of clips to splits: what the audio adapters share."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,6 +74,11 @@ def read_table(path: Path, columns: tuple[str, ...], **options: object) -> pd.Da
 def numbered(values: pd.Series) -> np.ndarray:
     """Number the values in sorted order, equal values alike: int64 (N,)."""
     return np.unique(values.to_numpy(), return_inverse=True)[1].astype(np.int64)
+
+
+def share_of(name: str) -> float:
+    """Where in [0, 1) the sha256 of ``name`` lies: splits by it need no list and no random numbers."""
+    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32
 
 
 def read_splits(

@@ -1,13 +1,12 @@
 """Speech Commands v0.02: 105,829 one-second recordings of 35 words; the official lists split by speaker."""
 
-import hashlib
 import re
 from pathlib import Path
 
 import pandas as pd
 
 from contrastbench.datasets.base import Adapter, Archive, Split
-from contrastbench.datasets.clips import expect, find_file, numbered, opened, read_splits, sound_paths
+from contrastbench.datasets.clips import expect, find_file, numbered, opened, read_splits, share_of, sound_paths
 from contrastbench.params.data import DataParams
 
 ARCHIVE = Archive(
@@ -25,17 +24,25 @@ WORDS = tuple(NAMES.split())
 LICENCE = "CC BY 4.0, Warden (2018)"
 
 
+def bare_name(path: Path) -> str:
+    """The file's name without its suffixes, of which repacked recordings have two (``.wav.opus``)."""
+    return path.name.split(".")[0]
+
+
 def speaker_of(path: Path) -> str:
-    """The speaker's hexadecimal id; a file without one (silence) counts as a speaker of its own."""
-    match = SPEAKER.search(path.stem)
-    return match.group(1) if match else f"{path.parent.name}/{path.stem}"
+    """The speaker's hexadecimal id; files without one are of their folder's one speaker.
+
+    Those are the silences, which overlap: all of them are cut out of six recordings of noise.
+    """
+    match = SPEAKER.search(bare_name(path))
+    return match.group(1) if match else path.parent.name
 
 
 def clip_table(folder: Path, classes: tuple[str, ...]) -> pd.DataFrame:
     """One row per recording in ``CLASS/``: name (CLASS/FILE), path, y, speaker, group (number of the speaker)."""
     numbers = {name: number for number, name in enumerate(classes)}
     paths = [path for path in sound_paths(folder) if path.parent.name in numbers]
-    table = pd.DataFrame({"path": paths, "name": [f"{path.parent.name}/{path.stem}" for path in paths]})
+    table = pd.DataFrame({"path": paths, "name": [f"{path.parent.name}/{bare_name(path)}" for path in paths]})
     table["y"] = [numbers[path.parent.name] for path in paths]
     present = table["y"].nunique()
     expect(present == len(classes), "speechcommands", f"{present} of {len(classes)} word folders contain recordings")
@@ -46,7 +53,7 @@ def clip_table(folder: Path, classes: tuple[str, ...]) -> pd.DataFrame:
 
 def split_of_speaker(speaker: str) -> str:
     """The split by the sha256 of the speaker: 70 % train, 10 % validate, 20 % test."""
-    share = int(hashlib.sha256(speaker.encode()).hexdigest()[:8], 16) / 2**32
+    share = share_of(speaker)
     return "train" if share < 0.7 else "validation" if share < 0.8 else "test"
 
 

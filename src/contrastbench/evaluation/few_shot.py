@@ -1,7 +1,8 @@
 """N-way K-shot episodes on frozen features, as in MetaAudio (specification of uaMix-MAE, section 3a), in batches.
 
-An episode samples N classes and, without repetition, K support clips and Q query clips of each. A support clip is
-represented by one random segment; a query clip is classified by the majority of its segments.
+An episode samples N classes and, without repetition, Q query clips and K support clips of each; no query clip is of
+the same source (recording, speaker) as its class's support. A support clip is represented by one random segment; a
+query clip is classified by the majority of its segments.
 """
 
 import math
@@ -30,20 +31,32 @@ class Episodes:
 
 
 def sample_episodes(
-    labels: np.ndarray, *, way: int, shots: int, queries: int, count: int, generator: Generator
+    labels: np.ndarray,
+    *,
+    sources: np.ndarray | None = None,
+    way: int,
+    shots: int,
+    queries: int,
+    count: int,
+    generator: Generator,
 ) -> Episodes:
     """Sample ``count`` episodes of clips with these ``labels`` (C,), uniformly and without repetition.
 
-    Raises UserError when there are fewer classes than ``way`` or a class has fewer than shots + queries clips.
+    ``sources`` (C,) numbers what the clips come from; None: each comes from a source of its own. All clips of a class
+    are equally often queries; support is drawn uniformly from its clips of other sources than the queries'.
+    Raises UserError when there are fewer classes than ``way`` or a class may run out of clips.
     """
     classes, sizes = np.unique(labels, return_counts=True)
     if way > len(classes):
         raise UserError(f"few_shot.way = {way}: there are only {len(classes)} classes")
-    if shots + queries > sizes.min():
+    sources = np.arange(len(labels)) if sources is None else sources
+    left = sizes - [np.sort(np.unique(sources[labels == c], return_counts=True)[1])[-queries:].sum() for c in classes]
+    if shots > left.min():
         raise UserError(
-            f"few_shot.shots = {shots}, queries = {queries}: class {classes[sizes.argmin()]} has only "
-            f"{sizes.min()} clips, an episode needs {shots + queries} of each class"
+            f"few_shot.shots = {shots}, queries = {queries}: class {classes[left.argmin()]} may have only {left.min()} "
+            f"of its {sizes[left.argmin()]} clips left beside its queries and what shares a source with them"
         )
+    source = torch.from_numpy(sources)
     members = torch.full((len(classes), int(sizes.max())), -1)
     for row, label in enumerate(classes):
         members[row, : sizes[row]] = torch.from_numpy(np.flatnonzero(labels == label))
@@ -53,9 +66,11 @@ def sample_episodes(
         chosen = torch.rand(size, len(classes), generator=generator).topk(way).indices
         clips = members[chosen]  # (size, way, largest class)
         keys = torch.rand(clips.shape, generator=generator).masked_fill(clips < 0, -1.0)
-        parts.append(clips.gather(2, keys.topk(shots + queries).indices))
-    sampled = torch.cat(parts)
-    return Episodes(sampled[..., :shots], sampled[..., shots:])
+        query = clips.gather(2, keys.topk(queries).indices)
+        taken = (source[clips].unsqueeze(3) == source[query].unsqueeze(2)).any(3)  # the queries themselves, too
+        support = clips.gather(2, keys.masked_fill(taken, -1.0).topk(shots).indices)
+        parts.append((support, query))
+    return Episodes(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
 def few_shot_accuracies(

@@ -29,13 +29,15 @@ def few_shot(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     params, judged = grid.track(job.track).few_shot, job.judged
     assert params is not None
     features, data = features_on(grid, job, runtime.device)
-    novel, base = novel_and_base(features, data, params.class_of.get(judged, "y"), seen=judged == job.dataset)
+    class_of = params.class_of.get(judged, "y")
+    novel, base, sources = novel_and_base(features, data, class_of, seen=judged == job.dataset)
     base_mean = base.segment_rows()[0].mean(axis=0)
     rows = RowWriter(grid, "few_shot", job, data.meta.hash)
     cpu = torch.device("cpu")
     for shots in params.shots:
         episodes = sample_episodes(
             novel.labels,
+            sources=sources,
             way=params.way,
             shots=shots,
             queries=params.queries,
@@ -58,19 +60,24 @@ def few_shot(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     return rows.rows
 
 
-def novel_and_base(features: Features, data: Prepared, class_of: str, *, seen: bool) -> tuple[Clips, Clips]:
-    """The clips that episodes are drawn from, and those of the base classes (for CL2N's mean).
+def novel_and_base(
+    features: Features, data: Prepared, class_of: str, *, seen: bool
+) -> tuple[Clips, Clips, np.ndarray | None]:
+    """The clips that episodes are drawn from, those of the base classes (for CL2N's mean), and the former's sources.
 
+    A clip's source is its ``group`` (recording, speaker); None where the data have none, or it is the class.
     Where clips have a ``role``, the novel and the base classes of all splits; else the test and the training split.
     An encoder that was trained on such a data set has ``seen`` the novel classes, which is a UserError.
     """
     role = clip_column(data, SPLITS, "role")
+    splits = ("test",) if role is None else SPLITS
+    sources = None if class_of == "group" else clip_column(data, splits, "group")
     if role is None:
-        return clips_of(features, data, ("test",), class_of), clips_of(features, data, ("train",), class_of)
+        return clips_of(features, data, splits, class_of), clips_of(features, data, ("train",), class_of), sources
     if seen:
         raise UserError(
             f"{data.meta.name}: few-shot episodes are drawn from its novel classes, which this encoder was trained on; "
             "train on another data set (see few_shot.datasets)"
         )
-    clips = clips_of(features, data, SPLITS, class_of)
-    return clips.take(role == NOVEL), clips.take(role == BASE)
+    clips = clips_of(features, data, splits, class_of)
+    return clips.take(role == NOVEL), clips.take(role == BASE), None if sources is None else sources[role == NOVEL]

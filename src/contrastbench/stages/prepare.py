@@ -2,6 +2,7 @@
 
 from contrastbench.datasets import adapter
 from contrastbench.datasets.fetch import fetch
+from contrastbench.datasets.groups import check_groups
 from contrastbench.datasets.store import carve_validation, write_prepared
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.pipeline.grid import Grid
@@ -18,6 +19,7 @@ def prepare(grid: Grid, job: Job, runtime: Runtime) -> None:
     if "validation" not in splits:
         splits["train"], splits["validation"] = carve_validation(splits["train"], params.validation_fraction)
         rule += f"; validation: {params.validation_fraction:.0%} of train per class, by the sha256 of the position"
+    check_groups(job.dataset, splits)
     meta = write_prepared(layout.prepared(job.dataset), source, splits, rule)
     counts = ", ".join(f"{split} {facts.count:,}" for split, facts in meta.splits.items())
     skipped = sum(map(len, meta.skipped.values()))
