@@ -23,7 +23,15 @@ from contrastbench.pipeline.imported import by_contents
 from contrastbench.pipeline.layout import ALL_SEEDS, Job, Layout
 from contrastbench.pipeline.resolved import resolved
 from contrastbench.pipeline.stages import STAGES, TRAINING, WITH_ROWS, Scope, Stage
-from contrastbench.registry import METHODS, WITHOUT_ENCODER, dataset_module, method_module, modality_module, starts_from
+from contrastbench.registry import (
+    METHODS,
+    WITHOUT_ENCODER,
+    contrasts,
+    dataset_module,
+    method_module,
+    modality_module,
+    starts_from,
+)
 from contrastbench.results.load import ALL
 
 ENDINGS = ("md", "csv", "tex")
@@ -119,6 +127,8 @@ class Grid:
             return not stage.encoder
         if not stage.variants and label not in self.track(track).methods:
             return False
+        if stage.contrasts and not contrasts(self.track(track).base_method(label)):
+            return False
         return stage.name not in TRAINING or self.training_stage(Job(track, "", label)) == stage.name
 
     def members(self, stage_name: str, job: Job) -> list[Job]:
@@ -194,6 +204,10 @@ class Grid:
             return [self.layout.run("attack", trained) / "classifiers.safetensors"]
         if without:
             return []
+        if kind == "history":
+            return [self.trained(trained) / "history.csv"]
+        if kind == "common weights":
+            return self._files("weights", self.common_encoder(job))
         folder = self.trained(self.tuned_from(trained) if kind == "start" else trained)
         return [folder / "model.safetensors", folder / "run.json"]
 
@@ -230,6 +244,12 @@ class Grid:
         start = starts_from(self.track(job.track).base_method(job.method))
         assert start is not None, f"{job.method} is trained from scratch"
         return replace(job, method=start)
+
+    def common_encoder(self, job: Job) -> Job:
+        """The job whose trained encoder all methods' negatives are ranked on: the same data set and seed."""
+        section = self.track(job.track)
+        assert isinstance(section, ImageTrack) and section.diagnostics is not None, f"{job.track} has diagnostics"
+        return replace(job, method=section.diagnostics.encoder)
 
     # What a result depends on
 
@@ -296,7 +316,8 @@ class Grid:
         parts = [f"seeds {self.track(job.track).seeds}"] if stage.scope is Scope.SEEDS else []
         for each in dict.fromkeys(members):
             if stage.rows:
-                parts += [self.asked_params(stage.name, each), self.asked_code(stage.name, each)]
+                source = self.common_encoder(each).method if "common weights" in stage.reads else None
+                parts += [self.asked_params(stage.name, each, source), self.asked_code(stage.name, each, source)]
             elif stage.name in TRAINING:  # what its record must name
                 pretrain = self.pretrain_params(each)
                 parts += [*self.training_code(each), *([params_hash(pretrain)] if pretrain else [])]

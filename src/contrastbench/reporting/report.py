@@ -19,7 +19,14 @@ from contrastbench.reporting.cells import cells_of
 from contrastbench.reporting.cost_figures import cost_lines
 from contrastbench.reporting.dag import dag_svg
 from contrastbench.reporting.embedding import embedding_maps
-from contrastbench.reporting.figures import Chart, protocol_curves, selection_curves, simplex, training_curves
+from contrastbench.reporting.figures import (
+    Chart,
+    gradient_curves,
+    protocol_curves,
+    selection_bars,
+    simplex,
+    training_curves,
+)
 from contrastbench.reporting.provenance import costs, facts
 from contrastbench.reporting.published import HEADING, published_for
 from contrastbench.reporting.render import FAILED, OLDER, TIE, cell_text, notes
@@ -122,7 +129,8 @@ def track_section(track: str, rows: Loaded, runs: list[Run], preset: str, root: 
     section.charts += cost_lines(rows, params) if params else []
     section.charts += protocol_curves(cells) + attack_heatmap(cells) + transfer_matrix(cells)
     section.charts += sensitivity_to_strength(cells)
-    section.charts += simplex(own, everything) + selection_curves(history) + training_curves(history)
+    section.charts += simplex(own, everything) + gradient_curves(history) + selection_bars(everything)
+    section.charts += training_curves(history)
     section.charts += embedding_maps(root, preset, track, datasets)
     return section
 
