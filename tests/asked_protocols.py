@@ -31,6 +31,15 @@ def asked_protocols(grid: Grid, stage: str, job: Job) -> set[Protocol]:
         at = {Protocol(family="corrupted-at", severity=severity) for severity in (0, *asked.severities)}
         by = {Protocol(family="corrupted-by", corruption=kind) for kind in asked.kinds}
         return {Protocol(family="corrupted"), *at, *by}
+    if stage == "diagnostics":
+        if job.method == "simclr":  # whose encoder all share
+            return {Protocol(family="false-negatives", score=score, source="simclr") for score in ("random", "all")}
+        ranked = ("weights", "uncertainty", "similarity", "representativeness")
+        return {
+            *(Protocol(family=f"gradient-{name}") for name in ("cosine", "cosine-best", "norm-ratio")),
+            *(Protocol(family="false-negatives", score=score, source="simclr") for score in ranked),
+            Protocol(family="effective-negatives", source="simclr"),
+        }
     if stage == "audio_attack":
         sound = section.audio_attack
         assert sound is not None

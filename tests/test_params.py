@@ -70,6 +70,16 @@ FEW_SHOT, LOW_SHOT, AUDIO_ATTACK = (DEFAULTS["uamix"][name] for name in ("few_sh
         ("unremix.settings.dcl.tau_plus", 1.5, "unremix.settings.dcl.tau_plus = 1.5"),
         (f"{UNREMIX}.temperature", 0, f"{UNREMIX}.temperature = 0"),
         (f"{UNREMIX}.uncertainty", "entropy", "input should be 'norm', 'gradsim' or 'infonce_z'"),
+        (f"{UNREMIX}.sharpness", [1.0, 1.0], "unremix.sharpness = [1.0, 1.0]: tuple should have at least 3 items"),
+        (f"{UNREMIX}.sharpness", [1.0, -1.0, 1.0], "sharpness.1 = -1.0: input should be greater than or equal to 0"),
+        (f"{UNREMIX}.sharpness", 2.0, "unremix.settings.unremix.sharpness = 2.0: must be a list"),
+        (f"{UNREMIX}.posterior_temperature", 0, "posterior_temperature = 0: input should be greater than 0"),
+        (
+            "unremix.diagnostics.encoder",
+            "simcrl",
+            "is no method that contrasts two views of a batch; did you mean 'sim",
+        ),
+        ("unremix.diagnostics.top", 1.0, "unremix.diagnostics.top = 1.0: input should be less than 1"),
         (f"{UNREMIX}.normalization", "softmax", "input should be 'minmax', 'softmix' or 'exp'"),
         (
             "unremix.variants.simclr",
@@ -202,8 +212,8 @@ FEW_SHOT, LOW_SHOT, AUDIO_ATTACK = (DEFAULTS["uamix"][name] for name in ("few_sh
         ),
         (
             "unremix.variants.unremix-exp",
-            {"method": "unremix", "settings": {"beta": True}},
-            "unremix.variants.unremix-exp.settings.beta = true: input should be a valid number",
+            {"method": "unremix", "settings": {"posterior_temperature": True}},
+            "unremix.variants.unremix-exp.settings.posterior_temperature = true: input should be a valid number",
         ),
         (
             "unremix.variants.unremix-exp",
@@ -429,7 +439,10 @@ def test_overlay_merges_mappings_and_replaces_everything_else():
 def test_a_variant_changes_its_settings_and_its_hash_alone(repository):
     track = load(root=repository).track("unremix")
     plain, variant = (track.pretrain(label, "mnist5k") for label in ("unremix", "unremix-exp"))
-    assert variant.settings.model_dump() == plain.settings.model_dump() | {"normalization": "exp", "beta": 4.0}
+    assert variant.settings.model_dump() == plain.settings.model_dump() | {
+        "normalization": "exp",
+        "sharpness": (4.0, 4.0, 4.0),
+    }
     assert plain.model_copy(update={"settings": variant.settings}) == variant
     assert params_hash(plain) != params_hash(variant)
 

@@ -15,7 +15,6 @@ from contrastbench.params.settings import settings_of_modality
 from contrastbench.params.track import TrackParams
 from contrastbench.params.training import TrainingParams
 from contrastbench.params.variants import ImageVariant, Label, require_label
-from contrastbench.registry import contrasts
 
 
 class ImagePretrainParams(ScratchParams):
@@ -43,15 +42,6 @@ class ImageTrack(TrackParams):
     settings: Annotated[Section, SectionFrom(lambda: settings_of_modality("image"))]
     search: SearchParams | None = Field(default=None, exclude_if=lambda value: value is None)
     diagnostics: DiagnosticsParams | None = Field(default=None, exclude_if=lambda value: value is None)
-
-    @model_validator(mode="after")
-    def _negatives_are_ranked_on_an_encoder(self) -> Self:
-        encoder = self.diagnostics.encoder if self.diagnostics else None
-        if encoder is not None and not (encoder in self.methods and contrasts(encoder)):
-            there = ", ".join(filter(contrasts, self.methods)) or "none"
-            message = f"must be one of the track's `methods` that contrast two views; there are: {there}"
-            raise refusal(message, "diagnostics", "encoder", value=encoder)
-        return self
 
     @model_validator(mode="after")
     def _trials_can_run(self) -> Self:

@@ -46,7 +46,8 @@ class MoCHiSettings(WithTemperature):
     mixed_with_query: Mixed
 
 
-Three = tuple[NonNegative, NonNegative, NonNegative]  # uncertainty, anchor similarity, representativeness
+# One number per score: uncertainty, anchor similarity, representativeness.
+Three = Annotated[tuple[NonNegative, ...], Field(min_length=3, max_length=3)]
 
 
 class NegativeWeights(MethodSettings):

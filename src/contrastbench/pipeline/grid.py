@@ -84,6 +84,8 @@ class Grid:
         section = self.track(track)
         if stage.name == "transfer_attack" and section.robustness and not section.robustness.images.transfer:
             return False
+        if isinstance(section, ImageTrack) and stage.name == "diagnostics" and section.diagnostics:
+            return section.diagnostics.encoder in section.methods
         return bool(stage.data(section))
 
     def labels(self, track: str, target: Target = "methods") -> list[str]:

@@ -78,8 +78,9 @@ DIAGNOSTICS = (
         "Gradients beside NT-Xent's",
         "The loss's gradient with respect to the projector's outputs, mean over the logged steps of training: its "
         "cosine with NT-Xent's at the same temperature and length over that one's, and the largest cosine over "
-        "NT-Xent's temperatures. 1 means that every embedding is moved alike; a label with `as NT-Xent` behind it "
-        "stands for a method whose largest cosine is 0.995 or more.",
+        "NT-Xent's temperatures. 1 means that every embedding is moved alike. A method whose cosine at the same "
+        "temperature is 0.995 or more is marked `as NT-Xent` in all tables; the length is left out of that, because "
+        "Adam does not see it.",
         ("gradient-cosine", "gradient-norm-ratio", "gradient-cosine-best"),
     ),
     Group(

@@ -137,10 +137,10 @@ def _split(loaded: Loaded) -> list[Table]:
 
 
 def notes_of(cells: Iterable[Cell]) -> dict[str, dict[str, str]]:
-    """By data set, the methods that are numerically their baseline: at some temperature, NT-Xent has their gradient."""
+    """By data set, the methods that are numerically their baseline: NT-Xent has their gradient at their temperature."""
     found: dict[str, dict[str, str]] = {}
     for cell in cells:
-        if cell.key.protocol.family == "gradient-cosine-best" and cell.mean >= AS_NT_XENT:
+        if cell.key.protocol.family == "gradient-cosine" and cell.mean >= AS_NT_XENT:
             found.setdefault(cell.key.dataset, {})[cell.key.method] = "as NT-Xent"
     return found
 
