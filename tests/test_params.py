@@ -469,8 +469,8 @@ def test_the_hash_is_of_the_values(repository, project):
 # Rows of these parameters are in results/rows, and count only as long as their parameters have these hashes.
 HASHES = {
     ("unremix", "simclr"): "6dadbc1dc245",
-    ("unremix", "unremix"): "38ad16db1d52",
-    ("unremix", "unremix-exp"): "e88ffee52ac7",
+    ("unremix", "unremix"): "07829bf0f559",
+    ("unremix", "unremix-exp"): "e4d15f81b2cf",
     ("unremix", "random"): "3852480d4edd",
     ("swaro", "swav"): "5c97f3ce93f8",
     ("swaro", "swaro"): "950fe6ba8554",
@@ -479,14 +479,15 @@ HASHES = {
     ("swaro", "supervised"): "3e8563040bd0",
     ("uamix", "mae"): "f343140184d3",
     ("uamix", "mae-joint"): "0489481343f0",
-    ("uamix", "mae-ct"): "4cbe926acfa8",
-    ("uamix", "uamix-mae"): "af14901a8457",
-    ("uamix", "uamix-unremix"): "21ea272ce38c",
+    ("uamix", "mae-ct"): "3bb0b782ada7",
+    ("uamix", "uamix-mae"): "dd95868c6e79",
+    ("uamix", "uamix-unremix"): "a2e2765fb978",
 }
 SECTION_HASHES = {
     ("unremix", "probe"): "41413f54d817",
     ("swaro", "probe"): "41413f54d817",
     ("unremix", "corruptions"): "985f034e473e",
+    ("unremix", "diagnostics"): "5543e952087e",
     ("swaro", "corruptions"): "985f034e473e",
     ("swaro", "robustness"): "10d108c80af5",
     ("uamix", "front_end"): "bc06d6fa8f3d",
