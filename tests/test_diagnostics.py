@@ -13,9 +13,10 @@ from training_cases import SMALL, step_of, views_of
 from contrastbench.methods import method_class
 from contrastbench.methods.two_views import TwoViews
 from contrastbench.models.heads import Projection
-from contrastbench.objectives.contrastive import hcl, nt_xent
+from contrastbench.objectives.contrastive import dcl, hcl, nt_xent
 from contrastbench.objectives.diagnostics import beside_nt_xent, effective_negatives, false_negative_rate
-from contrastbench.objectives.unremix import fill_others
+from contrastbench.objectives.mochi import mochi_loss
+from contrastbench.objectives.unremix import fill_others, unremix_loss
 from contrastbench.params.images import ProjectorParams
 from contrastbench.params.root import load
 from contrastbench.pipeline.layout import Job
@@ -82,7 +83,7 @@ def test_nt_xent_is_itself_at_a_temperature_off_the_grid_too():
 @pytest.mark.parametrize("label", ["dcl", "hcl", "hcl-biased", "mochi", "unremix", "unremix-standardized"])
 def test_what_is_logged_is_the_gradient_of_the_step(label):
     """The gradient that reaches the projector's outputs in the step, held against NT-Xent's by hand."""
-    method, kept = labelled(label), []
+    method, kept = labelled(label, temperature=0.3), []
 
     def keep(module, inputs, projection):
         projection.output.retain_grad()
@@ -96,7 +97,7 @@ def test_what_is_logged_is_the_gradient_of_the_step(label):
         logged = method.diagnose(batch, torch.zeros(64))
     assert len(kept) == 2, "no further pass"
     outputs = [o.detach().requires_grad_() for o in kept]
-    theirs = torch.cat(torch.autograd.grad(nt_xent(*outputs, temperature=method.settings.temperature), outputs))
+    theirs = torch.cat(torch.autograd.grad(nt_xent(*outputs, temperature=0.3), outputs))
     ours = torch.cat([o.grad for o in kept])
     near = {"abs": 2e-3} if label == "mochi" else {"abs": 1e-5}  # other draws of its blends
     assert logged["gradient_cosine"] == pytest.approx(
@@ -105,8 +106,52 @@ def test_what_is_logged_is_the_gradient_of_the_step(label):
     assert logged["gradient_norm_ratio"] == pytest.approx(float(ours.norm() / theirs.norm()), rel=1e-2)
 
 
+OWN = {
+    "dcl": {"temperature": 0.3, "tau_plus": 0.2},
+    "hcl": {"temperature": 0.3, "tau_plus": 0.2, "beta": 1.5},
+    "mochi": {"temperature": 0.3, "hardest": 9, "mixed_negatives": 20, "mixed_with_query": 30},
+    "unremix": {
+        "temperature": 0.3,
+        "weights": (0.2, 0.5, 0.3),
+        "uncertainty": "gradsim",
+        "pseudo_label": "alignment",
+        "posterior_temperature": 0.1,
+        "standardized": True,
+        "normalization": "exp",
+        "sharpness": (1.0, 2.0, 3.0),
+        "distance": "cosine",
+        "negatives": "other",
+        "detach_weights": False,
+        "tau_plus": 0.05,
+    },
+}
+
+
+@pytest.mark.parametrize("label", OWN)
+def test_each_step_is_its_own_loss_with_its_own_settings(label):
+    """Written out, on the projections of both views; every single setting at NT-Xent's value is another loss."""
+    method, batch = labelled(label, **OWN[label]), views_of(labelled("dcl"), 32)
+    loss = method.training_step(batch, step_of(0))["loss"]
+    first, second = (method.projector(method.encoder(view)) for view in batch.views)
+
+    def by_hand(**settings):
+        if label == "unremix":
+            return unremix_loss(first, second, **settings)
+        if label == "mochi":
+            return mochi_loss(first.output, second.output, **settings, generator=step_of(0).generator)
+        return {"dcl": dcl, "hcl": hcl}[label](first.output, second.output, **settings)
+
+    assert loss.item() == pytest.approx(by_hand(**OWN[label]).item(), rel=1e-6)
+    others = {"temperature": 0.5, "tau_plus": 0.0, "beta": 0.0, "hardest": 20, "mixed_negatives": 1}
+    others |= {"mixed_with_query": 1, "weights": (0.0, 1.0, 0.0), "uncertainty": "norm", "pseudo_label": "argmax"}
+    others |= {"posterior_temperature": None, "standardized": False, "normalization": "minmax", "sharpness": (1.0,) * 3}
+    others |= {"distance": "euclidean", "negatives": "both"}
+    for name in OWN[label].keys() & others.keys():
+        assert by_hand(**OWN[label] | {name: others[name]}).item() != pytest.approx(loss.item(), rel=1e-6), name
+
+
 def test_diagnosing_draws_nothing_from_the_step():
-    method, batch, step = labelled("mochi"), None, step_of(0)
+    method, step = labelled("mochi"), step_of(0)
     batch = views_of(method, 32)
     method.training_step(batch, step)
     before = step.generator.get_state()
