@@ -127,17 +127,22 @@ def beside_nt_xent(batch: int, dimensions: int, seconds: float) -> None:
     hidden = [torch.randn(batch, HIDDEN) for _ in range(2)]
     generator = torch.Generator().manual_seed(0)
 
-    def unremix(z1: Tensor, z2: Tensor) -> Tensor:
-        settings = track.settings_of("unremix").model_dump()
-        return unremix_loss(Projection(hidden[0], z1), Projection(hidden[1], z2), **settings)
+    def unremix(label: str) -> Callable[[Tensor, Tensor], Tensor]:
+        settings = track.settings_of(label).model_dump()
+        return lambda z1, z2: unremix_loss(Projection(hidden[0], z1), Projection(hidden[1], z2), **settings)
 
     def mochi(z1: Tensor, z2: Tensor) -> Tensor:
         return mochi_loss(z1, z2, **track.settings_of("mochi").model_dump(), generator=generator)
 
-    losses = {"NT-Xent": our_nt_xent, "UnReMix": unremix, "MoCHi": mochi}
+    losses = {
+        "NT-Xent": our_nt_xent,
+        "UnReMix": unremix("unremix"),
+        "UnReMix standardized": unremix("unremix-standardized"),
+        "MoCHi": mochi,
+    }
     medians = in_turns({name: forward_backward(loss, *outputs) for name, loss in losses.items()}, seconds)
     shown = ", ".join(f"{name} {milliseconds:.2f} ms" for name, milliseconds in medians.items())
-    ratios = ", ".join(f"{name} {medians[name] / medians['NT-Xent']:.2f}" for name in ("UnReMix", "MoCHi"))
+    ratios = ", ".join(f"{name} {medians[name] / medians['NT-Xent']:.2f}" for name in medians if name != "NT-Xent")
     print(f"beside NT-Xent, B = {batch}, D = {dimensions}: {shown}; of NT-Xent's time: {ratios}")
 
 

@@ -37,6 +37,15 @@ def asked_protocols(grid: Grid, stage: str, job: Job) -> set[Protocol]:
         assert suite is not None
         heads = suite.heads_of(section.base_method(job.method), variant=variant)
         return {protocol.model_copy(update={"head": head}) for protocol in found for head in heads}
+    if stage == "diagnostics":
+        if job.method == "simclr":  # whose encoder all share
+            return {Protocol(family="false-negatives", score=score, source="simclr") for score in ("random", "all")}
+        ranked = ("weights", "uncertainty", "similarity", "representativeness")
+        return {
+            *(Protocol(family=f"gradient-{name}") for name in ("cosine", "cosine-best", "norm-ratio")),
+            *(Protocol(family="false-negatives", score=score, source="simclr") for score in ranked),
+            Protocol(family="effective-negatives", source="simclr"),
+        }
     if stage == "audio_attack":
         sound = section.audio_attack
         assert sound is not None

@@ -21,6 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def protocol_of(name: str) -> Protocol:
     """The protocol that a row calls ``name``."""
+    family, _, score = name.rpartition("-")
+    if family == "false-negatives":
+        return Protocol(family=family, score=score)
     head = name.partition("-")[0]
     told = {"head": head} if head in ("alf", "aff", "lpaft") else {}
     norm = {"norm": "linf"} if name.startswith(("noise@", "fgsm@", "square@", "transfer-from-")) else {}

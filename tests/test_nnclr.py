@@ -19,8 +19,10 @@ NEGATIVES = {
     "weights": (0.4, 0.3, 0.3),
     "uncertainty": "norm",
     "pseudo_label": "argmax",
-    "normalization": "minmax",
-    "beta": 1.0,
+    "posterior_temperature": 0.2,
+    "standardized": True,
+    "normalization": "exp",
+    "sharpness": (1.0, 2.0, 1.0),
     "distance": "euclidean",
     "detach_weights": True,
 }

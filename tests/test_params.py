@@ -70,6 +70,16 @@ FEW_SHOT, LOW_SHOT, AUDIO_ATTACK = (DEFAULTS["uamix"][name] for name in ("few_sh
         ("unremix.settings.dcl.tau_plus", 1.5, "unremix.settings.dcl.tau_plus = 1.5"),
         (f"{UNREMIX}.temperature", 0, f"{UNREMIX}.temperature = 0"),
         (f"{UNREMIX}.uncertainty", "entropy", "input should be 'norm', 'gradsim' or 'infonce_z'"),
+        (f"{UNREMIX}.sharpness", [1.0, 1.0], "unremix.sharpness = [1.0, 1.0]: tuple should have at least 3 items"),
+        (f"{UNREMIX}.sharpness", [1.0, -1.0, 1.0], "sharpness.1 = -1.0: input should be greater than or equal to 0"),
+        (f"{UNREMIX}.sharpness", 2.0, "unremix.settings.unremix.sharpness = 2.0: must be a list"),
+        (f"{UNREMIX}.posterior_temperature", 0, "posterior_temperature = 0: input should be greater than 0"),
+        (
+            "unremix.diagnostics.encoder",
+            "simcrl",
+            "is no method that contrasts two views of a batch; did you mean 'sim",
+        ),
+        ("unremix.diagnostics.top", 1.0, "unremix.diagnostics.top = 1.0: input should be less than 1"),
         (f"{UNREMIX}.normalization", "softmax", "input should be 'minmax', 'softmix' or 'exp'"),
         (
             "unremix.variants.simclr",
@@ -202,8 +212,8 @@ FEW_SHOT, LOW_SHOT, AUDIO_ATTACK = (DEFAULTS["uamix"][name] for name in ("few_sh
         ),
         (
             "unremix.variants.unremix-exp",
-            {"method": "unremix", "settings": {"beta": True}},
-            "unremix.variants.unremix-exp.settings.beta = true: input should be a valid number",
+            {"method": "unremix", "settings": {"posterior_temperature": True}},
+            "unremix.variants.unremix-exp.settings.posterior_temperature = true: input should be a valid number",
         ),
         (
             "unremix.variants.unremix-exp",
@@ -429,7 +439,10 @@ def test_overlay_merges_mappings_and_replaces_everything_else():
 def test_a_variant_changes_its_settings_and_its_hash_alone(repository):
     track = load(root=repository).track("unremix")
     plain, variant = (track.pretrain(label, "mnist5k") for label in ("unremix", "unremix-exp"))
-    assert variant.settings.model_dump() == plain.settings.model_dump() | {"normalization": "exp", "beta": 4.0}
+    assert variant.settings.model_dump() == plain.settings.model_dump() | {
+        "normalization": "exp",
+        "sharpness": (4.0, 4.0, 4.0),
+    }
     assert plain.model_copy(update={"settings": variant.settings}) == variant
     assert params_hash(plain) != params_hash(variant)
 
@@ -456,8 +469,8 @@ def test_the_hash_is_of_the_values(repository, project):
 # Rows of these parameters are in results/rows, and count only as long as their parameters have these hashes.
 HASHES = {
     ("unremix", "simclr"): "6dadbc1dc245",
-    ("unremix", "unremix"): "38ad16db1d52",
-    ("unremix", "unremix-exp"): "e88ffee52ac7",
+    ("unremix", "unremix"): "07829bf0f559",
+    ("unremix", "unremix-exp"): "e4d15f81b2cf",
     ("unremix", "random"): "3852480d4edd",
     ("swaro", "swav"): "5c97f3ce93f8",
     ("swaro", "swaro"): "950fe6ba8554",
@@ -466,14 +479,15 @@ HASHES = {
     ("swaro", "supervised"): "3e8563040bd0",
     ("uamix", "mae"): "f343140184d3",
     ("uamix", "mae-joint"): "0489481343f0",
-    ("uamix", "mae-ct"): "4cbe926acfa8",
-    ("uamix", "uamix-mae"): "af14901a8457",
-    ("uamix", "uamix-unremix"): "21ea272ce38c",
+    ("uamix", "mae-ct"): "3bb0b782ada7",
+    ("uamix", "uamix-mae"): "dd95868c6e79",
+    ("uamix", "uamix-unremix"): "a2e2765fb978",
 }
 SECTION_HASHES = {
     ("unremix", "probe"): "41413f54d817",
     ("swaro", "probe"): "41413f54d817",
     ("unremix", "corruptions"): "985f034e473e",
+    ("unremix", "diagnostics"): "5543e952087e",
     ("swaro", "corruptions"): "985f034e473e",
     ("swaro", "robustness"): "10d108c80af5",
     ("uamix", "front_end"): "bc06d6fa8f3d",

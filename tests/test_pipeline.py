@@ -118,16 +118,30 @@ def test_tables_are_stale_with_all_that_shapes_a_row(repository: Path) -> None:
             {"probe-unremix", "corruptions-unremix", "tables-unremix", "report"},
         ),
         (
-            "      beta: 1.0\n      distance",
-            "      beta: 2.0\n      distance",
-            {"pretrain": 1, "features": 1, "judge": 2},
-            {"pretrain-unremix", "probe-unremix", "corruptions-unremix", "tables-unremix", "report"},
+            "      standardized: false",
+            "      standardized: true",
+            {"pretrain": 1, "features": 1, "judge": 3},
+            {
+                "pretrain-unremix",
+                "probe-unremix",
+                "corruptions-unremix",
+                "diagnostics-unremix",
+                "tables-unremix",
+                "report",
+            },
         ),
         (
             "    epochs: 1",
             "    epochs: 2",
-            {"pretrain": 2, "features": 2, "judge": 4},
-            {"pretrain-unremix", "probe-unremix", "corruptions-unremix", "tables-unremix", "report"},
+            {"pretrain": 2, "features": 2, "judge": 6},
+            {
+                "pretrain-unremix",
+                "probe-unremix",
+                "corruptions-unremix",
+                "diagnostics-unremix",
+                "tables-unremix",
+                "report",
+            },
         ),
     ],
 )
@@ -147,7 +161,7 @@ def test_equal_weights_do_not_hide_new_parameters_from_snakemake(project: Projec
     project.edit("params.yaml", "    log_every_steps: 4", "    log_every_steps: 2")
     trained = [f"runs/default/pretrain/unremix/digits/{method}/0/run.json" for method in ("simclr", "unremix")]
     project.run("snakemake", "--cores", "2", "--", *trained)
-    assert project.stale_jobs()["judge"] == 4, "probe and corruptions of each"
+    assert project.stale_jobs()["judge"] == 6, "probe, corruptions and diagnostics of each"
     project.run("snakemake", "--cores", "2", "--", "results/tables/default/unremix.md")  # killed before the report
     assert project.stale_jobs() == Counter({"report": 1})
 
@@ -193,7 +207,9 @@ def test_only_a_change_of_meaning_in_the_code_makes_a_step_stale(project: Projec
     assert "Running stage 'pretrain" not in project.run("dvc", "repro", "--dry")
     project.edit("src/contrastbench/methods/simclr.py", "first.detach()", "second.detach()")
     stale = project.stale_jobs()
-    assert (stale["pretrain"], stale["features"], stale["judge"]) == (1, 1, 2), "SimCLR's jobs alone"
+    assert (stale["pretrain"], stale["features"], stale["judge"]) == (1, 1, 4), (
+        "SimCLR's jobs, and whose negatives are ranked on it"
+    )
     project.run("contrastbench", "fingerprint")
     assert project.stale_steps() >= {"pretrain-unremix"}
 
@@ -297,7 +313,9 @@ def test_a_clone_without_snakemakes_records_sees_changes_after_restoring(project
     assert project.stale_jobs() == Counter()
     project.edit("params.yaml", "    epochs: 1", "    epochs: 2")
     stale = project.stale_jobs()
-    assert (stale["pretrain"], stale["features"], stale["judge"]) == (2, 2, 4), "probe and corruptions of each"
+    assert (stale["pretrain"], stale["features"], stale["judge"]) == (2, 2, 6), (
+        "probe, corruptions and diagnostics of each"
+    )
 
 
 def test_nothing_is_recorded_while_there_is_work_to_do(project: Project) -> None:

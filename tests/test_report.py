@@ -20,7 +20,14 @@ from contrastbench.errors import UserError
 from contrastbench.pipeline.runs import benchmarks, histories, runs_of
 from contrastbench.reporting.cells import cells_of
 from contrastbench.reporting.dag import dag_svg
-from contrastbench.reporting.figures import accuracy_lines, protocol_curves, selection_curves, simplex, training_curves
+from contrastbench.reporting.figures import (
+    accuracy_lines,
+    gradient_curves,
+    protocol_curves,
+    selection_bars,
+    simplex,
+    training_curves,
+)
 from contrastbench.reporting.provenance import costs
 from contrastbench.reporting.report import LARGEST, build_report
 from contrastbench.reporting.robustness_figures import attack_heatmap, sensitivity_to_strength, transfer_matrix
@@ -42,7 +49,18 @@ def image_rows() -> list:
         for seed in range(3)
     ]
     variants = {"uncertainty": 0.82, "similarity": 0.84, "representativeness": 0.8}
-    return rows + [row(f"unremix-{name}", correct=verdicts(rate)) for name, rate in variants.items()]
+    looked = {"stage": "diagnostics", "metric": "false-negatives"}
+    ranked = {"simclr": {"random": 0.1, "all": 0.1}, "unremix": {"weights": 0.24, "similarity": 0.41}}
+    return [
+        *rows,
+        *(row(f"unremix-{name}", correct=verdicts(rate)) for name, rate in variants.items()),
+        *(
+            row(method, seed, share + seed / 100, protocol=f"false-negatives-{score}", **looked)
+            for method, shares in ranked.items()
+            for score, share in shares.items()
+            for seed in range(3)
+        ),
+    ]
 
 
 def robust_rows() -> list:
@@ -91,8 +109,8 @@ def training_run(root: Path, method: str, seed: int, weights: tuple | None = Non
     epochs = np.arange(1, 6)
     history = {"step": epochs * 10, "epoch": epochs, "loss": 5 / epochs + seed, "effective_rank": 10 + epochs}
     if weights:
-        history |= {"false_negatives_top": 0.12 + epochs / 100, "false_negatives_base": 0.1 + 0 * epochs}
-        history |= {"effective_negatives": 1 - epochs / 20, "rank_uncertainty_similarity": epochs / 10}
+        history |= {"gradient_cosine": 1 - epochs / 100, "gradient_cosine_best": 1 - epochs / 200}
+        history |= {"gradient_norm_ratio": 1 + epochs / 10, "best_temperature": epochs / 10}
     pd.DataFrame({} if method == "random" else history).to_csv(folder / "history.csv", index=False)
 
 
@@ -155,6 +173,7 @@ def test_every_kind_of_section_is_there(page):
         "Transfer of attacks on mnist5k, radius 0.1",
         "Sensitivity to C of the linear head: mnist5k",
         "The simplex of UnReMix&#39;s weights on mnist5k",
+        "Gradients beside NT-Xent&#39;s on mnist5k",
         "Selection of negatives on mnist5k",
         "Training on mnist5k (pretrain)",
         "Embeddings of mnist5k: random and unremix",
@@ -248,10 +267,15 @@ def test_charts_of_training_runs(project):
     (curves,) = training_curves(history)
     assert {trace.name for trace in curves.figure.data} == {"simclr", "unremix"}
     assert len(curves.figure.data) == 2 * 2 * 2  # methods, seeds, panels
-    (selection,) = selection_curves(history)
-    assert {trace.name for trace in selection.figure.data} == {"unremix"}
+    (gradients,) = gradient_curves(history)
+    drawn = {trace.name for trace in gradients.figure.data}
+    assert "simclr" not in drawn and drawn == {name for name in set(history["method"]) if "unremix" in name}
     cells = cells_of(loaded([item for item in rows_in(project).rows if item.track == "unremix"]))
     (triangle,) = simplex(runs, cells)
+    (selection,) = selection_bars(cells)
+    bars = {trace.name: (list(trace.x), list(trace.y)) for trace in selection.figure.data}
+    assert bars == {"simclr": (["random"], [11.0]), "unremix": (["weights", "similarity"], [25.0, 42.0])}
+    assert [shape.y0 for shape in selection.figure.layout.shapes] == [pytest.approx(11)], "the base rate"
     points = triangle.figure.data[0]
     assert next(iter(points.hovertext)) == "unremix" and len(points.a) == 4
     assert sorted(points.a) == pytest.approx([0, 0, 1 / 3, 1])

@@ -11,21 +11,24 @@ from torch.nn import functional
 from contrastbench.errors import UserError
 from contrastbench.models.heads import Projection
 from contrastbench.objectives.contrastive import hcl, nt_xent
-from contrastbench.objectives.diagnostics import (
-    effective_negatives,
-    false_negative_rate,
-    rank_correlations,
-    weighted_false_negative_rate,
+from contrastbench.objectives.unremix import (
+    Scores,
+    gradient_factors,
+    negative_mask,
+    negative_weights,
+    unremix_loss,
+    weighted,
 )
-from contrastbench.objectives.unremix import gradient_factors, negative_mask, score_negatives, unremix_loss, weighted
 
 SETTINGS = {
     "temperature": 0.5,
     "weights": (1 / 3, 1 / 3, 1 / 3),
     "uncertainty": "norm",
     "pseudo_label": "argmax",
+    "posterior_temperature": None,
+    "standardized": False,
     "normalization": "minmax",
-    "beta": 1.0,
+    "sharpness": (1.0, 1.0, 1.0),
     "distance": "euclidean",
     "negatives": "both",
     "detach_weights": True,
@@ -70,6 +73,25 @@ def test_closed_form_gradient_equals_autograd(pseudo_label, bias):
     torch.testing.assert_close(norms, g.norm(dim=1), rtol=1e-8, atol=1e-12)
 
 
+def loop_mixture(scores, settings):
+    """One anchor's weights (N,) from its three scores, each a float64 vector (N,), by the formulas of the docstring."""
+    count, normalization = len(scores[0]), settings["normalization"]
+    if settings["standardized"]:
+        scores = [((c - c.mean()) / c.std(correction=0)).clamp(-4, 4) for c in scores]
+    elif normalization == "softmix":
+        scores[1] = scores[1] / settings["temperature"]
+    shares = list(zip(settings["weights"], settings["sharpness"], scores, strict=True))
+    if normalization == "softmix":
+        return sum(share * count * (b * c).exp() / (b * c).exp().sum() for share, b, c in shares)
+    if normalization == "minmax" or not settings["standardized"]:
+        shares = [(share, b, (c - c.min()) / (c.max() - c.min())) for share, b, c in shares]
+    if normalization == "exp":
+        h = torch.exp(sum(share * b * c for share, b, c in shares))
+    else:
+        h = sum(share * c**b for share, b, c in shares)
+    return h / h.mean()
+
+
 def loop_weights(first, second, settings):
     """Specification 1.4, one anchor and one negative at a time, in float64."""
     o = torch.cat([first.output, second.output]).double()
@@ -79,12 +101,13 @@ def loop_weights(first, second, settings):
     z = functional.normalize(o, dim=1)
     batch, n = len(first.output), 2 * len(first.output)
     tau = settings["temperature"]
+    posterior = settings["posterior_temperature"] or tau
     delta = []
     for j in range(n):
         others = [(j + batch) % n if k == j % batch else (k + batch if j < batch else k) for k in range(batch)]
-        p = torch.softmax(torch.stack([z[j] @ z[k] for k in others]) / tau, dim=0)
+        p = torch.softmax(torch.stack([z[j] @ z[k] for k in others]) / posterior, dim=0)
         label = int(p.argmax()) if settings["pseudo_label"] == "argmax" else j % batch
-        a = sum((p[k] - float(k == label)) * z[others[k]] for k in range(batch)) / tau
+        a = sum((p[k] - float(k == label)) * z[others[k]] for k in range(batch)) / posterior
         delta.append((a - z[j] * (z[j] @ a)) / o[j].norm())
 
     def distance(i, j):
@@ -104,17 +127,7 @@ def loop_weights(first, second, settings):
             u = torch.softmax(torch.stack([z[i] @ z[j] for j in negatives]) / tau, dim=0)
         s = torch.stack([z[i] @ z[j] for j in negatives])
         r = torch.stack([sum(distance(j, k) for k in negatives if k != j) / (count - 1) for j in negatives])
-        if settings["normalization"] == "softmix":
-            beta = settings["beta"]
-            parts = [torch.softmax(beta * c, dim=0) * count for c in (u, s / tau, r)]
-            w = sum(share * part for share, part in zip(settings["weights"], parts, strict=True))
-        else:
-            scaled = [(c - c.min()) / (c.max() - c.min()) for c in (u, s, r)]
-            h = sum(share * part for share, part in zip(settings["weights"], scaled, strict=True))
-            if settings["normalization"] == "exp":
-                h = torch.exp(settings["beta"] * h)
-            w = h / h.mean()
-        result[i, negatives] = w
+        result[i, negatives] = loop_mixture([u, s, r], settings)
     return result
 
 
@@ -126,7 +139,20 @@ def loop_weights(first, second, settings):
             ("norm", "gradsim", "infonce_z"), ("minmax", "softmix", "exp"), ("both", "other")
         )
     ]
-    + [{"distance": "cosine"}, {"pseudo_label": "alignment"}, {"weights": (0.7, 0.1, 0.2)}],
+    + [
+        {"standardized": True, "normalization": normalization, "negatives": negatives, "sharpness": (0.5, 2.0, 3.0)}
+        for normalization in ("minmax", "softmix", "exp")
+        for negatives in ("both", "other")
+    ]
+    + [{"normalization": normalization, "sharpness": (2.0, 0.0, 0.5)} for normalization in ("minmax", "softmix", "exp")]
+    + [
+        {"distance": "cosine"},
+        {"pseudo_label": "alignment"},
+        {"weights": (0.7, 0.1, 0.2)},
+        {"weights": (0.5, 0.5, 0.0), "standardized": True, "normalization": "exp", "posterior_temperature": 0.1},
+        {"posterior_temperature": 0.1, "uncertainty": "gradsim"},
+        {"posterior_temperature": 0.1, "uncertainty": "infonce_z"},
+    ],
 )
 def test_weights_equal_a_loop_have_mean_one_and_are_never_negative(changes):
     settings = SETTINGS | changes
@@ -182,13 +208,54 @@ def test_constant_scores_give_simclr():
     assert loss.item() == pytest.approx(nt_xent(*output, temperature=0.5).item(), rel=1e-5)
 
 
+def standardized(**changes):
+    """The specification's section 7: w = N softmax_j(kappa * sum_c lambda_c z_c)."""
+    return SETTINGS | {"standardized": True, "normalization": "exp"} | changes
+
+
+def test_section_7_is_expressible():
+    kappa, lambdas = 2.0, (0.5, 0.3, 0.2)
+    first, second = projections(6)
+    settings = standardized(sharpness=(kappa,) * 3, weights=lambdas, posterior_temperature=0.1)
+    _, weight, scores = weighted(first, second, **{k: v for k, v in settings.items() if k != "tau_plus"})
+    for i, negative in enumerate(scores.negative):
+        columns = [c[i][negative].double() for c in scores.by_name.values()]
+        z = [((c - c.mean()) / c.std(correction=0)).clamp(-4, 4) for c in columns]
+        expected = 10 * torch.softmax(kappa * sum(share * c for share, c in zip(lambdas, z, strict=True)), dim=0)
+        torch.testing.assert_close(weight[i][negative].double(), expected, rtol=2e-4, atol=2e-5)
+
+
+def test_an_outlier_weighs_no_more_than_four_deviations():
+    """One negative at cosine 1 among many at 0 is clipped: at sharpness 1 it has e^4 times the weight of the mean."""
+    output = torch.eye(128)
+    output[1] = output[0]
+    first, second = Projection(torch.ones(64, 3), output[:64]), Projection(torch.ones(64, 3), output[64:])
+    settings = standardized(weights=(0.0, 1.0, 0.0))
+    weight = weighted(first, second, **{k: v for k, v in settings.items() if k != "tau_plus"})[1]
+    mean, deviation = 1 / 126, (125 / 126**2) ** 0.5
+    assert (1 - mean) / deviation > 4
+    assert float(weight[0, 1] / weight[0, 2]) == pytest.approx(math.exp(4 + mean / deviation), rel=1e-4)
+
+
+@pytest.mark.parametrize("normalization", ["minmax", "softmix", "exp"])
+def test_constant_scores_give_equal_weights(normalization):
+    """Standardised too, where float32 makes the scores of equal negatives differ in their last digit."""
+    generator = torch.Generator().manual_seed(0)
+    scores = [0.3 + 1e-8 * torch.randn(8, 8, generator=generator) for _ in range(3)]
+    weight = negative_weights(
+        Scores(*scores, "both"), (0.2, 0.3, 0.5),
+        standardized=True, normalization=normalization, sharpness=(3.0, 3.0, 3.0), temperature=0.5,
+    )  # fmt: skip
+    torch.testing.assert_close(weight, negative_mask(4, "both", weight.device).float())
+
+
 @pytest.mark.parametrize("beta", [0.5, 1.0, 3.0])
 def test_softmix_of_similarity_alone_is_hcl(beta):
     first, second = projections(8)
     settings = SETTINGS | {
         "normalization": "softmix",
         "weights": (0.0, 1.0, 0.0),
-        "beta": beta,
+        "sharpness": (beta, beta, beta),
         "detach_weights": False,
     }
     outputs = [p.output.clone().requires_grad_() for p in (first, second)]
@@ -227,8 +294,9 @@ def test_permutation_and_view_swap_change_nothing():
 
 @pytest.mark.parametrize("normalization", ["minmax", "softmix", "exp"])
 @pytest.mark.parametrize("detach", [True, False])
+@pytest.mark.parametrize("changed", [{}, {"standardized": True}, {"sharpness": (0.5, 2.0, 0.0)}])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_finite_with_duplicates_and_low_temperature(normalization, detach, dtype):
+def test_finite_with_duplicates_and_low_temperature(normalization, detach, changed, dtype):
     first, second = projections(8)
     parts = []
     for p in (first, second):
@@ -236,7 +304,7 @@ def test_finite_with_duplicates_and_low_temperature(normalization, detach, dtype
         hidden[1], output[1] = hidden[0], output[0]
         parts.append(Projection(hidden.to(dtype), output.to(dtype).requires_grad_()))
     changes = {"normalization": normalization, "temperature": 0.05, "tau_plus": 0.1, "detach_weights": detach}
-    loss = unremix_loss(*parts, **SETTINGS | changes)
+    loss = unremix_loss(*parts, **SETTINGS | changes | changed)
     loss.backward()
     assert torch.isfinite(loss)
     assert all(torch.isfinite(p.output.grad).all() for p in parts)
@@ -277,36 +345,6 @@ def test_trains_on_plain_vectors():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] - 0.5
-
-
-def test_diagnostics_on_a_case_worked_by_hand():
-    labels = torch.tensor([0, 0, 1, 1]).repeat(2)  # B = 4: of each anchor's 6 negatives, 2 share its class
-    negative = negative_mask(4, "both", torch.device("cpu"))
-    uniform = torch.ones(8, 8)
-    same = (labels.unsqueeze(0) == labels.unsqueeze(1)).float()
-    assert weighted_false_negative_rate(uniform, negative, labels) == pytest.approx(1 / 3)
-    assert false_negative_rate(same, negative, labels, top=1 / 3) == 1.0
-    assert false_negative_rate(1 - same, negative, labels, top=1 / 3) == 0.0
-    assert effective_negatives(uniform, negative) == pytest.approx(1.0)
-    assert effective_negatives(same, negative) == pytest.approx(1 / 3)
-
-
-def test_rank_correlation_equals_scipys():
-    from scipy.stats import spearmanr
-
-    first, second = projections(6)
-    output = torch.cat([first.output, second.output])
-    z = functional.normalize(output, dim=1)
-    scores = score_negatives(
-        z, z @ z.T, output.norm(dim=1), torch.cat([first.hidden, second.hidden]),
-        temperature=0.5, uncertainty="norm", pseudo_label="argmax", distance="euclidean", negatives="both",
-    )  # fmt: skip
-    expected = [
-        spearmanr(scores.uncertainty[i][mask], scores.representativeness[i][mask]).statistic
-        for i, mask in enumerate(scores.negative)
-    ]
-    ours = rank_correlations(scores)["rank_uncertainty_representativeness"]
-    assert ours == pytest.approx(sum(expected) / len(expected), abs=1e-5)
 
 
 def test_the_loss_is_computed_in_float32_inside_autocast():

@@ -36,6 +36,7 @@ ON = {
     "few_shot": MAE,
     "low_shot": TUNED,
     "corruptions": SIMCLR,
+    "diagnostics": replace(SIMCLR, method="unremix-exp"),
     "audio_attack": TUNED,
     "attack": SWARO,
     "head_corruptions": SWARO,

@@ -59,6 +59,7 @@ class MethodEntry:
     modalities      what it trains on
     starts_from     the method whose weights it starts from: the stage ``tune`` trains it after ``pretrain`` that one
     own_classifier  it learns with labels, and brings the classifier that it is judged by
+    contrasts       its loss tells a batch's other view from negatives, as NT-Xent does
     """
 
     path: str
@@ -66,16 +67,19 @@ class MethodEntry:
     modalities: tuple[str, ...]
     starts_from: str | None = None
     own_classifier: bool = False
+    contrasts: bool = False
 
 
 # The order is the order of the tables.
 METHODS: dict[str, MethodEntry] = {
     "random": MethodEntry("methods.random_encoder:RandomEncoder", NO_SETTINGS, IMAGE + AUDIO),
-    "simclr": MethodEntry("methods.simclr:SimCLR", "params.settings_contrastive:SimCLRSettings", IMAGE),
-    "dcl": MethodEntry("methods.dcl:DCL", "params.settings_contrastive:DCLSettings", IMAGE),
-    "hcl": MethodEntry("methods.hcl:HCL", "params.settings_contrastive:HCLSettings", IMAGE),
-    "mochi": MethodEntry("methods.mochi:MoCHi", "params.settings_contrastive:MoCHiSettings", IMAGE),
-    "unremix": MethodEntry("methods.unremix:UnReMix", "params.settings_contrastive:UnReMixSettings", IMAGE),
+    "simclr": MethodEntry("methods.simclr:SimCLR", "params.settings_contrastive:SimCLRSettings", IMAGE, contrasts=True),
+    "dcl": MethodEntry("methods.dcl:DCL", "params.settings_contrastive:DCLSettings", IMAGE, contrasts=True),
+    "hcl": MethodEntry("methods.hcl:HCL", "params.settings_contrastive:HCLSettings", IMAGE, contrasts=True),
+    "mochi": MethodEntry("methods.mochi:MoCHi", "params.settings_contrastive:MoCHiSettings", IMAGE, contrasts=True),
+    "unremix": MethodEntry(
+        "methods.unremix:UnReMix", "params.settings_contrastive:UnReMixSettings", IMAGE, contrasts=True
+    ),
     "swav": MethodEntry("methods.swav:SwAV", "params.settings_contrastive:SwAVSettings", IMAGE),
     "rocl": MethodEntry("methods.rocl:RoCL", "params.settings_adversarial:RoCLSettings", IMAGE),
     "acl": MethodEntry("methods.acl:ACL", "params.settings_adversarial:ACLSettings", IMAGE),
@@ -146,6 +150,11 @@ def starts_from(name: str) -> str | None:
 def has_own_classifier(name: str) -> bool:
     """Whether method ``name`` is judged by a classifier that it was trained with."""
     return name not in WITHOUT_ENCODER and _entry(name).own_classifier
+
+
+def contrasts(name: str) -> bool:
+    """Whether method ``name`` has a loss that can be held against NT-Xent's."""
+    return name in METHODS and METHODS[name].contrasts
 
 
 def settings_key(name: str) -> str:

@@ -1,20 +1,18 @@
 """Debiased contrastive learning (Chuang et al., 2020)."""
 
-from torch import Tensor
+from torch import Generator, Tensor
 
-from contrastbench.methods.base import Batch, Step
-from contrastbench.methods.contrastive_base import ContrastiveMethod
+from contrastbench.methods.two_views import TwoViews
+from contrastbench.models.heads import Projection
 from contrastbench.objectives.contrastive import dcl
 from contrastbench.params.settings_contrastive import DCLSettings
 
 
-class DCL(ContrastiveMethod):
-    """Two views; the loss is corrected for the share of false negatives."""
+class DCL(TwoViews):
+    """The loss is corrected for the share of false negatives."""
 
     settings: DCLSettings
 
-    def training_step(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """One step with the debiased loss."""
-        first, second = (self.project(view).output for view in batch.views)
-        loss = dcl(first, second, temperature=self.settings.temperature, tau_plus=self.settings.tau_plus)
-        return {"loss": loss, "embeddings": first.detach()}
+    def contrast(self, first: Projection, second: Projection, generator: Generator) -> Tensor:
+        """The debiased loss."""
+        return dcl(first.output, second.output, **self.settings.model_dump())

@@ -1,37 +1,27 @@
 """Contrastive learning with hard negative samples (Robinson et al., 2021)."""
 
-import torch
-from torch import Tensor
+import math
 
-from contrastbench.methods.base import Batch, Step
-from contrastbench.methods.contrastive_base import ContrastiveMethod
+from torch import Generator, Tensor
+
+from contrastbench.methods.two_views import TwoViews
+from contrastbench.models.heads import Projection
 from contrastbench.objectives.contrastive import hcl, normalized_pair
-from contrastbench.objectives.diagnostics import selection_report
-from contrastbench.objectives.unremix import negative_mask
+from contrastbench.objectives.unremix import fill_others
 from contrastbench.params.settings_contrastive import HCLSettings
 
 
-class HCL(ContrastiveMethod):
-    """Two views, negatives weighted by e^{beta s / temperature}."""
+class HCL(TwoViews):
+    """Negatives weighted by e^{beta s / temperature}."""
 
     settings: HCLSettings
 
-    def training_step(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """One step with the hard-negative loss."""
-        first, second = (self.project(view).output for view in batch.views)
-        loss = hcl(
-            first,
-            second,
-            temperature=self.settings.temperature,
-            tau_plus=self.settings.tau_plus,
-            beta=self.settings.beta,
-        )
-        return {"loss": loss, "embeddings": first.detach()}
+    def contrast(self, first: Projection, second: Projection, generator: Generator) -> Tensor:
+        """The hard-negative loss."""
+        return hcl(first.output, second.output, **self.settings.model_dump())
 
-    def diagnose(self, batch: Batch, labels: Tensor) -> dict[str, float]:
-        """How often heavily weighted negatives are false negatives."""
-        first, second = (self.project(view).output for view in batch.views)
-        z = normalized_pair(first, second)
-        negative = negative_mask(len(labels), "both", z.device)
-        weight = torch.exp(self.settings.beta * (z @ z.T) / self.settings.temperature)
-        return selection_report(weight, negative, labels.repeat(2))
+    def weightings(self, first: Projection, second: Projection) -> dict[str, Tensor]:
+        """The weights, up to a factor of each anchor."""
+        z = normalized_pair(first.output, second.output)
+        weight = (self.settings.beta * (z @ z.T - 1) / self.settings.temperature).exp()
+        return {"weights": fill_others(weight, -math.inf, "both")}

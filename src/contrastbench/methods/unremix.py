@@ -1,31 +1,30 @@
 """UnReMix (Tabassum et al., 2022): negatives chosen by uncertainty, similarity and representativeness.
 
 Re-implemented from the abstract, the figure and secondary sources (specification of UnReMix); every unknown is a
-setting (``params/unremix.py``).
+setting (``params/settings_contrastive.py``).
 """
 
-from torch import Tensor
+import math
 
-from contrastbench.methods.base import Batch, Step
-from contrastbench.methods.contrastive_base import ContrastiveMethod
-from contrastbench.objectives.diagnostics import rank_correlations, selection_report
-from contrastbench.objectives.unremix import unremix_loss, weighted
+from torch import Generator, Tensor
+
+from contrastbench.methods.two_views import TwoViews
+from contrastbench.models.heads import Projection
+from contrastbench.objectives.unremix import fill_others, unremix_loss, weighted
 from contrastbench.params.settings_contrastive import UnReMixSettings
 
 
-class UnReMix(ContrastiveMethod):
-    """Two views, contrastive loss with weighted negatives."""
+class UnReMix(TwoViews):
+    """Score every negative, weight it, contrast."""
 
     settings: UnReMixSettings
 
-    def training_step(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """Score every negative, weight it, contrast."""
-        first, second = (self.project(view) for view in batch.views)
-        loss = unremix_loss(first, second, **self.settings.model_dump())
-        return {"loss": loss, "embeddings": first.output.detach()}
+    def contrast(self, first: Projection, second: Projection, generator: Generator) -> Tensor:
+        """The contrastive loss with weighted negatives."""
+        return unremix_loss(first, second, **self.settings.model_dump())
 
-    def diagnose(self, batch: Batch, labels: Tensor) -> dict[str, float]:
-        """False negatives among the heavily weighted, effective number of negatives, correlations of the scores."""
-        first, second = (self.project(view) for view in batch.views)
+    def weightings(self, first: Projection, second: Projection) -> dict[str, Tensor]:
+        """The weights, and each of the three scores alone."""
         _, weight, scores = weighted(first, second, **self.settings.model_dump(exclude={"tau_plus"}))
-        return selection_report(weight, scores.negative, labels.repeat(2)) | rank_correlations(scores)
+        ranked = {"weights": weight, **scores.by_name}
+        return {name: fill_others(each.clone(), -math.inf, scores.negatives) for name, each in ranked.items()}

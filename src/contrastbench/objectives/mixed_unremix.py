@@ -4,12 +4,14 @@ The suite's own combination of its systems (from no paper): uaMix-MAE's soft vir
 sample a mixture contains, UnReMix's weights how much each of the other samples counts as a negative.
 """
 
+from typing import Unpack
+
 from torch import Tensor
 from torch.nn import functional
 
 from contrastbench.models.heads import Projection
 from contrastbench.objectives.precision import in_float32
-from contrastbench.objectives.unremix import Distance, Normalization, PseudoLabel, Uncertainty, weighted
+from contrastbench.objectives.unremix import Weighting, weighted
 
 
 @in_float32
@@ -20,13 +22,7 @@ def mixed_unremix_loss(
     *,
     temperature: float,
     symmetric: bool,
-    weights: tuple[float, float, float],
-    uncertainty: Uncertainty,
-    pseudo_label: PseudoLabel,
-    normalization: Normalization,
-    beta: float,
-    distance: Distance,
-    detach_weights: bool,
+    **weighting: Unpack[Weighting],
 ) -> Tensor:
     """-(1/B) sum_i sum_n Y_in log(e^{s_in} / sum_n' w_in' e^{s_in'}), s = cosine / temperature. Returns a scalar.
 
@@ -36,19 +32,7 @@ def mixed_unremix_loss(
     mixture's partner is not a negative. ``symmetric`` adds the other direction with Y^T and halves the sum; if Y is
     the identity, the result equals ``unremix_loss``.
     """
-    _, weight, scores = weighted(
-        mixed,
-        clean,
-        temperature=temperature,
-        weights=weights,
-        uncertainty=uncertainty,
-        pseudo_label=pseudo_label,
-        normalization=normalization,
-        beta=beta,
-        distance=distance,
-        negatives="other",
-        detach_weights=detach_weights,
-    )
+    _, weight, scores = weighted(mixed, clean, temperature=temperature, negatives="other", **weighting)
     batch = len(labels)
     similarity = scores.similarity / temperature
     forward = _weighted_cross_entropy(similarity[:batch, batch:], weight[:batch, batch:], labels)

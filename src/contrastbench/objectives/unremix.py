@@ -8,7 +8,7 @@ per-sample backward pass, no extra pass through the encoder.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -22,6 +22,23 @@ PseudoLabel = Literal["argmax", "alignment"]
 Normalization = Literal["minmax", "softmix", "exp"]
 Distance = Literal["euclidean", "cosine"]
 Negatives = Literal["both", "other"]
+Three = tuple[float, float, float]  # one number per score: uncertainty, anchor similarity, representativeness
+LARGEST_Z = 4.0  # standardised scores are clipped at so many standard deviations
+ROUNDING = 1e-6  # a standard deviation below this share of the mean is float32's rounding
+
+
+class Weighting(TypedDict):
+    """How negatives are weighted; :func:`score_negatives` and :func:`negative_weights` say what each does."""
+
+    weights: Three
+    uncertainty: Uncertainty
+    pseudo_label: PseudoLabel
+    posterior_temperature: float | None
+    standardized: bool
+    normalization: Normalization
+    sharpness: Three
+    distance: Distance
+    detach_weights: bool
 
 
 @dataclass(frozen=True)
@@ -32,6 +49,15 @@ class Scores:
     similarity: Tensor
     representativeness: Tensor
     negatives: Negatives
+
+    @property
+    def by_name(self) -> dict[str, Tensor]:
+        """The three, in the order of the lambdas."""
+        return {
+            "uncertainty": self.uncertainty,
+            "similarity": self.similarity,
+            "representativeness": self.representativeness,
+        }
 
     @property
     def negative(self) -> Tensor:
@@ -96,18 +122,21 @@ def score_negatives(
     temperature: float,
     uncertainty: Uncertainty,
     pseudo_label: PseudoLabel,
+    posterior_temperature: float | None,
     distance: Distance,
     negatives: Negatives,
 ) -> Scores:
     """The three scores of every (anchor, negative).
 
     z (2B, D) normalised; cosine (2B, 2B) = z z^T; projection_norm (2B,) = ||o||; hidden (2B, H) = v, to which 1 is
-    appended for the bias.
+    appended for the bias. ``posterior_temperature`` is that of the pseudo-labelled loss, None for ``temperature``, the
+    contrastive loss's; ``infonce_z`` is a gradient of that loss itself, and has no posterior.
     """
     if uncertainty == "infonce_z":
         uncertain = fill_others(cosine / temperature, -math.inf, negatives).softmax(dim=1)
     else:
-        delta = gradient_factors(z, projection_norm, temperature=temperature, pseudo_label=pseudo_label)
+        posterior = temperature if posterior_temperature is None else posterior_temperature
+        delta = gradient_factors(z, projection_norm, temperature=posterior, pseudo_label=pseudo_label)
         if uncertainty == "norm":
             norm = delta.norm(dim=1) * (hidden.square().sum(dim=1) + 1).sqrt()
             uncertain = norm.unsqueeze(0).expand_as(cosine)
@@ -137,41 +166,77 @@ def _mean_distance(cosine: Tensor, distance: Distance, negatives: Negatives) -> 
 
 def negative_weights(
     scores: Scores,
-    weights: tuple[float, float, float],
+    weights: Three,
     *,
+    standardized: bool,
     normalization: Normalization,
-    beta: float,
+    sharpness: Three,
     temperature: float,
 ) -> Tensor:
     """w_ij (2B, 2B): non-negative, with mean 1 over each anchor's negatives, and 0 elsewhere.
 
-    weights  lambda_1 (uncertainty), lambda_2 (anchor similarity), lambda_3 (representativeness), sum 1
-    ``minmax``: h = sum lambda * minmax(score), w = h / mean h. ``exp``: w = e^{beta h} / mean e^{beta h}.
-    ``softmix``: w = sum lambda * |N| softmax_j(beta * score), similarity divided by the temperature, so that
-    (0, 1, 0) is HCL's weighting.
+    weights    lambda: of uncertainty, anchor similarity, representativeness; sum 1
+    sharpness  b, one per score: 0 takes a score's influence away
+    With m(c) a score scaled to [0, 1] over the anchor's negatives, and N = |N(i)|:
+    ``minmax``   w = h / mean h, h = sum lambda m(c)^b
+    ``exp``      w = N softmax_j(sum lambda b m(c))
+    ``softmix``  w = sum lambda N softmax_j(b c), similarity divided by the temperature: (0, 1, 0) is HCL's weighting
+    ``standardized`` puts z(c) in the place of c in ``minmax`` and ``softmix``, of m(c) in ``exp``: the score minus its
+    mean, over its standard deviation, both over the anchor's negatives, clipped at +-4.
+    A score that is the same for all negatives tells none apart; where all are, the weights are equal.
     """
-    negatives, columns = scores.negatives, (scores.uncertainty, scores.similarity, scores.representativeness)
+    negatives, columns = scores.negatives, list(scores.by_name.values())
     count = negative_count(len(scores.similarity) // 2, negatives)
+    if standardized:
+        columns = [_standardized(c, negatives) if share > 0 else c for c, share in zip(columns, weights, strict=True)]
+    elif normalization == "softmix":
+        columns[1] = columns[1] / temperature
+    parts = [part for part in zip(weights, sharpness, columns, strict=True) if part[0] > 0]
     if normalization == "softmix":
-        scaled = (columns[0], columns[1] / temperature, columns[2])
-        parts = [
-            share * fill_others(beta * column, -math.inf, negatives).softmax(dim=1)
-            for share, column in zip(weights, scaled, strict=True)
-            if share > 0
-        ]
-        return count * torch.stack(parts).sum(dim=0)
-    shares = [(share, column) for share, column in zip(weights, columns, strict=True) if share > 0]
-    bounds = [_bounds(column, negatives) for _, column in shares]
-    # Scores that are the same for all negatives give all of them the same weight.
-    constant = torch.stack([high == low for low, high in bounds]).all(dim=0)
-    mixed = constant.to(columns[1].dtype)
-    for (share, column), (low, high) in zip(shares, bounds, strict=True):
-        scale = torch.where(high > low, share / (high - low).clamp_min(1e-12), 0)
-        mixed = torch.addcmul(mixed, column - low, scale)
+        shares = [share * fill_others(b * column, -math.inf, negatives).softmax(dim=1) for share, b, column in parts]
+        return count * torch.stack(shares).sum(dim=0)
     if normalization == "exp":
-        mixed = (beta * mixed).exp().clone()  # the exponential's gradient needs its result unchanged
-    mixed = fill_others(mixed, 0, negatives)
+        factors = [(share * b, column) for share, b, column in parts]
+        if standardized:
+            logits = torch.stack([factor * column for factor, column in factors]).sum(dim=0)
+        else:
+            logits = _scaled_sum([(factor, 1.0, column) for factor, column in factors], negatives)
+        return count * fill_others(logits, -math.inf, negatives).softmax(dim=1)
+    mixed = fill_others(_scaled_sum(parts, negatives), 0, negatives)
     return mixed * (count / mixed.sum(dim=1, keepdim=True))
+
+
+def _scaled_sum(parts: list[tuple[float, float, Tensor]], negatives: Negatives) -> Tensor:
+    """sum factor m(score)^exponent over parts (factor, exponent, score); 1 where no score tells negatives apart."""
+    bounds = [_bounds(column, negatives) for _, _, column in parts]
+    constant = torch.stack([high == low for low, high in bounds]).all(dim=0)
+    mixed = constant.to(parts[0][2].dtype)
+    for (factor, exponent, column), (low, high) in zip(parts, bounds, strict=True):
+        scale = torch.where(high > low, 1 / (high - low).clamp_min(1e-12), 0)
+        if exponent == 1:
+            mixed = torch.addcmul(mixed, column - low, factor * scale)
+        else:
+            mixed = mixed + factor * _power((column - low) * scale, exponent)
+    return mixed
+
+
+def _power(base: Tensor, exponent: float) -> Tensor:
+    """base^exponent, with a finite gradient where the base is 0; 0^0 is 1."""
+    positive = base > 0
+    return torch.where(positive, torch.where(positive, base, 1).pow(exponent), float(exponent == 0))
+
+
+def _standardized(column: Tensor, negatives: Negatives) -> Tensor:
+    """z (2B, 2B): each score minus the mean over its anchor's negatives, over their standard deviation, clipped.
+
+    0 where they differ by no more than rounding.
+    """
+    count = negative_count(len(column) // 2, negatives)
+    mean = fill_others(column.clone(), 0, negatives).sum(dim=1, keepdim=True) / count
+    centred = fill_others(column - mean, 0, negatives)
+    deviation = (centred.square().sum(dim=1, keepdim=True) / count).clamp_min(1e-30).sqrt()
+    differs = deviation > ROUNDING * (mean.abs() + deviation)
+    return torch.where(differs, centred / deviation, 0).clamp(-LARGEST_Z, LARGEST_Z)
 
 
 def _bounds(column: Tensor, negatives: Negatives) -> tuple[Tensor, Tensor]:
@@ -192,33 +257,15 @@ def unremix_loss(
     second: Projection,
     *,
     temperature: float,
-    weights: tuple[float, float, float],
-    uncertainty: Uncertainty,
-    pseudo_label: PseudoLabel,
-    normalization: Normalization,
-    beta: float,
-    distance: Distance,
     negatives: Negatives,
-    detach_weights: bool,
     tau_plus: float,
+    **weighting: Unpack[Weighting],
 ) -> Tensor:
     """-log(e^{s+} / (e^{s+} + sum_j sg[w_ij] e^{s_ij})), mean over all 2B anchors. Returns a scalar.
 
     first, second: projections of the two views, ``hidden`` (B, H) and ``output`` (B, D).
     """
-    z, weight, scores = weighted(
-        first,
-        second,
-        temperature=temperature,
-        weights=weights,
-        uncertainty=uncertainty,
-        pseudo_label=pseudo_label,
-        normalization=normalization,
-        beta=beta,
-        distance=distance,
-        negatives=negatives,
-        detach_weights=detach_weights,
-    )
+    z, weight, scores = weighted(first, second, temperature=temperature, negatives=negatives, **weighting)
     similarity = fill_others(scores.similarity / temperature, -math.inf, negatives)
     greatest = similarity.detach().amax(dim=1, keepdim=True)
     negative_sum = (weight * (similarity - greatest).exp()).sum(dim=1)
@@ -238,31 +285,33 @@ def weighted(
     second: Projection,
     *,
     temperature: float,
-    weights: tuple[float, float, float],
-    uncertainty: Uncertainty,
-    pseudo_label: PseudoLabel,
-    normalization: Normalization,
-    beta: float,
-    distance: Distance,
     negatives: Negatives,
-    detach_weights: bool,
+    **weighting: Unpack[Weighting],
 ) -> tuple[Tensor, Tensor, Scores]:
     """Normalised embeddings z (2B, D), the weights (2B, 2B) of their negatives, and the scores they are made of."""
     z = normalized_pair(first.output, second.output, least=2 if negatives == "both" else 3)
     output = torch.cat([first.output, second.output]).float()
     hidden = torch.cat([first.hidden, second.hidden]).float()
     cosine = z @ z.T
-    with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_weights):
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not weighting["detach_weights"]):
         scores = score_negatives(
             z,
             cosine,
             output.norm(dim=1).clamp_min(1e-12),
             hidden,
             temperature=temperature,
-            uncertainty=uncertainty,
-            pseudo_label=pseudo_label,
-            distance=distance,
+            uncertainty=weighting["uncertainty"],
+            pseudo_label=weighting["pseudo_label"],
+            posterior_temperature=weighting["posterior_temperature"],
+            distance=weighting["distance"],
             negatives=negatives,
         )
-        weight = negative_weights(scores, weights, normalization=normalization, beta=beta, temperature=temperature)
+        weight = negative_weights(
+            scores,
+            weighting["weights"],
+            standardized=weighting["standardized"],
+            normalization=weighting["normalization"],
+            sharpness=weighting["sharpness"],
+            temperature=temperature,
+        )
     return z, weight, scores

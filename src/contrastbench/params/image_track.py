@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field, SerializeAsAny, model_validator
 
 from contrastbench.params.base import Section, SectionFrom, overlay, refusal
+from contrastbench.params.diagnostics import DiagnosticsParams
 from contrastbench.params.evaluation import ScratchParams
 from contrastbench.params.images import AugmentParams, EncoderParams, ProjectorParams
 from contrastbench.params.search import SearchParams
@@ -40,6 +41,7 @@ class ImageTrack(TrackParams):
     training: TrainingParams
     settings: Annotated[Section, SectionFrom(lambda: settings_of_modality("image"))]
     search: SearchParams | None = Field(default=None, exclude_if=lambda value: value is None)
+    diagnostics: DiagnosticsParams | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @model_validator(mode="after")
     def _trials_can_run(self) -> Self:

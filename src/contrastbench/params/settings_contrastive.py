@@ -15,51 +15,61 @@ TauPlus = Annotated[float, Field(ge=0, lt=1)]
 Mixed = Annotated[int, Field(ge=0, le=16_384)]  # negatives per anchor
 
 
-class SimCLRSettings(MethodSettings):
+class WithTemperature(MethodSettings):
+    """What every loss between two views has: similarities are divided by the ``temperature``."""
+
+    temperature: Positive
+
+
+class SimCLRSettings(WithTemperature):
     """NT-Xent."""
 
-    temperature: Positive
 
-
-class DCLSettings(MethodSettings):
+class DCLSettings(WithTemperature):
     """Debiased contrastive loss; ``tau_plus`` is the assumed share of false negatives."""
 
-    temperature: Positive
     tau_plus: TauPlus
 
 
-class HCLSettings(MethodSettings):
+class HCLSettings(WithTemperature):
     """Hard-negative contrastive loss; ``beta`` is the concentration on hard negatives."""
 
-    temperature: Positive
     tau_plus: TauPlus
     beta: NonNegative
 
 
-class MoCHiSettings(MethodSettings):
+class MoCHiSettings(WithTemperature):
     """Synthetic negatives from each anchor's ``hardest`` negatives, in-batch."""
 
-    temperature: Positive
     hardest: Annotated[Mixed, Field(ge=2)]
     mixed_negatives: Mixed
     mixed_with_query: Mixed
 
 
-class NegativeWeights(MethodSettings):
-    """UnReMix's weights of the negatives.
+# One number per score: uncertainty, anchor similarity, representativeness.
+Three = Annotated[tuple[NonNegative, ...], Field(min_length=3, max_length=3)]
 
-    weights        lambda_1 (uncertainty), lambda_2 (anchor similarity), lambda_3 (representativeness)
-    uncertainty    ``norm`` of the last layer's gradient, ``gradsim`` (its inner product with the anchor's), or
-                   ``infonce_z`` (a control: monotone in anchor similarity)
-    pseudo_label   ``argmax`` of the posterior over the batch, or ``alignment`` (the sample's own other view)
-    normalization  ``minmax`` over each anchor's negatives, ``softmix`` or ``exp``, the latter two with ``beta``
+
+class NegativeWeights(MethodSettings):
+    """UnReMix's weights of the negatives (``objectives/unremix.py:negative_weights`` has the formulas).
+
+    weights                lambda_1 (uncertainty), lambda_2 (anchor similarity), lambda_3 (representativeness)
+    uncertainty            ``norm`` of the last layer's gradient, ``gradsim`` (its inner product with the anchor's), or
+                           ``infonce_z`` (a control: monotone in anchor similarity)
+    pseudo_label           ``argmax`` of the posterior over the batch, or ``alignment`` (the sample's own other view)
+    posterior_temperature  of that posterior; null for the loss's own
+    standardized           whether each score is standardised over the anchor's negatives before they are mixed
+    normalization          ``minmax`` over each anchor's negatives, ``softmix`` or ``exp``
+    sharpness              one per score: an exponent in ``minmax``, a factor in the exponent in the other two
     """
 
-    weights: tuple[NonNegative, NonNegative, NonNegative]
+    weights: Three
     uncertainty: Literal["norm", "gradsim", "infonce_z"]
     pseudo_label: Literal["argmax", "alignment"]
+    posterior_temperature: Positive | None
+    standardized: bool
     normalization: Literal["minmax", "softmix", "exp"]
-    beta: NonNegative
+    sharpness: Three
     distance: Literal["euclidean", "cosine"]
     detach_weights: bool
 
@@ -70,13 +80,12 @@ class NegativeWeights(MethodSettings):
         return self
 
 
-class UnReMixSettings(NegativeWeights):
+class UnReMixSettings(NegativeWeights, WithTemperature):
     """Every switch of the specification's section 1.4.
 
     negatives  ``both`` views (2B - 2) or the ``other`` view only (B - 1)
     """
 
-    temperature: Positive
     negatives: Literal["both", "other"]
     tau_plus: TauPlus
 

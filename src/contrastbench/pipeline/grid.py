@@ -23,7 +23,15 @@ from contrastbench.pipeline.imported import by_contents
 from contrastbench.pipeline.layout import ALL_SEEDS, Job, Layout
 from contrastbench.pipeline.resolved import resolved
 from contrastbench.pipeline.stages import STAGES, TRAINING, WITH_ROWS, Scope, Stage
-from contrastbench.registry import METHODS, WITHOUT_ENCODER, dataset_module, method_module, modality_module, starts_from
+from contrastbench.registry import (
+    METHODS,
+    WITHOUT_ENCODER,
+    contrasts,
+    dataset_module,
+    method_module,
+    modality_module,
+    starts_from,
+)
 from contrastbench.results.load import ALL
 
 ENDINGS = ("md", "csv", "tex")
@@ -76,6 +84,8 @@ class Grid:
         section = self.track(track)
         if stage.name == "transfer_attack" and section.robustness and not section.robustness.images.transfer:
             return False
+        if isinstance(section, ImageTrack) and stage.name == "diagnostics" and section.diagnostics:
+            return section.diagnostics.encoder in section.methods
         return bool(stage.data(section))
 
     def labels(self, track: str, target: Target = "methods") -> list[str]:
@@ -118,6 +128,8 @@ class Grid:
         if label in WITHOUT_ENCODER:
             return not stage.encoder
         if not stage.variants and label not in self.track(track).methods:
+            return False
+        if stage.contrasts and not contrasts(self.track(track).base_method(label)):
             return False
         return stage.name not in TRAINING or self.training_stage(Job(track, "", label)) == stage.name
 
@@ -197,6 +209,10 @@ class Grid:
             return [self.layout.run("attack", trained) / "classifiers.safetensors"]
         if without:
             return []
+        if kind == "history":
+            return [self.trained(trained) / "history.csv"]
+        if kind == "common weights":
+            return self._files("weights", self.common_encoder(job))
         folder = self.trained(self.tuned_from(trained) if kind == "start" else trained)
         return [folder / "model.safetensors", folder / "run.json"]
 
@@ -233,6 +249,12 @@ class Grid:
         start = starts_from(self.track(job.track).base_method(job.method))
         assert start is not None, f"{job.method} is trained from scratch"
         return replace(job, method=start)
+
+    def common_encoder(self, job: Job) -> Job:
+        """The job whose trained encoder all methods' negatives are ranked on: the same data set and seed."""
+        section = self.track(job.track)
+        assert isinstance(section, ImageTrack) and section.diagnostics is not None, f"{job.track} has diagnostics"
+        return replace(job, method=section.diagnostics.encoder)
 
     # What a result depends on
 
@@ -299,7 +321,8 @@ class Grid:
         parts = [f"seeds {self.track(job.track).seeds}"] if stage.scope is Scope.SEEDS else []
         for each in dict.fromkeys(members):
             if stage.rows:
-                parts += [self.asked_params(stage.name, each), self.asked_code(stage.name, each)]
+                source = self.common_encoder(each).method if "common weights" in stage.reads else None
+                parts += [self.asked_params(stage.name, each, source), self.asked_code(stage.name, each, source)]
             elif stage.name in TRAINING:  # what its record must name
                 pretrain = self.pretrain_params(each)
                 parts += [*self.training_code(each), *([params_hash(pretrain)] if pretrain else [])]

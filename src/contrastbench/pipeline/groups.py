@@ -90,6 +90,26 @@ HEAD_CORRUPTIONS = (
     *_corruptions("the network fine-tuned with labels on perturbed ones", "aff"),
     *_corruptions("the linear head on the encoder tuned on perturbed ones without labels", "lpaft"),
 )
+DIAGNOSTICS = (
+    Group(
+        "Gradients beside NT-Xent's",
+        "The loss's gradient with respect to the projector's outputs, mean over the logged steps of training: its "
+        "cosine with NT-Xent's at the same temperature and length over that one's, and the largest cosine over "
+        "NT-Xent's temperatures. 1 means that every embedding is moved alike. A method whose cosine at the same "
+        "temperature is 0.995 or more is marked `as NT-Xent` in all tables; the length is left out of that, because "
+        "Adam does not see it.",
+        ("gradient-cosine", "gradient-norm-ratio", "gradient-cosine-best"),
+    ),
+    Group(
+        "Selection of negatives on one encoder",
+        "Labels are used only to look. Share of same-class samples among the heaviest tenth (`diagnostics.top`) of "
+        "each anchor's negatives, on batches of training images that pass through the same trained encoder for all "
+        "methods: by the method's `weights`, by each score alone, at `random`, and among `all` negatives (the base "
+        "rate). `effective-negatives`: 100 % where all count alike. It says what a loss would choose there, and not "
+        "what it chose in its own training.",
+        ("false-negatives", "effective-negatives"),
+    ),
+)
 _ATTACKED = "Share of test images still classified correctly under the strongest perturbation found within the radius"
 _RADIUS = Curve(
     "eps",

@@ -12,6 +12,7 @@ from contrastbench.pipeline.groups import (
     ATTACKS,
     AUDIO_ATTACKS,
     CORRUPTIONS,
+    DIAGNOSTICS,
     FEW_SHOT,
     FROZEN,
     HEAD_CORRUPTIONS,
@@ -55,7 +56,8 @@ class Stage:
     scope     what one job takes
     says      one sentence for the command's help
     reads     its inputs: ``data`` (trained on), ``judged data``, ``judged sound``, ``weights`` with the record of their
-              training, ``start`` (the same of the encoder that tuning begins with), ``features``, ``classifiers``
+              training, ``start`` (the same of the encoder that tuning begins with), ``common weights`` (of the one on
+              which all methods are looked at), ``features``, ``classifiers``
     leaves    its files in ``runs/PRESET/NAME/TRACK/DATASET/METHOD/SEED/``
     rows      whether it writes result rows
     sections  the track's sections that decide what it measures, besides training's; a track without one of them
@@ -64,6 +66,7 @@ class Stage:
     datasets  the data sets, or pairs of them, that a track has it for
     code      the stages after training whose code a row names
     encoder   whether it is for methods with an encoder only, not for reference rows
+    contrasts whether it is for methods only whose loss can be held against NT-Xent's
     variants  whether it judges what other targets name too, or only a track's ``methods``
     groups    the tables that its rows are shown in, in this order
     batch     the parameter to lower where the memory of a GPU does not hold its batches; where there is none, its
@@ -81,6 +84,7 @@ class Stage:
     datasets: Callable[..., list[str]] = _own
     code: tuple[str, ...] = ()
     encoder: bool = False
+    contrasts: bool = False
     variants: bool = True
     groups: tuple[Group, ...] = ()
     batch: str = ""
@@ -205,6 +209,18 @@ _JUDGING_STAGES = (
         encoder=True,
         variants=False,
         groups=CORRUPTIONS,
+    ),
+    Stage(
+        "diagnostics",
+        Scope.SEEDS,
+        "Say how far a contrastive loss is from NT-Xent, and which negatives it weights; writes result rows.",
+        ("data", "weights", "history", "common weights"),
+        rows=True,
+        sections=("diagnostics",),
+        code=("diagnostics",),
+        encoder=True,
+        contrasts=True,
+        groups=DIAGNOSTICS,
     ),
     Stage(
         "audio_attack",

@@ -48,7 +48,7 @@ class Change:
     def harm(self) -> float:
         """How much worse ``after`` is: as a share, or relative to ``before`` where values are no shares."""
         metric = METRICS[self.key.metric]
-        if self.difference is None or self.before is None:
+        if self.difference is None or self.before is None or metric.higher_is_better is None:
             return 0.0
         size = self.difference if metric.percent else self.difference / (abs(self.before.mean) or 1.0)
         return -size if metric.higher_is_better else size
@@ -180,6 +180,9 @@ def _tested(old: Cell, new: Cell, causes: list[str], pooled: SeedVariance | None
     """Two comparable cells; whether their difference is significant is said once all are tested."""
     if _measured(old) == _measured(new):
         return Change(new.key, old, new, IDENTICAL, 0.0, why="; ".join(causes))
+    if METRICS[new.key.metric].higher_is_better is None:
+        why = "; ".join(["neither is better", *causes])
+        return Change(new.key, old, new, CHANGED, new.mean - old.mean, why=why)
     paired = compare_rows(new.rows, old.rows, pooled)
     if paired.p_value is None:
         causes = [f"no test: {paired.test}", *causes]

@@ -76,34 +76,62 @@ def training_curves(history: pd.DataFrame) -> list[Chart]:
     return charts
 
 
-SELECTION = {
-    "false_negatives_top": "false negatives in the top 10 %",
-    "effective_negatives": "effective share of negatives",
-    "rank_uncertainty_similarity": "uncertainty, similarity",
-    "rank_uncertainty_representativeness": "uncertainty, representativeness",
-    "rank_similarity_representativeness": "similarity, representativeness",
+GRADIENTS = {
+    "gradient_cosine": "cosine, same temperature",
+    "gradient_cosine_best": "cosine, best temperature",
+    "gradient_norm_ratio": "length over NT-Xent's",
+    "best_temperature": "best temperature",
 }
 
 
-def selection_curves(history: pd.DataFrame) -> list[Chart]:
-    """What the weights of negatives chose during training, for the methods that log it."""
-    if history.empty or "false_negatives_top" not in history:
+def gradient_curves(history: pd.DataFrame) -> list[Chart]:
+    """How far each loss's gradient was from NT-Xent's during training, for the methods that log it."""
+    if history.empty or "gradient_cosine" not in history:
         return []
-    logged = history[history["false_negatives_top"].notna() & ~history["method"].map(_is_variant)]
+    logged = history[history["gradient_cosine"].notna()]
     reading = (
-        "Labels are used only to look, never to train. False negatives: same-class samples among the 10 % most heavily "
-        "weighted negatives (the dotted line is their share among all negatives). Effective share: 1 when all "
-        "negatives count alike. Two scores named: their rank correlation, that is, how far they agree."
+        "Gradient with respect to the projector's outputs, of the method's loss and of NT-Xent's on the same batch. "
+        "Cosine 1: every embedding is moved alike. The best temperature is that of NT-Xent's most similar gradient."
     )
+    return [
+        Chart(f"Gradients beside NT-Xent's on {dataset}", reading, _curves(group, GRADIENTS))
+        for dataset, group in logged.groupby("dataset", sort=False)
+    ]
+
+
+SCORES = ("weights", "uncertainty", "similarity", "representativeness", "random", "all")
+
+
+def selection_bars(cells: dict[Key, Cell]) -> list[Chart]:
+    """False negatives among the heaviest, a group of bars for each ranking; the dotted line is the base rate."""
     charts = []
-    for dataset, group in logged.groupby("dataset", sort=False):
-        figure = _curves(
-            group, {name: title for name, title in SELECTION.items() if name in group and group[name].notna().any()}
-        )
-        if "false_negatives_base" in group:
-            level = float(group["false_negatives_base"].mean())
-            figure.add_hline(y=level, line_dash="dot", line_color="#888", row=1, col=1)  # type: ignore[arg-type]
-        charts.append(Chart(f"Selection of negatives on {dataset}", reading, figure))
+    chosen = {key: cell for key, cell in cells.items() if key.protocol.family == "false-negatives"}
+    reading = (
+        "Labels are used only to look. Same-class samples among each anchor's heaviest negatives, all methods on one "
+        f"trained encoder; the dotted line is their share among all negatives. {BARS}"
+    )
+    for dataset in dict.fromkeys(key.dataset for key in chosen):
+        own = {key: cell for key, cell in chosen.items() if key.dataset == dataset}
+        figure, colour = go.Figure(), colours(key.method for key in own)
+        for method in colour:
+            bars = {key.protocol.score: cell for key, cell in own.items() if key.method == method}
+            shown = [score for score in SCORES if score in bars and score != "all"]
+            ends = [bars[score].interval or (bars[score].mean,) * 2 for score in shown]
+            figure.add_bar(
+                x=shown,
+                y=[round(100 * bars[score].mean, 3) for score in shown],
+                error_y={
+                    "type": "data",
+                    "array": [round(100 * (end[1] - bars[s].mean), 3) for s, end in zip(shown, ends, strict=True)],
+                    "arrayminus": [round(100 * (bars[s].mean - end[0]), 3) for s, end in zip(shown, ends, strict=True)],
+                },
+                name=method,
+                marker_color=colour[method],
+            )
+            if "all" in bars:
+                figure.add_hline(y=100 * bars["all"].mean, line_dash="dot", line_color="#888")
+        figure.update_yaxes(title_text="false negatives %")
+        charts.append(Chart(f"Selection of negatives on {dataset}", reading, styled(figure)))
     return charts
 
 

@@ -118,7 +118,10 @@ def markdown_grid(table: Table) -> str:
         rule.append("---")
     lines = [_line(header), _line(rule)]
     for method in table.methods:
-        texts = [f"`{method}`", *(_markdown_cell(table, method, column) for column in table.columns)]
+        texts = [
+            f"`{method}`{table.note(method)}",
+            *(_markdown_cell(table, method, column) for column in table.columns),
+        ]
         if elsewhere:
             texts.append("<br>".join(number.text for number in elsewhere.get(method, [])))
         lines.append(_line(texts))
@@ -167,7 +170,7 @@ def _markdown_cell(table: Table, method: str, column: Column) -> str:
 
 
 def _latex_table(table: Table) -> str:
-    body = {"method": [latex_escape(method) for method in table.methods]}
+    body = {"method": [latex_escape(method + table.note(method)) for method in table.methods]}
     for column in table.columns:
         name = f"{latex_escape(column.protocol.name)} ({latex_escape(METRICS[column.metric].label)})"
         body[name] = [_latex_cell(table, method, column) for method in table.methods]

@@ -21,7 +21,14 @@ from contrastbench.reporting.claims_render import LEGEND as CLAIMS_LEGEND
 from contrastbench.reporting.cost_figures import cost_lines
 from contrastbench.reporting.dag import dag_svg
 from contrastbench.reporting.embedding import embedding_maps
-from contrastbench.reporting.figures import Chart, protocol_curves, selection_curves, simplex, training_curves
+from contrastbench.reporting.figures import (
+    Chart,
+    gradient_curves,
+    protocol_curves,
+    selection_bars,
+    simplex,
+    training_curves,
+)
 from contrastbench.reporting.provenance import costs, facts
 from contrastbench.reporting.published import HEADING, published_for
 from contrastbench.reporting.render import FAILED, OLDER, TIE, cell_text, difference_text, notes
@@ -137,7 +144,8 @@ def track_section(track: str, rows: Loaded, runs: list[Run], preset: str, root: 
     section.charts += cost_lines(rows, params) if params else []
     section.charts += protocol_curves(cells) + attack_heatmap(cells) + corruptions_by_head(cells)
     section.charts += transfer_matrix(cells) + sensitivity_to_strength(cells)
-    section.charts += simplex(own, everything) + selection_curves(history) + training_curves(history)
+    section.charts += simplex(own, everything) + gradient_curves(history) + selection_bars(everything)
+    section.charts += training_curves(history)
     section.charts += embedding_maps(root, preset, track, datasets)
     return section
 

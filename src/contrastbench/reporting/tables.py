@@ -3,12 +3,13 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import combinations
 
 from contrastbench.pipeline.groups import Group
+from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.stages import GROUPS, OTHER, group_of
 from contrastbench.reporting.cells import Cell, Column, cells_of, dataset_order, key_of, method_order
 from contrastbench.reporting.significance import ALPHA, Paired, SeedVariance, compare_rows, holm, pooled_seeds
@@ -17,6 +18,7 @@ from contrastbench.results.metrics import METRICS
 from contrastbench.results.order import natural
 
 BEST, TIED = "best", "tied"
+AS_NT_XENT = 0.995  # a mean cosine of gradients: an angle below 6 degrees
 MEASURED = re.compile(r"[\d.]+%|\d+ of \d+")  # in the line of a failed check
 
 
@@ -44,6 +46,7 @@ class Table:
     marks        ``best`` (significantly better than every other method of the column) or ``tied`` (not significantly
                  worse than the column's best), for cells that are either
     differences  of every two methods of a column that are compared
+    notes        what is to be said beside a method's name
     """
 
     dataset: str
@@ -53,6 +56,7 @@ class Table:
     cells: dict[tuple[str, Column], Cell]
     marks: dict[tuple[str, Column], str]
     differences: tuple[Difference, ...]
+    notes: dict[str, str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -94,6 +98,10 @@ class Table:
         methods = tuple(method for method in self.methods if any(place[0] == method for place in cells))
         differences = tuple(each for each in self.differences if each.column in columns)
         return replace(self, methods=methods, columns=columns, cells=cells, differences=differences)
+
+    def note(self, method: str) -> str:
+        """What is written behind a method's name, `` (as NT-Xent)``; mostly nothing."""
+        return f" ({self.notes[method]})" if method in self.notes else ""
 
     def failures(self) -> dict[str, list[str]]:
         """For each sanity check that failed: the methods and protocols concerned.
@@ -140,11 +148,23 @@ def ablation_rows(loaded: Loaded, also: Iterable[str] = ()) -> Loaded:
 def _split(loaded: Loaded) -> list[Table]:
     """The tables of all rows: what else there are must not reach :func:`cells_of`, which pools over columns."""
     groups: dict[tuple[str, Group], list[Cell]] = {}
-    for cell in cells_of(loaded).values():
+    cells = cells_of(loaded)
+    notes = notes_of(cells.values())
+    for cell in cells.values():
         groups.setdefault((cell.key.dataset, group_of(cell.key.protocol)), []).append(cell)
     places = [*GROUPS, OTHER]
     in_order = sorted(groups, key=lambda group: (dataset_order(group[0]), places.index(group[1])))
-    return [table_of(dataset, group, groups[dataset, group]) for dataset, group in in_order]
+    tables = [table_of(dataset, group, groups[dataset, group]) for dataset, group in in_order]
+    return [replace(table, notes=notes.get(Job("", table.dataset).trained.dataset, {})) for table in tables]
+
+
+def notes_of(cells: Iterable[Cell]) -> dict[str, dict[str, str]]:
+    """By data set, the methods that are numerically their baseline: NT-Xent has their gradient at their temperature."""
+    found: dict[str, dict[str, str]] = {}
+    for cell in cells:
+        if cell.key.protocol.family == "gradient-cosine" and cell.mean >= AS_NT_XENT:
+            found.setdefault(cell.key.dataset, {})[cell.key.method] = "as NT-Xent"
+    return found
 
 
 def table_of(dataset: str, group: Group, cells: list[Cell]) -> Table:
@@ -153,7 +173,11 @@ def table_of(dataset: str, group: Group, cells: list[Cell]) -> Table:
     methods = sorted(keys, key=lambda method: method_order(keys[method]))
     columns = sorted({cell.key.column for cell in cells}, key=_column_order)
     placed = {(cell.key.method, cell.key.column): cell for cell in cells}
-    compared = {column: comparable([cell for cell in cells if cell.key.column == column]) for column in columns}
+    compared = {
+        column: comparable([cell for cell in cells if cell.key.column == column])
+        for column in columns
+        if METRICS[column.metric].higher_is_better is not None
+    }
     differences = differences_in(compared)
     return Table(dataset, group, tuple(methods), tuple(columns), placed, marks(compared, differences), differences)
 

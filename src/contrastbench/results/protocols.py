@@ -15,6 +15,11 @@ FORMS: dict[str, str] = {
     "corrupted": "corrupted",
     "corrupted-at": "corrupted-at-{severity}",
     "corrupted-by": "corrupted-by-{corruption}",
+    "gradient-cosine": "gradient-cosine",
+    "gradient-norm-ratio": "gradient-norm-ratio",
+    "gradient-cosine-best": "gradient-cosine-best",
+    "false-negatives": "false-negatives-{score}",
+    "effective-negatives": "effective-negatives",
     "clean": "clean",
     "noise": "noise@{eps:.4g}",
     "fgsm": "fgsm@{eps:.4g}",
@@ -49,9 +54,10 @@ class Protocol(BaseModel):
     shots, way  labels per class; classes of an episode
     classifier  of few-shot episodes
     severity    of corruptions, 1 to 5, 0 for none; ``corruption`` is one kind of them
+    score       what ranks negatives: a method's ``weights``, one of its scores, ``random``, or ``all`` alike
     head        the classifier under attack: ``slf``, ``own``, ``alf``, ``aff`` or ``lpaft``
     norm, eps, steps  of an attack; ``snr_db`` bounds one on waveforms
-    source      the method that a transferred perturbation was made against
+    source      the method that a transferred perturbation was made against, or whose encoder negatives are ranked on
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -62,6 +68,7 @@ class Protocol(BaseModel):
     classifier: str | None = None
     severity: Count | None = None
     corruption: str | None = None
+    score: str | None = None
     head: str | None = None
     norm: str | None = None
     eps: float | None = Field(default=None, ge=0, le=MOST)
