@@ -33,7 +33,7 @@ def step_of(autoencoder: MaskedAutoencoder, x: torch.Tensor, ratio: float) -> Ca
         mask = random_mask(len(x), autoencoder.encoder.patch_embed.num_patches, ratio, generator)
         prediction, _ = autoencoder(x, mask)
         optimizer.zero_grad()
-        masked_reconstruction_loss(prediction, patchify(x, PATCH), mask.hidden).backward()
+        masked_reconstruction_loss(prediction, patchify(x, PATCH), mask.hidden, "normalised").backward()
         optimizer.step()
 
     return step

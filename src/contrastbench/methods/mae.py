@@ -26,6 +26,7 @@ class MAE(Method):
         encoder = AudioViT(params.encoder, input_shape)
         self.autoencoder = MaskedAutoencoder(encoder, Decoder(params.decoder, encoder))
         self.mask_ratio = params.mask_ratio
+        self.target = params.target
         self.patch = params.encoder.patch
         self.checkpoint = params.checkpoint
         self.trains = params.checkpoint is None
@@ -53,7 +54,8 @@ class MAE(Method):
         """Loss of one masked pass over ``x`` (B, 1, T, F), and the mean of the visible tokens (B, D)."""
         mask = random_mask(len(x), self.encoder.patch_embed.num_patches, self.mask_ratio, step.generator)
         prediction, tokens = self.autoencoder(x, mask)
-        return masked_reconstruction_loss(prediction, patchify(x, self.patch), mask.hidden), pool(tokens)
+        loss = masked_reconstruction_loss(prediction, patchify(x, self.patch), mask.hidden, self.target)
+        return loss, pool(tokens)
 
     def training_step(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """Hide most patches, encode the rest, predict the hidden ones."""

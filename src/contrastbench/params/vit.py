@@ -11,6 +11,7 @@ Shift = Annotated[int, Field(ge=0, le=10_000)]
 Side = Annotated[int, Field(ge=1, le=10_000)]  # of a window, in patches
 # The fixed sin-cos positions give each axis half of the width, and each half its sines and cosines.
 TokenWidth = Annotated[Width, Field(ge=4, multiple_of=4)]
+Target = Literal["raw", "standardised", "normalised"]  # what is predicted of a hidden patch
 
 
 class ViTParams(Section):

@@ -71,7 +71,7 @@ def draw_reconstructed_clips(grid: Grid, jobs: list[Job], data: Prepared, path: 
     assert isinstance(method, MAE)
     generator = generator_for(device, "figures", "reconstructions", job.seed)
     x, names = _validation_clips(data, CLIPS, generator)
-    shown = reconstruct(method.autoencoder, x, method.mask_ratio, generator)
+    shown = reconstruct(method.autoencoder, x, method.mask_ratio, method.target, generator)
     arrays = [part.squeeze(1).cpu().numpy() for part in shown]
     clips = [Reconstructed(*each) for each in zip(names, *arrays, strict=True)]
     heading = f"Masked spectrograms of {job.dataset} (validation) and what {job.method} makes of them"
