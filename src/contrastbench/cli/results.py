@@ -180,7 +180,7 @@ def check_results_command(
     preset: Annotated[str | None, typer.Option(help="With --reproduced: only this preset.")] = None,
 ) -> None:
     """Fail with exit code 1 when a table in results, README or docs is stale against the rows, or a row unreadable."""
-    from contrastbench.reporting.check import not_best, stale_files
+    from contrastbench.reporting.check import edges, not_best, stale_files
 
     if reproduced:
         _check_reproduction(preset)
@@ -192,6 +192,7 @@ def check_results_command(
     for line in stale:
         typer.echo(f"contrastbench: {line}; run `contrastbench tables`", err=True)
     tell(not_best(loaded))
+    tell(edges(loaded))
     _refuse_unreadable(loaded.problems)
     if stale:
         raise typer.Exit(1)

@@ -94,7 +94,7 @@ def draw_mixed_clips(grid: Grid, jobs: list[Job], data: Prepared, path: Path, de
         mixture, replaced, labels = (
             part.cpu().numpy() for part in (drawn.x[own, 0], source.x[own, 0] != own, drawn.labels[own])
         )
-        mixtures.append(Mixed(own, int(drawn.partner[own]), mixture, replaced, drawn.kept, labels))
+        mixtures.append(Mixed(own, int(drawn.partner[own]), mixture, replaced, float(drawn.kept[own]), labels))
     heading = f"Mixtures ({settings.mixing}) of {len(x)} clips of {job.dataset} (validation) and their virtual labels"
     draw_mixtures(path, heading, x[:, 0].cpu().numpy(), names, mixtures, _seconds(data))
 
