@@ -1,4 +1,4 @@
-"""Standardised and whitened features: by the statistics of the set that they are fitted on, and finite where that fails."""
+"""Standardised and whitened features: by the statistics of what they are fitted on, and finite where these fail."""
 
 import numpy as np
 import pytest

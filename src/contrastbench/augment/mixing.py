@@ -2,8 +2,8 @@
 
 Specification of uaMix-MAE, 1.4 steps 1-4, with the choices of section 5: one lambda ~ Beta(alpha, alpha) per batch,
 the partner of sample i is sample B + 1 - i, the centre of the cut is uniform, the cut is clipped at the edges, and
-lambda is set to the share that was kept, of each sample on its own: of frames with sound, because a clip that is shorter
-than the spectrogram is padded, and half of what is cut out of it may be nothing.
+lambda is set to the share that was kept. It counts frames with sound, and so is each mixture's own: clips that are
+shorter than the spectrogram are padded, and a cut through padding replaces nothing.
 """
 
 import math

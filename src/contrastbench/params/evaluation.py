@@ -40,7 +40,7 @@ class FewShotParams(Section):
     datasets    for each data set that is trained on, those that episodes are drawn from: from the test split, or
                 where clips have a ``role`` (ESC-50, FSDKaggle2018) from the novel classes of all splits
     queries     query clips per class of an episode
-    features    of all classifiers: ``raw``, ``standardised`` or ``whitened``, by the statistics of the base classes alone
+    features    of all classifiers: ``raw``, ``standardised`` or ``whitened``, by the base classes' statistics alone
     class_of    column whose values are an episode's classes, where that is not ``y`` (instruments: ``group``)
     classifiers ``centroid`` (nearest, L2), ``cl2n`` (SimpleShot: centred on the training split, L2-normalised),
                 ``linear`` (multinomial logistic regression on each episode)

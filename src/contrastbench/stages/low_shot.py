@@ -22,9 +22,10 @@ FAMILIES = {"training": "low-shot", "row": "low-shot-row-centred"}
 
 
 def low_shot(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
-    """Judge a job's encoder with few labels of a data set: a row for each way of centring and number of labels per class.
+    """Judge a job's encoder with few labels of a data set: a row for each centring and number of labels per class.
 
-    Both ways draw the same labels. A row's verdicts are those of all draws one after another, and inside a draw of all folds.
+    Every centring meets the same labels. A row's verdicts are those of all draws one after another, and inside a draw
+    of all folds.
     """
     params = grid.track(job.track).low_shot
     assert params is not None
