@@ -59,7 +59,9 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     shape = (1, arguments.frames, arguments.mels)
-    encoder = AudioViT(ViTParams(patch=PATCH, width=arguments.width, depth=arguments.depth, heads=4), shape)
+    encoder = AudioViT(
+        ViTParams(patch=PATCH, width=arguments.width, depth=arguments.depth, heads=4, readout="mean"), shape
+    )
     decoder = DecoderParams(attention="global", width=96, depth=2, heads=4, window=(4, 4), shift=(2, 0))
     autoencoder = MaskedAutoencoder(encoder, Decoder(decoder, encoder))
     x = torch.randn(arguments.batch, *shape)

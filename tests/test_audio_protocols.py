@@ -149,6 +149,20 @@ def test_novel_classes_must_be_unheard(grid: Grid) -> None:
         run(grid, "few_shot", trained)
 
 
+@pytest.mark.parametrize("readout", ["mean", "mean+std"])
+def test_the_reference_row_of_sound_is_read_out_as_the_track_says(grid: Grid, readout: str) -> None:
+    job = Job("uamix", OWN, "log-mel", 3)
+    patch = {"encoder": {"patch": 4, "readout": readout}}
+    grid = small_grid(grid.root, {"tracks": ["uamix"], "uamix": GRID["uamix"] | patch | {"methods": ["log-mel"]}})
+    for stage in ("pretrain", "features"):
+        run(grid, stage, job)
+    arrays, data = features_on(grid, job, "cpu")
+    x = data.x("test").astype(float)
+    parts = [x.mean(axis=1), x.std(axis=1)][: 1 + (readout == "mean+std")]
+    assert np.allclose(arrays["test"], np.concatenate(parts, axis=1), atol=1e-4)
+    assert len(judged(grid, "few_shot", job)) == 6
+
+
 def test_all_methods_meet_the_same_episodes(grid: Grid) -> None:
     first = judged(grid, "few_shot", JOB)
     second = judged(changed(grid, "few_shot", {"classifiers": ["linear", "centroid"]}), "few_shot", JOB)

@@ -15,7 +15,7 @@ from contrastbench.objectives.masked_autoencoding import masked_reconstruction_l
 from contrastbench.params.vit import DecoderParams, ViTParams
 
 SHAPE = (1, 32, 16)
-ENCODER = ViTParams(patch=4, width=16, depth=2, heads=2)  # 8 x 4 patches
+ENCODER = ViTParams(patch=4, width=16, depth=2, heads=2, readout="mean")  # 8 x 4 patches
 DECODER = DecoderParams(attention="global", width=8, depth=2, heads=2, window=(4, 4), shift=(2, 0))
 
 

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from torch.nn import functional
-from uamix_cases import FRAMES, MELS, built, flop_counter, smallest_track
+from uamix_cases import FRAMES, MELS, built, changed, flop_counter, smallest_track
 
 from contrastbench.augment.mixing import mix
 from contrastbench.methods import Batch, Step
@@ -282,3 +282,21 @@ def test_random_row_of_images_is_the_encoder_of_the_image_methods(repository):
     simclr = SimCLR.from_params(unremix.pretrain("simclr", "digits"), (1, 8, 8), 10)
     for name, tensor in reference.encoder.state_dict().items():
         assert torch.equal(tensor, simclr.encoder.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("readout", ["mean", "mean+std"])
+def test_encoders_and_the_spectrogram_are_read_out_alike(track, readout):
+    """Mean, or mean and deviation, over patch tokens or frames; a head is built for as many features."""
+    wide = changed(track, {"encoder": {"readout": readout}})
+    x = batch_for(built(wide, "mae"), size=3).clean
+    methods = {label: built(wide, label).eval() for label in ("log-mel", "random", "mae", "mae-ct", "mae-joint")}
+    for label, method in methods.items():
+        with torch.no_grad():
+            tokens = x[:, 0] if label == "log-mel" else method.encoder.tokens(x)[:, 1:]
+            parts = [tokens.mean(dim=1), tokens.std(dim=1, correction=0)]
+            found = method.encoder(x)
+        expected = torch.cat(parts[: 1 + (readout == "mean+std")], dim=1)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        assert method.encoder.features == found.shape[1]
+    one_step(methods["mae-ct"].train(), wide.pretrain("mae-ct", "instruments").head_step.training)
+    assert not methods["log-mel"].state_dict() and not methods["log-mel"].trains

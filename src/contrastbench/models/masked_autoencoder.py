@@ -44,7 +44,7 @@ class Decoder(nn.Module):
         super().__init__()
         grid, patch = encoder.grid, encoder.patch_embed.patch_size[0]
         self.grid, self.local = grid, params.attention == "local"
-        self.embed = nn.Linear(encoder.features, params.width)
+        self.embed = nn.Linear(encoder.width, params.width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, params.width))
         self.register_buffer("positions", sincos_positions(grid, params.width, class_token=True))
         self.blocks = nn.ModuleList(
