@@ -4,7 +4,8 @@ import pytest
 import torch
 from scipy.stats import beta, kstest
 
-from contrastbench.augment.mixing import mix, sample_cut, sample_share, virtual_labels, with_sound
+from contrastbench.augment.log_mel import SHIFT, WINDOW, log_mel, normalise, pad_or_cut
+from contrastbench.augment.mixing import mix, real_frames, sample_cut, sample_share, virtual_labels
 
 FRAMES, MELS = 40, 8
 
@@ -52,9 +53,9 @@ def test_cutmix_replaces_one_rectangle(seed):
 
 @pytest.mark.parametrize("mixing", ["t-cutmix", "cutmix"])
 @pytest.mark.parametrize("seed", range(20))
-def test_lambda_counts_frames_of_sound_and_not_padding(mixing, seed):
-    """Clips of other lengths: what of a mixture is sound of the one and of the other, counted value by value."""
-    lengths, padding = (40, 10, 25, 40, 3, 31), -0.5
+def test_lambda_counts_real_frames_and_not_padding(mixing, seed):
+    """Clips of other lengths: what of a mixture is of the one clip and of the other, counted value by value."""
+    lengths, padding = (40, 10, 25, 40, 3, 31), 1e4 + 0.5
     x = marked(6)
     for clip, length in zip(x, lengths, strict=True):
         clip[:, length:] = padding
@@ -69,15 +70,14 @@ def test_lambda_counts_frames_of_sound_and_not_padding(mixing, seed):
     assert mixture.labels.sum().item() == pytest.approx(6)  # the weights of the second direction
 
 
-def test_frames_of_sound():
-    x = marked(2)
-    x[0, :, 30:] = 0.7
-    x[1, :, 4:6] = -3.0  # digital silence within a clip is none either
-    sound = torch.ones(2, FRAMES, dtype=torch.bool)
-    sound[0, 30:], sound[1, 4:6] = False, False
-    assert torch.equal(with_sound(x), sound)
-    silent = mix(torch.zeros(2, 1, FRAMES, MELS), "t-cutmix", 1.0, generator())
-    assert torch.equal(silent.labels, torch.eye(2))
+def test_real_frames_are_told_from_padding():
+    """By a clip of noise that ends in digital silence, and one that the front end padded."""
+    wave = torch.rand(2, 40 * SHIFT + WINDOW, generator=generator()) - 0.5
+    wave[:, 20 * SHIFT :] = 0
+    padded = pad_or_cut(log_mel(wave, MELS)[:, :30], FRAMES)
+    x = normalise(torch.stack([log_mel(wave, MELS)[0, :FRAMES], padded[1]]), -7.0, 5.0).half().float().unsqueeze(1)
+    assert (x[0, 0, 25:] == x[0, 0, 25, 0]).all() and (x[1, 0, 32:] == x[1, 0, 32, 0]).all()
+    assert real_frames(x).tolist() == [[True] * FRAMES, [frame < 30 for frame in range(FRAMES)]]
 
 
 def test_lambda_is_the_kept_share_after_clipping():

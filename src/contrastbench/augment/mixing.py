@@ -2,8 +2,8 @@
 
 Specification of uaMix-MAE, 1.4 steps 1-4, with the choices of section 5: one lambda ~ Beta(alpha, alpha) per batch,
 the partner of sample i is sample B + 1 - i, the centre of the cut is uniform, the cut is clipped at the edges, and
-lambda is set to the share that was kept. It counts frames with sound, and so is each mixture's own: clips that are
-shorter than the spectrogram are padded, and a cut through padding replaces nothing.
+lambda is set to the share that was kept. It counts frames that the clips have, and so is each mixture's own: clips that
+are shorter than the spectrogram are padded, and a cut through padding replaces nothing.
 """
 
 import math
@@ -22,10 +22,10 @@ class Mixture(NamedTuple):
     """A mixed batch.
 
     x        (B, 1, T, F)
-    kept     lambda (B,): the share of each mixture's sound that comes from the sample itself
+    kept     lambda (B,): the share of each mixture's real frames that come from the sample itself
     partner  (B,) int64, the other sample's position in the batch; a permutation
     labels   Y (B, B): row i holds each clean sample's share in mixture i; rows sum to 1, and so do columns where all
-             samples hold as much sound
+             samples have as many real frames
     """
 
     x: Tensor
@@ -52,16 +52,22 @@ def mix(x: Tensor, mixing: Mixing, alpha: float, generator: Generator) -> Mixtur
         rows, columns = (sample_cut(size, side, host) for size in x.shape[2:])
     mixed = x.clone()
     mixed[:, :, slice(*rows), slice(*columns)] = x[partner][:, :, slice(*rows), slice(*columns)]
-    sound = with_sound(x)
-    cut_out = sound[:, slice(*rows)].sum(dim=1) * (columns[1] - columns[0])
-    own = sound.sum(dim=1) * x.shape[3] - cut_out
+    real = real_frames(x)
+    cut_out = real[:, slice(*rows)].sum(dim=1) * (columns[1] - columns[0])
+    own = real.sum(dim=1) * x.shape[3] - cut_out
     total = own + cut_out[partner]
     return _labelled(mixed, torch.where(total > 0, own / total, 1.0), partner)
 
 
-def with_sound(x: Tensor) -> Tensor:
-    """Which frames of (B, 1, T, F) hold sound, (B, T) bool: all mel bins are alike in padding and digital silence."""
-    return (x != x[..., :1]).any(dim=3).squeeze(1)
+def real_frames(x: Tensor) -> Tensor:
+    """Which frames of (B, 1, T, F) are no padding, (B, T) bool.
+
+    In padding all mel bins are alike: log energy 0 before normalisation, which is above the lowest value of any clip.
+    They are alike in digital silence too, but there they hold the lowest value there is.
+    """
+    first = x[:, 0, :, 0]
+    alike = (x[:, 0] == first.unsqueeze(2)).all(dim=2)
+    return ~alike | (first == x.amin(dim=(1, 2, 3)).unsqueeze(1))
 
 
 def sample_share(alpha: float, generator: Generator) -> float:
