@@ -33,7 +33,7 @@ def step_of(autoencoder: MaskedAutoencoder, x: torch.Tensor, ratio: float) -> Ca
         mask = random_mask(len(x), autoencoder.encoder.patch_embed.num_patches, ratio, generator)
         prediction, _ = autoencoder(x, mask)
         optimizer.zero_grad()
-        masked_reconstruction_loss(prediction, patchify(x, PATCH), mask.hidden).backward()
+        masked_reconstruction_loss(prediction, patchify(x, PATCH), mask.hidden, "normalised").backward()
         optimizer.step()
 
     return step
@@ -59,7 +59,9 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     shape = (1, arguments.frames, arguments.mels)
-    encoder = AudioViT(ViTParams(patch=PATCH, width=arguments.width, depth=arguments.depth, heads=4), shape)
+    encoder = AudioViT(
+        ViTParams(patch=PATCH, width=arguments.width, depth=arguments.depth, heads=4, readout="mean"), shape
+    )
     decoder = DecoderParams(attention="global", width=96, depth=2, heads=4, window=(4, 4), shift=(2, 0))
     autoencoder = MaskedAutoencoder(encoder, Decoder(decoder, encoder))
     x = torch.randn(arguments.batch, *shape)

@@ -24,7 +24,8 @@ def asked_protocols(grid: Grid, stage: str, job: Job) -> set[Protocol]:
         }
     if stage == "low_shot":
         assert section.low_shot is not None
-        return {Protocol(family="low-shot", shots=shots) for shots in section.low_shot.shots}
+        families = [{"training": "low-shot", "row": "low-shot-row-centred"}[name] for name in section.low_shot.centres]
+        return {Protocol(family=family, shots=shots) for family in families for shots in section.low_shot.shots}
     if stage in ("corruptions", "head_corruptions"):
         asked = section.corruptions
         assert asked is not None

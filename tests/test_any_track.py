@@ -26,11 +26,12 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Grid:
             "shots": [1],
             "queries": 5,
             "episodes": 200,
+            "features": "raw",
             "class_of": {},
             "classifiers": ["centroid", "linear"],
             "l2": 1.0,
         },
-        "low_shot": {"datasets": ON_DIGITS, "shots": [5], "draws": 2, "strength": 100.0},
+        "low_shot": {"datasets": ON_DIGITS, "shots": [5], "draws": 2, "centres": ["training"], "strength": 100.0},
     }
     grid = small_grid(folder, {"tracks": ["unremix"], "unremix": sections})
     with pytest.MonkeyPatch.context() as patch:

@@ -13,7 +13,10 @@ from contrastbench.cli import app
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.store import open_prepared, write_prepared
 from contrastbench.errors import UserError
+from contrastbench.evaluation.clips import Clips
 from contrastbench.evaluation.few_shot import Episodes, few_shot_accuracies, sample_episodes
+from contrastbench.evaluation.low_shot import low_shot
+from contrastbench.evaluation.scaling import fit_scaling
 from contrastbench.jobs.judged import features_on
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
@@ -32,11 +35,12 @@ FEW = {
     "shots": [1, 2],
     "queries": 1,
     "episodes": 200,
+    "features": "raw",
     "class_of": {OWN: "group"},
     "classifiers": ["centroid", "cl2n", "linear"],
     "l2": 0.01,
 }
-LOW = {"datasets": {OWN: [OWN, OTHER]}, "shots": [1, 3], "draws": 2, "strength": 4000.0}
+LOW = {"datasets": {OWN: [OWN, OTHER]}, "shots": [1, 3], "draws": 2, "centres": ["training", "row"], "strength": 4000.0}
 FRONT_END = {"frames": 16, "mels": 16, "segments": 2}
 GRID = {
     "tracks": ["uamix"],
@@ -156,11 +160,49 @@ def test_cl2n_is_centred_on_the_base_classes_alone(grid: Grid, monkeypatch: pyte
         means.clear()
 
 
+@pytest.mark.parametrize("scaling", ["raw", "standardised", "whitened"])
+def test_features_are_scaled_and_centred_by_the_base_classes_alone(
+    grid: Grid, monkeypatch: pytest.MonkeyPatch, scaling: str
+) -> None:
+    given: list[tuple[Clips, np.ndarray]] = []
+
+    def record(clips: Clips, episodes: object, classifier: str, *, base_mean: np.ndarray, **_: object) -> np.ndarray:
+        given.append((clips, base_mean))
+        return np.ones(200)
+
+    monkeypatch.setattr("contrastbench.stages.few_shot.few_shot_accuracies", record)
+    judged(changed(grid, "few_shot", {"features": scaling}), "few_shot", ON_OTHER)
+    arrays, data = features_on(grid, ON_OTHER, "cpu")
+    splits = ("train", "validation", "test")
+    rows = np.concatenate([arrays[split] for split in splits])
+    role = np.concatenate([data.column(split, "role") for split in splits])
+    scale = fit_scaling(rows[role == 0], scaling)
+    assert len(given) == 6
+    for clips, base_mean in given:
+        assert np.allclose(clips.features, scale(rows), atol=1e-4)
+        assert np.allclose(base_mean, scale(rows)[role == 0].mean(axis=0), atol=1e-4)
+        assert not np.allclose(base_mean, scale(rows)[role == 2].mean(axis=0), atol=0.05)
+
+
 def test_novel_classes_must_be_unheard(grid: Grid) -> None:
     trained = Job("uamix", OTHER, "pixels", 3)
     run(grid, "features", trained)
     with pytest.raises(UserError, match="novel classes, which this encoder was trained on"):
         run(grid, "few_shot", trained)
+
+
+@pytest.mark.parametrize("readout", ["mean", "mean+std"])
+def test_the_reference_row_of_sound_is_read_out_as_the_track_says(grid: Grid, readout: str) -> None:
+    job = Job("uamix", OWN, "log-mel", 3)
+    patch = {"encoder": {"patch": 4, "readout": readout}}
+    grid = small_grid(grid.root, {"tracks": ["uamix"], "uamix": GRID["uamix"] | patch | {"methods": ["log-mel"]}})
+    for stage in ("pretrain", "features"):
+        run(grid, stage, job)
+    arrays, data = features_on(grid, job, "cpu")
+    x = data.x("test").astype(float)
+    parts = [x.mean(axis=1), x.std(axis=1)][: 1 + (readout == "mean+std")]
+    assert np.allclose(arrays["test"], np.concatenate(parts, axis=1), atol=1e-4)
+    assert len(judged(grid, "few_shot", job)) == 6
 
 
 def test_all_methods_meet_the_same_episodes(grid: Grid) -> None:
@@ -179,8 +221,19 @@ def test_the_probe_judges_clips(grid: Grid) -> None:
 
 def test_low_shot_rows(grid: Grid) -> None:
     found = judged(grid, "low_shot", JOB)
-    assert sorted(found) == ["low-shot-1", "low-shot-3"]
-    assert {row.protocol for row in found.values()} == {Protocol(family="low-shot", shots=n) for n in (1, 3)}
+    assert {row.protocol for row in found.values()} == {
+        Protocol(family=family, shots=n) for family in ("low-shot", "low-shot-row-centred") for n in (1, 3)
+    }
+    arrays, data = features_on(grid, JOB, "cpu")
+    ((train, test),) = folds(arrays, data, seen=True)
+    for name, centre in (("low-shot-1", "training"), ("low-shot-row-centred-1", "row")):
+        rng = np.random.default_rng([JOB.seed, 1, 0, 0])
+        expected = low_shot(train, test, shots=1, centre=centre, strength=4000.0, rng=rng)
+        assert np.array_equal(unpack_correct(found[name].correct or "", 96)[:48], expected)
+    assert found["low-shot-1"].correct != found["low-shot-row-centred-1"].correct
+    assert set(judged(changed(grid, "low_shot", {"centres": ["row"]}), "low_shot", JOB)) == {
+        "low-shot-row-centred-1", "low-shot-row-centred-3",
+    }  # fmt: skip
     row = found["low-shot-3"]
     assert row.n == 2 * 48 and row.detail["folds"] == 1 and len(row.detail["draws"]) == 2
     assert row.correct is not None and unpack_correct(row.correct, row.n).mean() == row.value

@@ -99,6 +99,6 @@ def test_models_that_cannot_be_folded_are_returned_as_they_are(images: Tensor) -
         def forward(self, x: Tensor) -> Tensor:
             return self.second(self.convolution(self.first(self.convolution(x)))).mean((2, 3))
 
-    vit = AudioViT(ViTParams(patch=4, width=16, depth=1, heads=2), (3, 16, 16)).eval()
+    vit = AudioViT(ViTParams(patch=4, width=16, depth=1, heads=2, readout="mean"), (3, 16, 16)).eval()
     for model in (LooksAtItsInput().eval(), trained(OneConvolutionTwoNorms()), vit):
         assert folded(model, images) is model

@@ -8,14 +8,14 @@ from uamix_cases import flop_counter
 
 from contrastbench.errors import UserError
 from contrastbench.models.masked_autoencoder import Decoder, MaskedAutoencoder, random_mask, reconstruct
-from contrastbench.models.patches import patchify, unpatchify
+from contrastbench.models.patches import patchify, target_statistics, unpatchify
 from contrastbench.models.vit import AudioViT, sincos_positions
 from contrastbench.models.vit_checkpoint import export_encoder, import_encoder
 from contrastbench.objectives.masked_autoencoding import masked_reconstruction_loss
 from contrastbench.params.vit import DecoderParams, ViTParams
 
 SHAPE = (1, 32, 16)
-ENCODER = ViTParams(patch=4, width=16, depth=2, heads=2)  # 8 x 4 patches
+ENCODER = ViTParams(patch=4, width=16, depth=2, heads=2, readout="mean")  # 8 x 4 patches
 DECODER = DecoderParams(attention="global", width=8, depth=2, heads=2, window=(4, 4), shift=(2, 0))
 
 
@@ -66,8 +66,17 @@ def test_patches_are_counted_as_the_embedding_counts_them_and_put_back():
     torch.testing.assert_close(embed(x), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_reconstruction_loss_equals_a_loop_and_ignores_visible_patches():
-    patches = patchify(spectrograms(), 4)
+def loop_target(pixels: list[float]) -> list[float]:
+    """``pixels`` at mean 0 and variance 1; MAE's torch.var is unbiased."""
+    mean = sum(pixels) / len(pixels)
+    variance = sum((p - mean) ** 2 for p in pixels) / (len(pixels) - 1)
+    return [(p - mean) / math.sqrt(variance + 1e-6) for p in pixels]
+
+
+@pytest.mark.parametrize("target", ["raw", "standardised", "normalised"])
+def test_reconstruction_loss_equals_a_loop_and_ignores_visible_patches(target):
+    x = spectrograms() * torch.tensor([0.5, 1.0, 3.0]).view(3, 1, 1, 1) + 0.7  # no two clips share statistics
+    patches = patchify(x, 4)
     prediction = torch.randn(patches.shape, generator=generator(2))
     hidden = random_mask(3, 32, 0.75, generator()).hidden
     total, count = 0.0, 0
@@ -75,25 +84,28 @@ def test_reconstruction_loss_equals_a_loop_and_ignores_visible_patches():
         for n in range(32):
             if not hidden[b, n]:
                 continue
-            pixels = patches[b, n].double().tolist()
-            mean = sum(pixels) / 16
-            variance = sum((p - mean) ** 2 for p in pixels) / 15  # MAE's torch.var is unbiased
-            target = [(p - mean) / math.sqrt(variance + 1e-6) for p in pixels]
-            total += sum((a - t) ** 2 for a, t in zip(prediction[b, n].tolist(), target, strict=True)) / 16
+            whole = patches[b].double().flatten().tolist()
+            pixels = whole[16 * n : 16 * n + 16]
+            wanted = {"raw": pixels, "standardised": loop_target(whole)[16 * n : 16 * n + 16]}
+            wanted["normalised"] = loop_target(pixels)
+            total += sum((a - t) ** 2 for a, t in zip(prediction[b, n].tolist(), wanted[target], strict=True)) / 16
             count += 1
-    loss = masked_reconstruction_loss(prediction, patches, hidden)
+    loss = masked_reconstruction_loss(prediction, patches, hidden, target)
     assert loss.item() == pytest.approx(total / count, rel=1e-5)
     changed = torch.where(hidden.unsqueeze(2), prediction, prediction + 7)
-    assert masked_reconstruction_loss(changed, patches, hidden).item() == loss.item()
-    elsewhere = torch.where(hidden.unsqueeze(2), patches, patches * 3 + 1)
-    assert masked_reconstruction_loss(prediction, elsewhere, hidden).item() == loss.item()
+    assert masked_reconstruction_loss(changed, patches, hidden, target).item() == loss.item()
+    if target != "standardised":  # whose mean and deviation are of all patches
+        elsewhere = torch.where(hidden.unsqueeze(2), patches, patches * 3 + 1)
+        assert masked_reconstruction_loss(prediction, elsewhere, hidden, target).item() == loss.item()
 
 
-def test_loss_is_finite_for_silence_and_half_precision():
+@pytest.mark.parametrize("target", ["raw", "standardised", "normalised"])
+def test_loss_is_finite_for_silence_and_half_precision(target):
     silence = torch.full((2, 32, 16), 0.3)
     for dtype in (torch.float16, torch.bfloat16):
         prediction = torch.ones(2, 32, 16, dtype=dtype, requires_grad=True)
-        loss = masked_reconstruction_loss(prediction, silence.to(dtype), torch.ones(2, 32, dtype=torch.bool))
+        hidden = torch.ones(2, 32, dtype=torch.bool)
+        loss = masked_reconstruction_loss(prediction, silence.to(dtype), hidden, target)
         loss.backward()
         assert torch.isfinite(loss) and torch.isfinite(prediction.grad).all()
 
@@ -169,6 +181,15 @@ def test_window_that_does_not_divide_the_grid_is_refused():
         autoencoder(attention="local", window=(3, 4), shift=(1, 0))
 
 
+@pytest.mark.parametrize("target", ["raw", "standardised", "normalised"])
+def test_a_perfect_prediction_is_reconstructed_as_the_original(target):
+    x = spectrograms() * torch.tensor([0.5, 1.0, 3.0]).view(3, 1, 1, 1) + 0.7
+    perfect = autoencoder()
+    mean, std = target_statistics(patchify(x, 4), target)
+    perfect.forward = lambda x, mask: ((patchify(x, 4) - mean) / std, None)
+    torch.testing.assert_close(reconstruct(perfect, x, 0.5, target, generator()).reconstructed, x)
+
+
 @pytest.mark.parametrize("attention", ["global", "local"])
 def test_training_fills_in_hidden_patches(attention):
     """A noisy pattern that differs from patch to patch; predicting each patch's mean has loss 15/16."""
@@ -179,12 +200,12 @@ def test_training_fills_in_hidden_patches(attention):
     for _ in range(140):
         x = pattern + 0.1 * torch.randn(16, *SHAPE, generator=draw)
         mask = random_mask(16, 32, 0.5, draw)
-        loss = masked_reconstruction_loss(model(x, mask)[0], patchify(x, 4), mask.hidden)
+        loss = masked_reconstruction_loss(model(x, mask)[0], patchify(x, 4), mask.hidden, "normalised")
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.5  # measured over 4 seeds after 100 steps: 0.21 to 0.40
-    shown = reconstruct(model.eval(), x, 0.5, draw)
+    shown = reconstruct(model.eval(), x, 0.5, "normalised", draw)
     missing = shown.masked.isnan()
     assert missing.float().mean() == 0.5
     assert torch.equal(shown.reconstructed[~missing], x[~missing])

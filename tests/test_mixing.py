@@ -1,12 +1,11 @@
 """Mixtures: what is replaced and by which sample, and the virtual labels that say so."""
 
-import math
-
 import pytest
 import torch
 from scipy.stats import beta, kstest
 
-from contrastbench.augment.mixing import mix, sample_cut, sample_share, virtual_labels
+from contrastbench.augment.log_mel import SHIFT, WINDOW, log_mel, normalise, pad_or_cut
+from contrastbench.augment.mixing import mix, real_frames, sample_cut, sample_share, virtual_labels
 
 FRAMES, MELS = 40, 8
 
@@ -37,7 +36,7 @@ def test_t_cutmix_replaces_one_time_run_over_all_mel_bins(seed):
         assert (theirs == theirs[:, :1]).all()  # every frame: all mel bins or none
         frames = theirs[:, 0].nonzero()[:, 0].tolist()
         assert frames == list(range(frames[0], frames[-1] + 1)) if frames else True
-        assert mixture.kept == pytest.approx(1 - len(frames) / FRAMES)
+        assert mixture.kept[i].item() == pytest.approx(1 - len(frames) / FRAMES)
     assert torch.equal(x, marked(6))  # the input is not changed
 
 
@@ -49,7 +48,36 @@ def test_cutmix_replaces_one_rectangle(seed):
         theirs = replaced(x, mixture.x, i)
         rows, columns = theirs.any(dim=1), theirs.any(dim=0)
         assert torch.equal(theirs, rows.unsqueeze(1) & columns.unsqueeze(0))
-        assert mixture.kept == pytest.approx(1 - theirs.float().mean().item())
+        assert mixture.kept[i].item() == pytest.approx(1 - theirs.float().mean().item())
+
+
+@pytest.mark.parametrize("mixing", ["t-cutmix", "cutmix"])
+@pytest.mark.parametrize("seed", range(20))
+def test_lambda_counts_real_frames_and_not_padding(mixing, seed):
+    """Clips of other lengths: what of a mixture is of the one clip and of the other, counted value by value."""
+    lengths, padding = (40, 10, 25, 40, 3, 31), 1e4 + 0.5
+    x = marked(6)
+    for clip, length in zip(x, lengths, strict=True):
+        clip[:, length:] = padding
+    number = torch.arange(6.0).view(6, 1, 1, 1).expand_as(x)
+    mixture, source = (mix(each, mixing, 1.0, generator(seed)) for each in (x, number))
+    for i in range(6):
+        j = 5 - i
+        heard = [int(((source.x[i] == n) & (mixture.x[i] != padding)).sum()) for n in range(6)]
+        assert sum(heard) == heard[i] + heard[j] > 0
+        assert mixture.labels[i].tolist() == pytest.approx([n / sum(heard) for n in heard], abs=1e-6)
+        assert mixture.kept[i].item() == pytest.approx(heard[i] / sum(heard))
+    assert mixture.labels.sum().item() == pytest.approx(6)  # the weights of the second direction
+
+
+def test_real_frames_are_told_from_padding():
+    """By a clip of noise that ends in digital silence, and one that the front end padded."""
+    wave = torch.rand(2, 40 * SHIFT + WINDOW, generator=generator()) - 0.5
+    wave[:, 20 * SHIFT :] = 0
+    padded = pad_or_cut(log_mel(wave, MELS)[:, :30], FRAMES)
+    x = normalise(torch.stack([log_mel(wave, MELS)[0, :FRAMES], padded[1]]), -7.0, 5.0).half().float().unsqueeze(1)
+    assert (x[0, 0, 25:] == x[0, 0, 25, 0]).all() and (x[1, 0, 32:] == x[1, 0, 32, 0]).all()
+    assert real_frames(x).tolist() == [[True] * FRAMES, [frame < 30 for frame in range(FRAMES)]]
 
 
 def test_lambda_is_the_kept_share_after_clipping():
@@ -78,14 +106,15 @@ def test_lambda_follows_beta(alpha):
 def test_mixup_blends():
     x = marked(5)
     mixture = mix(x, "mixup", 1.0, generator(4))
-    share = mixture.kept
+    share = mixture.kept[0].item()
+    assert torch.equal(mixture.kept, torch.full((5,), share))
     assert 0.05 < share < 0.95
     torch.testing.assert_close(mixture.x, share * x + (1 - share) * x.flip(0))
 
 
 def test_no_mixing_keeps_the_batch_and_its_identity():
     mixture = mix(marked(5), "none", 1.0, generator())
-    assert torch.equal(mixture.x, marked(5)) and mixture.kept == 1
+    assert torch.equal(mixture.x, marked(5)) and torch.equal(mixture.kept, torch.ones(5))
     assert torch.equal(mixture.labels, torch.eye(5))
 
 
@@ -99,20 +128,21 @@ def test_label_rows_and_columns_sum_to_one(mixing, batch):
     for i in range(batch):
         j = batch - 1 - i
         assert mixture.partner[i] == j
-        own = 1.0 if i == j else mixture.kept
+        kept = mixture.kept[i].item()
+        own = 1.0 if i == j else kept
         assert mixture.labels[i, i].item() == pytest.approx(own)
         if i != j:
-            assert mixture.labels[i, j].item() == pytest.approx(1 - mixture.kept, abs=1e-6)
+            assert mixture.labels[i, j].item() == pytest.approx(1 - kept, abs=1e-6)
     assert (mixture.labels > 0).sum() <= 2 * batch
 
 
 def test_labels_of_another_permutation():
-    labels = virtual_labels(0.75, torch.tensor([1, 2, 0]))
-    assert torch.equal(labels, torch.tensor([[0.75, 0.25, 0], [0, 0.75, 0.25], [0.25, 0, 0.75]]))
+    labels = virtual_labels(torch.tensor([0.75, 0.5, 1.0]), torch.tensor([1, 2, 0]))
+    assert torch.equal(labels, torch.tensor([[0.75, 0.25, 0], [0, 0.5, 0.5], [0, 0, 1.0]]))
 
 
 def test_the_generator_alone_decides():
     for mixing in ("t-cutmix", "cutmix", "mixup"):
         first, again, other = (mix(marked(4), mixing, 1.0, generator(seed)) for seed in (5, 5, 6))
         assert torch.equal(first.x, again.x)
-        assert not math.isclose(first.kept, other.kept)
+        assert not torch.allclose(first.kept, other.kept)

@@ -37,7 +37,7 @@ def unit(batch: int, seed: int, dim: int = 6) -> torch.Tensor:
 
 
 def reversed_labels(batch: int, kept: float) -> torch.Tensor:
-    return virtual_labels(kept, torch.arange(batch - 1, -1, -1))
+    return virtual_labels(torch.full((batch,), kept), torch.arange(batch - 1, -1, -1))
 
 
 def loop_nnclr(neighbours, predictions, kept, temperature, *, transposed=False):
@@ -68,7 +68,7 @@ def test_mixed_loss_equals_a_loop(batch, kept, temperature):
 
 def test_targets_are_transposed_for_the_second_direction():
     """A partner map that is not its own inverse tells Y from Y^T."""
-    labels = virtual_labels(0.8, torch.tensor([1, 2, 0]))
+    labels = virtual_labels(torch.full((3,), 0.8), torch.tensor([1, 2, 0]))
     rows, columns = unit(3, 1), torch.randn(3, 6, generator=generator(2))
     log_s = (rows @ functional.normalize(columns, dim=1).T / 0.2).log_softmax(dim=1)
     # Clean sample n is in mixture n with 0.8 and in mixture i with partner(i) = n, that is i = n - 1, with 0.2.

@@ -477,11 +477,11 @@ HASHES = {
     ("swaro", "swaro-k60"): "b6a59f9ae368",
     ("swaro", "pgd-at"): "57c0efb767eb",
     ("swaro", "supervised"): "3e8563040bd0",
-    ("uamix", "mae"): "f343140184d3",
-    ("uamix", "mae-joint"): "0489481343f0",
-    ("uamix", "mae-ct"): "3bb0b782ada7",
-    ("uamix", "uamix-mae"): "dd95868c6e79",
-    ("uamix", "uamix-unremix"): "a2e2765fb978",
+    ("uamix", "mae"): "a233c348bfdc",
+    ("uamix", "mae-joint"): "8399538b0d5e",
+    ("uamix", "mae-ct"): "277acd65832a",
+    ("uamix", "uamix-mae"): "3941460d21ab",
+    ("uamix", "uamix-unremix"): "5cda561639f8",
 }
 SECTION_HASHES = {
     ("unremix", "probe"): "41413f54d817",
@@ -491,10 +491,10 @@ SECTION_HASHES = {
     ("swaro", "corruptions"): "985f034e473e",
     ("swaro", "robustness"): "10d108c80af5",
     ("uamix", "front_end"): "bc06d6fa8f3d",
-    ("uamix", "few_shot"): "772fa3bc1b16",
-    ("uamix", "low_shot"): "ac04ebac11fb",
-    ("uamix", "audio_attack"): "8850d5282e9d",
-    ("uamix", "probe"): "f354b68a739a",
+    ("uamix", "few_shot"): "8429417fc13e",
+    ("uamix", "low_shot"): "8c5f048dbd0e",
+    ("uamix", "audio_attack"): "0d9141bd0cd6",
+    ("uamix", "probe"): "4596134aa41e",
 }
 
 

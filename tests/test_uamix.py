@@ -1,14 +1,21 @@
 """The methods of the uaMix-MAE track on small spectrograms: what is trained, at which rate, on what."""
 
+import copy
+
 import pytest
 import torch
-from uamix_cases import FRAMES, MELS, built, flop_counter, smallest_track
+from torch.nn import functional
+from uamix_cases import FRAMES, MELS, built, changed, flop_counter, smallest_track
 
+from contrastbench.augment.mixing import mix
 from contrastbench.methods import Batch, Step
 from contrastbench.methods.contrastive_tuning import ContrastiveTuning
 from contrastbench.methods.mae import MAE
 from contrastbench.methods.mae_joint import MAEJoint
 from contrastbench.methods.random_encoder import RandomEncoder
+from contrastbench.models.masked_autoencoder import random_mask
+from contrastbench.models.patches import patchify
+from contrastbench.objectives.masked_autoencoding import masked_reconstruction_loss
 from contrastbench.params.audio_track import AudioTrack, TuneParams
 from contrastbench.params.root import load
 from contrastbench.training.optimizers import build_optimizer
@@ -75,6 +82,82 @@ def test_every_arm_moves_just_what_its_step_learns(track, label):
             assert method.encoder.blocks[3].training
         assert any(name.startswith("head.") for name in moved)
         assert torch.equal(method.encoder.pos_embed, built(track, label).encoder.pos_embed)
+
+
+def nnclr_by_hand(head, queries, projections, ids, labels, temperature, top_k, draw, *, symmetric=True):
+    """NNCLR between two sides: neighbours of each side's queries, matched with the *other* side's predictions."""
+    found = []
+    for q in queries[: 1 + symmetric]:
+        similarity = (q @ head.queue.T).masked_fill(ids.unsqueeze(1) == head.queue_ids, -1)
+        best = similarity.sort(dim=1, descending=True).indices[:, :top_k]
+        found.append(head.queue[best[torch.arange(len(q)), torch.randint(top_k, (len(q), 1), generator=draw)[:, 0]]])
+    predicted = [functional.normalize(head.predictor(z), dim=1) for z in projections]
+    terms = [
+        -(y * (q @ p.T / temperature).log_softmax(dim=1)).sum(dim=1).mean()
+        for q, p, y in zip(found, predicted[::-1], (labels, labels.T), strict=False)
+    ]
+    return sum(terms) / len(terms)
+
+
+@pytest.mark.parametrize(
+    "label", ["mae-ct", "uamix-mae", "uamix-augmented", "uamix-input-only", "uamix-one-sided", "uamix-clean"]
+)
+def test_a_tuning_step_is_what_is_written_out_here(track, label):
+    """What is mixed, which sides are matched, the settings that count, and what the queue gets."""
+    params: TuneParams = track.pretrain(label, "instruments")
+    settings, top_k = params.settings, params.encoder_step.top_k
+    assert top_k > 1
+    method = built(track, label)
+    method.begin(params.encoder_step)
+    method.train()
+    method.training_step(batch_for(method, seed=2), step_for(1))  # so that the queue holds samples
+    other, batch, draw = copy.deepcopy(method), batch_for(method), step_for().generator
+    output = method.training_step(batch, step_for())
+
+    encoder, head, ids, identity = other.encoder, other.head, batch.index, torch.eye(8)
+
+    def contrast(first, second, labels):
+        queries = [functional.normalize(head.target_projector(side), dim=1).detach() for side in (first, second)]
+        projections = [head.projector(side) for side in (first, second)]
+        rest = (ids, labels, settings.temperature, top_k, draw)
+        return nnclr_by_hand(head, queries, projections, *rest, symmetric=settings.symmetric), queries[0]
+
+    if label == "mae-ct":
+        expected, remembered = contrast(*map(encoder, batch.views), identity)
+    else:
+        source = batch.views[1] if label == "uamix-augmented" else batch.clean
+        mixture = mix(source, "t-cutmix", settings.alpha, draw)
+        labels = identity if label == "uamix-input-only" else mixture.labels
+        expected, remembered = contrast(encoder(mixture.x), encoder(batch.views[0]), labels)
+        if label == "uamix-clean":
+            expected = expected + contrast(*map(encoder, batch.views[::-1]), identity)[0]
+    assert output["loss"].item() == pytest.approx(expected.item(), rel=1e-4)
+    torch.testing.assert_close(method.head.queue[8:16], remembered)
+    assert method.head.queue_ids[:16].tolist() == [*range(8)] * 2 and method.head.queue_next.item() == 16
+
+
+@pytest.mark.parametrize("target", ["raw", "normalised"])
+def test_a_step_of_joint_training_is_what_is_written_out_here(track, target):
+    params = track.pretrain("mae-joint", "instruments").model_copy(update={"target": target})
+    method = MAEJoint.from_params(params, (1, FRAMES, MELS), 2)
+    method.train()
+    method.training_step(batch_for(method, seed=2), step_for(1))
+    other, batch, draw = copy.deepcopy(method), batch_for(method), step_for().generator
+    output = method.training_step(batch, step_for())
+
+    x, settings = batch.views[0], params.settings
+    mask = random_mask(8, method.encoder.patch_embed.num_patches, params.mask_ratio, draw)
+    patches = patchify(x, params.encoder.patch)
+    reconstruction = masked_reconstruction_loss(other.autoencoder(x, mask)[0], patches, mask.hidden, target)
+    projections = [other.head.projector(other.encoder(view)) for view in batch.views]
+    queries = [functional.normalize(z.detach(), dim=1) for z in projections]
+    rest = (batch.index, torch.eye(8), settings.temperature, settings.top_k, draw)
+    contrast = nnclr_by_hand(other.head, queries, projections, *rest)
+    assert settings.top_k > 1
+    assert output["reconstruction"].item() == pytest.approx(reconstruction.item(), rel=1e-4)
+    assert output["contrast"].item() == pytest.approx(contrast.item(), rel=1e-4)
+    torch.testing.assert_close(method.head.queue[8:16], queries[0])
+    assert method.head.queue_ids[:16].tolist() == [*range(8)] * 2 and method.head.queue_next.item() == 16
 
 
 def test_rates_decay_layer_by_layer(track):
@@ -199,3 +282,21 @@ def test_random_row_of_images_is_the_encoder_of_the_image_methods(repository):
     simclr = SimCLR.from_params(unremix.pretrain("simclr", "digits"), (1, 8, 8), 10)
     for name, tensor in reference.encoder.state_dict().items():
         assert torch.equal(tensor, simclr.encoder.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("readout", ["mean", "mean+std"])
+def test_encoders_and_the_spectrogram_are_read_out_alike(track, readout):
+    """Mean, or mean and deviation, over patch tokens or frames; a head is built for as many features."""
+    wide = changed(track, {"encoder": {"readout": readout}})
+    x = batch_for(built(wide, "mae"), size=3).clean
+    methods = {label: built(wide, label).eval() for label in ("log-mel", "random", "mae", "mae-ct", "mae-joint")}
+    for label, method in methods.items():
+        with torch.no_grad():
+            tokens = x[:, 0] if label == "log-mel" else method.encoder.tokens(x)[:, 1:]
+            parts = [tokens.mean(dim=1), tokens.std(dim=1, correction=0)]
+            found = method.encoder(x)
+        expected = torch.cat(parts[: 1 + (readout == "mean+std")], dim=1)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        assert method.encoder.features == found.shape[1]
+    one_step(methods["mae-ct"].train(), wide.pretrain("mae-ct", "instruments").head_step.training)
+    assert not methods["log-mel"].state_dict() and not methods["log-mel"].trains

@@ -73,6 +73,7 @@ class MethodEntry:
 # The order is the order of the tables.
 METHODS: dict[str, MethodEntry] = {
     "random": MethodEntry("methods.random_encoder:RandomEncoder", NO_SETTINGS, IMAGE + AUDIO),
+    "log-mel": MethodEntry("methods.log_mel:LogMel", NO_SETTINGS, AUDIO),
     "simclr": MethodEntry("methods.simclr:SimCLR", "params.settings_contrastive:SimCLRSettings", IMAGE, contrasts=True),
     "dcl": MethodEntry("methods.dcl:DCL", "params.settings_contrastive:DCLSettings", IMAGE, contrasts=True),
     "hcl": MethodEntry("methods.hcl:HCL", "params.settings_contrastive:HCLSettings", IMAGE, contrasts=True),

@@ -2,7 +2,8 @@
 
 Specification of uaMix-MAE, 1.4 steps 1-4, with the choices of section 5: one lambda ~ Beta(alpha, alpha) per batch,
 the partner of sample i is sample B + 1 - i, the centre of the cut is uniform, the cut is clipped at the edges, and
-lambda is set to the share that was kept.
+lambda is set to the share that was kept. It counts frames that the clips have, and so is each mixture's own: clips that
+are shorter than the spectrogram are padded, and a cut through padding replaces nothing.
 """
 
 import math
@@ -21,13 +22,14 @@ class Mixture(NamedTuple):
     """A mixed batch.
 
     x        (B, 1, T, F)
-    kept     lambda: the share of each mixture that comes from the sample itself
+    kept     lambda (B,): the share of each mixture's real frames that come from the sample itself
     partner  (B,) int64, the other sample's position in the batch; a permutation
-    labels   Y (B, B): row i holds each clean sample's share in mixture i; rows and columns sum to 1
+    labels   Y (B, B): row i holds each clean sample's share in mixture i; rows sum to 1, and so do columns where all
+             samples have as many real frames
     """
 
     x: Tensor
-    kept: float
+    kept: Tensor
     partner: Tensor
     labels: Tensor
 
@@ -36,12 +38,12 @@ def mix(x: Tensor, mixing: Mixing, alpha: float, generator: Generator) -> Mixtur
     """Mix (B, 1, T, F) with itself in reversed order; ``none`` leaves it unchanged, with lambda 1."""
     partner = torch.arange(len(x) - 1, -1, -1, device=x.device)
     if mixing == "none":
-        return Mixture(x, 1.0, partner, virtual_labels(1.0, partner))
+        return _labelled(x, torch.ones(len(x), device=x.device), partner)
     host = on_host(generator)
     share = sample_share(alpha, host)
     if mixing == "mixup":
         mixed = share * x + (1 - share) * x[partner]
-        return Mixture(mixed, share, partner, virtual_labels(share, partner))
+        return _labelled(mixed, torch.full((len(x),), share, device=x.device), partner)
     if mixing == "t-cutmix":
         rows = sample_cut(x.shape[2], 1 - share, host)  # 1-D: the cut's length is proportional to its share
         columns = (0, x.shape[3])
@@ -50,9 +52,22 @@ def mix(x: Tensor, mixing: Mixing, alpha: float, generator: Generator) -> Mixtur
         rows, columns = (sample_cut(size, side, host) for size in x.shape[2:])
     mixed = x.clone()
     mixed[:, :, slice(*rows), slice(*columns)] = x[partner][:, :, slice(*rows), slice(*columns)]
-    replaced = (rows[1] - rows[0]) * (columns[1] - columns[0])
-    kept = 1 - replaced / (x.shape[2] * x.shape[3])
-    return Mixture(mixed, kept, partner, virtual_labels(kept, partner))
+    real = real_frames(x)
+    cut_out = real[:, slice(*rows)].sum(dim=1) * (columns[1] - columns[0])
+    own = real.sum(dim=1) * x.shape[3] - cut_out
+    total = own + cut_out[partner]
+    return _labelled(mixed, torch.where(total > 0, own / total, 1.0), partner)
+
+
+def real_frames(x: Tensor) -> Tensor:
+    """Which frames of (B, 1, T, F) are no padding, (B, T) bool.
+
+    In padding all mel bins are alike: log energy 0 before normalisation, which is above the lowest value of any clip.
+    They are alike in digital silence too, but there they hold the lowest value there is.
+    """
+    first = x[:, 0, :, 0]
+    alike = (x[:, 0] == first.unsqueeze(2)).all(dim=2)
+    return ~alike | (first == x.amin(dim=(1, 2, 3)).unsqueeze(1))
 
 
 def sample_share(alpha: float, generator: Generator) -> float:
@@ -68,7 +83,11 @@ def sample_cut(size: int, share: float, generator: Generator) -> tuple[int, int]
     return max(start, 0), min(start + length, size)
 
 
-def virtual_labels(kept: float, partner: Tensor) -> Tensor:
-    """Y (B, B): lambda at (i, i), 1 - lambda at (i, partner of i); 1 where a sample is its own partner."""
+def _labelled(mixed: Tensor, kept: Tensor, partner: Tensor) -> Mixture:
+    return Mixture(mixed, kept, partner, virtual_labels(kept, partner))
+
+
+def virtual_labels(kept: Tensor, partner: Tensor) -> Tensor:
+    """Y (B, B): lambda_i at (i, i), 1 - lambda_i at (i, partner of i); 1 where a sample is its own partner."""
     own = torch.eye(len(partner), device=partner.device)
-    return kept * own + (1 - kept) * own[partner]
+    return kept.unsqueeze(1) * own + (1 - kept).unsqueeze(1) * own[partner]

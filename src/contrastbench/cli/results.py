@@ -207,7 +207,7 @@ def check_results_command(
 
     Or when a row cannot be read.
     """
-    from contrastbench.reporting.check import not_best, stale_files, wrong_sentences
+    from contrastbench.reporting.check import edges, not_best, stale_files, wrong_sentences
 
     if reproduced:
         _check_reproduction(preset)
@@ -219,7 +219,7 @@ def check_results_command(
     for line in stale:
         typer.echo(f"contrastbench: {line}; run `contrastbench tables`", err=True)
     wrong = wrong_sentences(loaded)
-    tell([*wrong, *not_best(loaded)])
+    tell([*wrong, *not_best(loaded), *edges(loaded)])
     _refuse_unreadable(loaded.problems)
     if stale or wrong:
         raise typer.Exit(1)

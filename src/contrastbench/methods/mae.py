@@ -10,7 +10,7 @@ from contrastbench.methods.decay import groups_with_decay
 from contrastbench.models.base import Shape
 from contrastbench.models.masked_autoencoder import Decoder, MaskedAutoencoder, random_mask
 from contrastbench.models.patches import patchify
-from contrastbench.models.vit import AudioViT, pool
+from contrastbench.models.vit import AudioViT
 from contrastbench.models.vit_checkpoint import import_encoder
 from contrastbench.objectives.masked_autoencoding import masked_reconstruction_loss
 from contrastbench.params.audio_track import AudioPretrainParams
@@ -26,6 +26,7 @@ class MAE(Method):
         encoder = AudioViT(params.encoder, input_shape)
         self.autoencoder = MaskedAutoencoder(encoder, Decoder(params.decoder, encoder))
         self.mask_ratio = params.mask_ratio
+        self.target = params.target
         self.patch = params.encoder.patch
         self.checkpoint = params.checkpoint
         self.trains = params.checkpoint is None
@@ -50,10 +51,11 @@ class MAE(Method):
             import_encoder(self.encoder, Path(self.checkpoint))
 
     def reconstruction(self, x: Tensor, step: Step) -> tuple[Tensor, Tensor]:
-        """Loss of one masked pass over ``x`` (B, 1, T, F), and the mean of the visible tokens (B, D)."""
+        """Loss of one masked pass over ``x`` (B, 1, T, F), and the features (B, D) of the visible tokens."""
         mask = random_mask(len(x), self.encoder.patch_embed.num_patches, self.mask_ratio, step.generator)
         prediction, tokens = self.autoencoder(x, mask)
-        return masked_reconstruction_loss(prediction, patchify(x, self.patch), mask.hidden), pool(tokens)
+        loss = masked_reconstruction_loss(prediction, patchify(x, self.patch), mask.hidden, self.target)
+        return loss, self.encoder.pool(tokens)
 
     def training_step(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """Hide most patches, encode the rest, predict the hidden ones."""

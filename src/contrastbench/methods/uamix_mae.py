@@ -32,7 +32,7 @@ class UaMixMAE(ContrastiveTuning):
         labels = mixture.labels if settings.mix_labels else identity_labels(ids)
         clean = self.encoder(batch.views[0])
         loss, embeddings = self.contrast(self.encoder(mixture.x), clean, labels, ids, step)
-        output = {"embeddings": embeddings, "kept_share": loss.new_full((), mixture.kept)}
+        output = {"embeddings": embeddings, "kept_share": mixture.kept.mean()}
         if settings.clean_loss_weight > 0:
             unmixed, _ = self.contrast(self.encoder(batch.views[1]), clean, identity_labels(ids), ids, step)
             output |= {"mixed": loss.detach(), "unmixed": unmixed.detach()}

@@ -10,9 +10,9 @@ from torch import Generator, Tensor, nn
 
 from contrastbench.errors import UserError
 from contrastbench.models.linear import through_onednn
-from contrastbench.models.patches import patch_statistics, patchify, unpatchify
+from contrastbench.models.patches import patchify, target_statistics, unpatchify
 from contrastbench.models.vit import AudioViT, initialise, sincos_positions
-from contrastbench.params.vit import DecoderParams
+from contrastbench.params.vit import DecoderParams, Target
 
 
 class Mask(NamedTuple):
@@ -32,7 +32,7 @@ def random_mask(batch: int, patches: int, ratio: float, generator: Generator) ->
 
 
 class Decoder(nn.Module):
-    """From the visible tokens to a prediction of every patch's normalised pixels.
+    """From the visible tokens to a prediction of every patch's target.
 
     ``global`` attention covers the class token and all patches; ``local`` covers windows of patches, shifted in
     every second block, without the class token, as AudioMAE does.
@@ -44,7 +44,7 @@ class Decoder(nn.Module):
         super().__init__()
         grid, patch = encoder.grid, encoder.patch_embed.patch_size[0]
         self.grid, self.local = grid, params.attention == "local"
-        self.embed = nn.Linear(encoder.features, params.width)
+        self.embed = nn.Linear(encoder.width, params.width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, params.width))
         self.register_buffer("positions", sincos_positions(grid, params.width, class_token=True))
         self.blocks = nn.ModuleList(
@@ -112,17 +112,19 @@ class Reconstruction(NamedTuple):
 
 
 @torch.no_grad()
-def reconstruct(autoencoder: MaskedAutoencoder, x: Tensor, ratio: float, generator: Generator) -> Reconstruction:
-    """Hide ``ratio`` of the patches of ``x`` (B, 1, T, F) and fill in the autoencoder's prediction.
+def reconstruct(
+    autoencoder: MaskedAutoencoder, x: Tensor, ratio: float, target: Target, generator: Generator
+) -> Reconstruction:
+    """Hide ``ratio`` of the patches of ``x`` (B, 1, T, F) and fill in the autoencoder's prediction of its ``target``.
 
-    The network predicts each patch up to its mean and standard deviation (the target is normalised), which are
-    therefore taken from the original, as in MAE's own figures. Visible patches are shown unchanged.
+    The mean and standard deviation that a target leaves out (a patch's own, the spectrogram's) are taken from the
+    original, as in MAE's own figures. Visible patches are shown unchanged.
     """
     grid, patch = autoencoder.encoder.grid, autoencoder.encoder.patch_embed.patch_size[0]
     mask = random_mask(len(x), grid[0] * grid[1], ratio, generator)
     prediction, _ = autoencoder(x, mask)
     patches, hidden = patchify(x, patch), mask.hidden.unsqueeze(2)
-    mean, std = patch_statistics(patches)
+    mean, std = target_statistics(patches, target)
     filled = torch.where(hidden, prediction * std + mean, patches)
     return Reconstruction(
         x, unpatchify(patches.masked_fill(hidden, torch.nan), grid, patch), unpatchify(filled, grid, patch)

@@ -1,6 +1,8 @@
-"""Spectrograms as rows of patches, and back."""
+"""Spectrograms as rows of patches and back, and what is predicted of a patch."""
 
 from torch import Tensor
+
+from contrastbench.params.vit import Target
 
 EPSILON = 1e-6  # MAE's, inside the root
 
@@ -17,8 +19,17 @@ def unpatchify(patches: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
     return tiles.flatten(3).flatten(1, 2).unsqueeze(1)
 
 
-def patch_statistics(patches: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (unbiased, at least 1e-3) of each patch's pixels, (B, N, 1) each."""
-    mean = patches.mean(dim=2, keepdim=True)
-    variance = (patches - mean).square_().sum(dim=2, keepdim=True) / (patches.shape[2] - 1)  # faster than torch.var
+def target_statistics(patches: Tensor, target: Target) -> tuple[Tensor, Tensor]:
+    """What is subtracted from the pixels of ``patches`` (B, N, P * P), and what divides them, to give the ``target``.
+
+    raw           0 and 1: the spectrogram as the encoder sees it, normalised by the data set's statistics
+    standardised  mean and standard deviation of each whole spectrogram, (B, 1, 1) each
+    normalised    those of each patch (MAE, AudioMAE), (B, N, 1) each
+    Standard deviations are unbiased, and at least 1e-3.
+    """
+    if target == "raw":
+        return patches.new_zeros(()), patches.new_ones(())
+    pixels = patches if target == "normalised" else patches.flatten(1).unsqueeze(1)
+    mean = pixels.mean(dim=2, keepdim=True)
+    variance = (pixels - mean).square_().sum(dim=2, keepdim=True) / (pixels.shape[2] - 1)  # faster than torch.var
     return mean, (variance + EPSILON).sqrt()

@@ -1,7 +1,7 @@
 """Vision transformer on time x mel patches: the encoder of AudioMAE (Huang et al., 2022), built from timm's blocks.
 
 Pre-LN blocks (timm's LayerNorm has MAE's epsilon, 1e-6), a class token that no loss uses, fixed 2-D sin-cos
-positions. The features are the mean of the patch tokens after the final LayerNorm (specification of uaMix-MAE,
+positions. The features are read out of the patch tokens after the final LayerNorm (specification of uaMix-MAE,
 1.5). Parameters are named as in timm and AudioMAE, so that their checkpoints can be loaded
 (``models/vit_checkpoint.py``).
 """
@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from contrastbench.errors import UserError
 from contrastbench.models.base import Encoder, Shape
 from contrastbench.models.linear import linear, through_onednn
-from contrastbench.models.patches import patchify
-from contrastbench.params.vit import ViTParams
+from contrastbench.models.patches import EPSILON, patchify
+from contrastbench.params.vit import Readout, ViTParams
 
 
 class AudioViT(Encoder):
-    """Normalised spectrograms (B, 1, T, F) in, features (B, D) out; ``features`` is D, ``grid`` is (T/P, F/P)."""
+    """Normalised spectrograms (B, 1, T, F) in, features out; ``width`` is the tokens' D, ``grid`` is (T/P, F/P)."""
 
     pos_embed: Tensor
 
@@ -32,7 +32,8 @@ class AudioViT(Encoder):
                 f"encoder.patch = {params.patch}: spectrograms of {frames} frames x {mels} mel bins cannot be divided "
                 f"into patches; frames and mels must be multiples of {params.patch}"
             )
-        self.features = params.width
+        self.width, self.readout = params.width, params.readout
+        self.features = read_out_size(params.width, params.readout)
         self.patch_embed = PatchEmbed((frames, mels), params.patch, channels, params.width)
         self.grid: tuple[int, int] = self.patch_embed.grid_size
         self.cls_token = nn.Parameter(torch.zeros(1, 1, params.width))
@@ -63,13 +64,26 @@ class AudioViT(Encoder):
         return self.norm(sequence)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 1, T, F) -> features (B, D)."""
-        return pool(self.tokens(x))
+        """(B, 1, T, F) -> (B, features)."""
+        return self.pool(self.tokens(x))
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """Class token and patch tokens (B, 1 + N, D) -> (B, features)."""
+        return read_out(tokens[:, 1:], self.readout)
 
 
-def pool(tokens: Tensor) -> Tensor:
-    """Mean of the patch tokens: (B, 1 + N, D) -> (B, D)."""
-    return tokens[:, 1:].mean(dim=1)
+def read_out(tokens: Tensor, readout: Readout) -> Tensor:
+    """Tokens (B, N, D) -> their mean (B, D), or mean and standard deviation (B, 2 D)."""
+    mean = tokens.mean(dim=1)
+    if readout == "mean":
+        return mean
+    variance = (tokens - mean.unsqueeze(1)).square().mean(dim=1)
+    return torch.cat([mean, (variance + EPSILON).sqrt()], dim=1)
+
+
+def read_out_size(width: int, readout: Readout) -> int:
+    """The number of features that :func:`read_out` gives for tokens of ``width``."""
+    return width if readout == "mean" else 2 * width
 
 
 def take(patches: Tensor, positions: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ def import_encoder(encoder: AudioViT, path: Path) -> None:
     expected = encoder.state_dict()
     problem = _difference(expected, state)
     if problem:
-        shape = f"width {encoder.features}, depth {len(encoder.blocks)}, {encoder.patch_embed.img_size} inputs"
+        shape = f"width {encoder.width}, depth {len(encoder.blocks)}, {encoder.patch_embed.img_size} inputs"
         raise UserError(f"{path}: not a checkpoint of this encoder ({shape}): {problem}")
     encoder.load_state_dict(state)
 

@@ -2,15 +2,17 @@
 
 from torch import Tensor
 
-from contrastbench.models.patches import patch_statistics
+from contrastbench.models.patches import target_statistics
+from contrastbench.params.vit import Target
 
 
-def masked_reconstruction_loss(prediction: Tensor, patches: Tensor, hidden: Tensor) -> Tensor:
-    """Mean squared error over hidden patches only, each target patch normalised to mean 0 and variance 1.
+def masked_reconstruction_loss(prediction: Tensor, patches: Tensor, hidden: Tensor, target: Target) -> Tensor:
+    """Mean squared error over hidden patches only, to the ``target`` that is made of the patches.
 
-    prediction, patches (B, N, P * P); hidden (B, N) bool, at least one True. Computed in float32.
-    Returns a scalar.
+    prediction, patches (B, N, P * P); hidden (B, N) bool, at least one True; target as in
+    :func:`contrastbench.models.patches.target_statistics`. Computed in float32. Returns a scalar.
     """
-    mean, std = patch_statistics(patches.float())
-    error = (prediction.float() - (patches.float() - mean) / std).square().mean(dim=2)
+    patches = patches.float()
+    mean, std = target_statistics(patches, target)
+    error = (prediction.float() - (patches - mean) / std).square().mean(dim=2)
     return (error * hidden).sum() / hidden.sum()

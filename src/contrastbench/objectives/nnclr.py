@@ -15,7 +15,7 @@ def nnclr_loss(neighbours: Tensor, predictions: Tensor, labels: Tensor, *, tempe
 
     neighbours   q (B, D), L2-normalised queue entries found for one side; no gradient passes through them
     predictions  p (B, D) of the other side, normalised here
-    labels       Y (B, B), rows sum to 1; the identity gives plain NNCLR
+    labels       Y (B, B), rows sum to 1, or to 1 on average; the identity gives plain NNCLR
     Returns a scalar, computed in float32.
     """
     with torch.autocast(predictions.device.type, enabled=False):
@@ -33,7 +33,10 @@ def mixed_nnclr_loss(
     *,
     temperature: float,
 ) -> Tensor:
-    """(L_a + L_b) / 2: mixtures' neighbours against clean views with Y, clean neighbours against mixtures with Y^T."""
+    """(L_a + L_b) / 2: mixtures' neighbours against clean views with Y, clean neighbours against mixtures with Y^T.
+
+    Where lambda differs from sample to sample, a clean view counts in L_b by how much of it the mixtures hold.
+    """
     forward = nnclr_loss(mixed_neighbours, clean_predictions, labels, temperature=temperature)
     backward = nnclr_loss(clean_neighbours, mixed_predictions, labels.T, temperature=temperature)
     return (forward + backward) / 2

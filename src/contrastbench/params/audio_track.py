@@ -16,19 +16,23 @@ from contrastbench.params.track import TrackParams
 from contrastbench.params.training import TrainingParams
 from contrastbench.params.tuning import EncoderStepParams, HeadParams, HeadStepParams, TwoStepTuningParams
 from contrastbench.params.values import Share
-from contrastbench.params.vit import DecoderParams, ViTParams
+from contrastbench.params.vit import DecoderParams, Target, ViTParams
 from contrastbench.registry import starts_from
 
 
 class PretrainingParams(Section):
     """Training of the masked autoencoder (and of ``mae-joint``); ``augment`` is what it sees.
 
+    target      what is predicted of a hidden patch: its pixels as the encoder sees them (``raw``), those of the
+                spectrogram at mean 0 and variance 1 (``standardised``), or each patch at mean 0 and variance 1
+                (``normalised``: AudioMAE's, with patches of 16 of 128 mel bins)
     checkpoint  file of an imported encoder (AudioMAE's or timm's format) to use in place of training; null trains
     """
 
     training: TrainingParams
     augment: AudioAugmentParams
     mask_ratio: Share
+    target: Target
     checkpoint: str | None = Field(min_length=1)
 
 
@@ -39,6 +43,7 @@ class AudioPretrainParams(ScratchParams):
     encoder: ViTParams
     decoder: DecoderParams
     mask_ratio: float
+    target: Target
     checkpoint: str | None
     augment: AudioAugmentParams
     training: TrainingParams
@@ -134,6 +139,7 @@ class AudioTrack(TrackParams):
             encoder=self.encoder,
             decoder=self.decoder,
             mask_ratio=self.pretraining.mask_ratio,
+            target=self.pretraining.target,
             checkpoint=self.pretraining.checkpoint,
             augment=self.pretraining.augment,
             training=self.pretraining.training,

@@ -8,6 +8,8 @@ from contrastbench.params.base import Section
 from contrastbench.params.training import TrainingParams
 from contrastbench.params.values import Draws, Labels, Neighbours, Positive, Shots, Strengths, without_repeats
 
+Scaling = Literal["raw", "standardised", "whitened"]
+Centre = Literal["training", "row"]
 DatasetNames = Annotated[tuple[str, ...], AfterValidator(without_repeats)]
 
 
@@ -38,6 +40,7 @@ class FewShotParams(Section):
     datasets    for each data set that is trained on, those that episodes are drawn from: from the test split, or
                 where clips have a ``role`` (ESC-50, FSDKaggle2018) from the novel classes of all splits
     queries     query clips per class of an episode
+    features    of all classifiers: ``raw``, ``standardised`` or ``whitened``, by the base classes' statistics alone
     class_of    column whose values are an episode's classes, where that is not ``y`` (instruments: ``group``)
     classifiers ``centroid`` (nearest, L2), ``cl2n`` (SimpleShot: centred on the training split, L2-normalised),
                 ``linear`` (multinomial logistic regression on each episode)
@@ -49,6 +52,7 @@ class FewShotParams(Section):
     shots: Annotated[Shots, Field(min_length=1)]
     queries: Labels
     episodes: int = Field(ge=2, le=1_000_000)
+    features: Scaling
     class_of: dict[str, Literal["y", "group"]]
     classifiers: Annotated[
         tuple[Literal["centroid", "cl2n", "linear"], ...], Field(min_length=1), AfterValidator(without_repeats)
@@ -65,6 +69,9 @@ class LowShotParams(Section):
     """Logistic regression on few labels per class (section 3b), on data sets that may be other than trained on.
 
     datasets  for each data set that is trained on, those that are judged
+    centres   what features are centred on before they are L2-normalised: ``training``, the mean of the training clips
+              (`low-shot-N`); ``row``, each row's own mean over its features, which MSN's and MAE-CT's code subtracts
+              (`low-shot-row-centred-N`)
     strength  inverse L2 strength C of the regression on centred, L2-normalised features (MAE-CT: 4000); fixed,
               nothing is chosen, so that no validation labels are used
     """
@@ -72,6 +79,7 @@ class LowShotParams(Section):
     datasets: dict[str, DatasetNames]
     shots: Annotated[Shots, Field(min_length=1)]
     draws: Draws
+    centres: Annotated[tuple[Centre, ...], Field(min_length=1), AfterValidator(without_repeats)]
     strength: Positive
 
     def on(self, trained: str, judged: str) -> Section:

@@ -11,15 +11,22 @@ Shift = Annotated[int, Field(ge=0, le=10_000)]
 Side = Annotated[int, Field(ge=1, le=10_000)]  # of a window, in patches
 # The fixed sin-cos positions give each axis half of the width, and each half its sines and cosines.
 TokenWidth = Annotated[Width, Field(ge=4, multiple_of=4)]
+Readout = Literal["mean", "mean+std"]  # of an encoder's tokens, or of a spectrogram's frames
+Target = Literal["raw", "standardised", "normalised"]  # what is predicted of a hidden patch
 
 
 class ViTParams(Section):
-    """Encoder. ViT-B/16, as AudioMAE has it: patch 16, width 768, depth 12, heads 12."""
+    """Encoder. ViT-B/16, as AudioMAE has it: patch 16, width 768, depth 12, heads 12.
+
+    readout  its features: the mean of the patch tokens (MAE-CT's pooling), or mean and standard deviation. The
+             reference row ``log-mel`` reads the frames of the spectrogram in the same way
+    """
 
     patch: int = Field(ge=2, le=1024)
     width: TokenWidth
     depth: Depth
     heads: Width
+    readout: Readout
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:

@@ -227,15 +227,22 @@ FEW_SHOT = (
         curves=(Curve("shots", "shots", "Mean accuracy over episodes.", logarithmic=True),),
     ),
 )
-LOW_SHOT = (
+_FEW_CLIPS = "Logistic regression on N labelled clips per class, frozen encoder; `A-to-B` is trained on A, judged on B."
+LOW_SHOT = tuple(
     Group(
-        "Low-shot regression",
-        "Logistic regression on N labelled clips per class, frozen encoder; `A-to-B` is trained on A, judged on B.",
-        ("low-shot",),
-        curves=(
-            Curve("shots", "labels per class", "Frozen features, logistic regression on few clips.", logarithmic=True),
+        title,
+        f"{_FEW_CLIPS} {centred}",
+        (family,),
+        curves=(Curve("shots", "labels per class", f"Logistic regression on few clips. {centred}", logarithmic=True),),
+    )
+    for title, family, centred in (
+        ("Low-shot regression", "low-shot", "Features are centred on the mean of the training clips."),
+        (
+            "Low-shot regression, rows centred",
+            "low-shot-row-centred",
+            "Each clip's features are centred on their own mean, as MSN's and MAE-CT's code does.",
         ),
-    ),
+    )
 )
 _SOUND = "Share of test segments still classified correctly by a linear head on the frozen encoder"
 AUDIO_ATTACKS = (

@@ -2,9 +2,11 @@
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from contrastbench.params.track import TrackParams
 from contrastbench.pipeline.asked import rows_that_count
 from contrastbench.pipeline.layout import Layout
 from contrastbench.pipeline.measured import measured_here
@@ -14,6 +16,7 @@ from contrastbench.reporting.claims import Verdict, judged_claims, load_claims
 from contrastbench.reporting.rendered import by_track, pages, rendered_files, section_of, text_of
 from contrastbench.reporting.search import other_rates
 from contrastbench.reporting.significance import ALPHA, compare_rows, holm
+from contrastbench.reporting.strengths import at_the_edge
 from contrastbench.results.legacy import same_data, same_parameters
 from contrastbench.results.load import ROWS, Loaded, rows_at
 from contrastbench.results.revisions import ignored
@@ -58,11 +61,21 @@ def stale_files(loaded: Loaded, root: Path = Path()) -> list[str]:
 
 def not_best(loaded: Loaded, root: Path = Path()) -> list[str]:
     """A line for each label of a cost target whose learning rate is not the best that was searched for its method."""
+    return _told(loaded, root, other_rates)
+
+
+def edges(loaded: Loaded, root: Path = Path()) -> list[str]:
+    """A line for each edge of a grid of strengths that was chosen."""
+    return _told(loaded, root, at_the_edge)
+
+
+def _told(loaded: Loaded, root: Path, tell: Callable[[Loaded, TrackParams], list[str]]) -> list[str]:
+    """What ``tell`` says of the rows of each track of each preset, with its name before it."""
     lines = []
     for preset in loaded.presets():
         for name, rows in by_track(loaded, preset).items():
             track = section_of(preset, name, root)
-            lines += [f"{name}, preset {preset}: {line}" for line in (other_rates(rows, track) if track else [])]
+            lines += [f"{name}, preset {preset}: {line}" for line in (tell(rows, track) if track else [])]
     return lines
 
 

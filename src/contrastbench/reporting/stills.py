@@ -79,8 +79,8 @@ def draw_reconstructions(path: Path, heading: str, clips: Sequence[Reconstructed
         axis.set_xlabel("seconds")
     _colour_bar(figure, axes, scale)
     note = (
-        "Patches that were seen are shown as they are. The decoder predicts a hidden patch up to its own mean and\n"
-        "standard deviation, which are taken from the original, as in MAE's figures."
+        "Patches that were seen are shown as they are. Where the decoder predicts a hidden patch up to a mean and a\n"
+        "standard deviation (a target that is not raw), these are taken from the original, as in MAE's figures."
     )
     _save(figure, path, note)
 

@@ -12,6 +12,7 @@ FORMS: dict[str, str] = {
     "low-label": "low-label-{shots}",
     "few-shot": "few-shot-{way}-way-{shots}-shot-{classifier}",
     "low-shot": "low-shot-{shots}",
+    "low-shot-row-centred": "low-shot-row-centred-{shots}",
     "corrupted": "corrupted",
     "corrupted-at": "corrupted-at-{severity}",
     "corrupted-by": "corrupted-by-{corruption}",

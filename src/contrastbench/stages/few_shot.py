@@ -1,5 +1,7 @@
 """Stage ``few_shot``: N-way K-shot episodes on frozen features."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -8,6 +10,7 @@ from contrastbench.errors import UserError
 from contrastbench.evaluation.clips import Clips
 from contrastbench.evaluation.few_shot import few_shot_accuracies, sample_episodes
 from contrastbench.evaluation.intervals import mean_interval
+from contrastbench.evaluation.scaling import fit_scaling
 from contrastbench.jobs.judged import Features, clip_column, clips_of, features_on
 from contrastbench.jobs.rows import RowWriter
 from contrastbench.jobs.runtime import Runtime
@@ -31,7 +34,9 @@ def few_shot(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     features, data = features_on(grid, job, runtime.device)
     class_of = params.class_of.get(judged, "y")
     novel, base, sources = novel_and_base(features, data, class_of, seen=judged == job.dataset)
-    base_mean = base.segment_rows()[0].mean(axis=0)
+    base_rows = base.segment_rows()[0]
+    scale = fit_scaling(base_rows, params.features)
+    novel, base_mean = replace(novel, features=scale(novel.features)), scale(base_rows).mean(axis=0)
     rows = RowWriter(grid, "few_shot", job, data.meta.hash)
     cpu = torch.device("cpu")
     for shots in params.shots:

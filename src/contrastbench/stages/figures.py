@@ -71,7 +71,7 @@ def draw_reconstructed_clips(grid: Grid, jobs: list[Job], data: Prepared, path: 
     assert isinstance(method, MAE)
     generator = generator_for(device, "figures", "reconstructions", job.seed)
     x, names = _validation_clips(data, CLIPS, generator)
-    shown = reconstruct(method.autoencoder, x, method.mask_ratio, generator)
+    shown = reconstruct(method.autoencoder, x, method.mask_ratio, method.target, generator)
     arrays = [part.squeeze(1).cpu().numpy() for part in shown]
     clips = [Reconstructed(*each) for each in zip(names, *arrays, strict=True)]
     heading = f"Masked spectrograms of {job.dataset} (validation) and what {job.method} makes of them"
@@ -94,7 +94,7 @@ def draw_mixed_clips(grid: Grid, jobs: list[Job], data: Prepared, path: Path, de
         mixture, replaced, labels = (
             part.cpu().numpy() for part in (drawn.x[own, 0], source.x[own, 0] != own, drawn.labels[own])
         )
-        mixtures.append(Mixed(own, int(drawn.partner[own]), mixture, replaced, drawn.kept, labels))
+        mixtures.append(Mixed(own, int(drawn.partner[own]), mixture, replaced, float(drawn.kept[own]), labels))
     heading = f"Mixtures ({settings.mixing}) of {len(x)} clips of {job.dataset} (validation) and their virtual labels"
     draw_mixtures(path, heading, x[:, 0].cpu().numpy(), names, mixtures, _seconds(data))
 

@@ -1,6 +1,7 @@
 """Stage ``low_shot``: logistic regression on frozen features of a few labelled clips per class."""
 
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 
@@ -17,19 +18,21 @@ from contrastbench.results.protocols import Protocol
 from contrastbench.results.rows import Row
 
 SPLITS = ("train", "validation", "test")
+FAMILIES = {"training": "low-shot", "row": "low-shot-row-centred"}
 
 
 def low_shot(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
-    """Judge a job's encoder with few labels of a data set: a row for each number of labels per class.
+    """Judge a job's encoder with few labels of a data set: a row for each centring and number of labels per class.
 
-    A row's verdicts are those of all draws one after another, and inside a draw of all folds.
+    Every centring meets the same labels. A row's verdicts are those of all draws one after another, and inside a draw
+    of all folds.
     """
     params = grid.track(job.track).low_shot
     assert params is not None
     features, data = features_on(grid, job, runtime.device)
     pairs = list(folds(features, data, seen=job.judged == job.dataset))
     rows = RowWriter(grid, "low_shot", job, data.meta.hash)
-    for shots in params.shots:
+    for centre, shots in product(params.centres, params.shots):
         draws = [
             np.concatenate(
                 [
@@ -37,6 +40,7 @@ def low_shot(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
                         train,
                         test,
                         shots=shots,
+                        centre=centre,
                         strength=params.strength,
                         rng=np.random.default_rng([job.seed, shots, draw, number]),
                     )
@@ -46,7 +50,7 @@ def low_shot(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
             for draw in range(params.draws)
         ]
         detail = {"draws": [float(correct.mean()) for correct in draws], "folds": len(pairs)}
-        rows.accuracy(Protocol(family="low-shot", shots=shots), np.concatenate(draws), detail)
+        rows.accuracy(Protocol(family=FAMILIES[centre], shots=shots), np.concatenate(draws), detail)
     return rows.rows
 
 
