@@ -17,6 +17,8 @@ from contrastbench.pipeline.groups import (
     LOW_SHOT,
     TRANSFERRED,
     VALIDATION,
+    VALIDATION_FEW_SHOT,
+    VALIDATION_KNN,
     Group,
 )
 from contrastbench.pipeline.layout import pair
@@ -64,6 +66,7 @@ class Stage:
     encoder   whether it is for methods with an encoder only, not for reference rows
     variants  whether it judges what other targets name too, or only a track's ``methods``
     groups    the tables that its rows are shown in, in this order
+    measure   of a search: the stage judges the trials of a track that goes by it, and nothing else
     batch     the parameter to lower where the memory of a GPU does not hold its batches; where there is none, its
               batches adapt to the GPU
     """
@@ -80,11 +83,14 @@ class Stage:
     encoder: bool = False
     variants: bool = True
     groups: tuple[Group, ...] = ()
+    measure: str = ""
     batch: str = ""
 
     def data(self, track: TrackParams) -> list[str]:
         """The data sets, or pairs of them, that it runs on in a track; none where the track lacks a section of it."""
         if any(getattr(track, name, None) is None for name in self.sections):
+            return []
+        if self.measure and (track.search is None or track.search.measure != self.measure):
             return []
         return self.datasets(track, *self.sections)
 
@@ -100,8 +106,8 @@ class Stage:
 
     @property
     def rule(self) -> str:
-        """Snakemake's rule for it: stages that judge an encoder with all seeds are one rule."""
-        return "judge" if self.scope is Scope.SEEDS else self.name
+        """Snakemake's rule for it: stages that judge an encoder with all seeds, or a trial, are one rule."""
+        return "validate" if self.measure else "judge" if self.scope is Scope.SEEDS else self.name
 
     @property
     def command(self) -> str:
@@ -232,7 +238,33 @@ _JUDGING_STAGES = (
         code=("features", "validate"),
         encoder=True,
         groups=VALIDATION,
+        measure="pgd",
         batch="robustness.batch_size",
+    ),
+    Stage(
+        "validate_knn",
+        Scope.SEED,
+        "Judge one encoder's features by nearest neighbours on validation data, to choose how it is trained.",
+        ("data", "weights", "features"),
+        rows=True,
+        sections=("probe",),
+        code=("features", "validate_knn"),
+        encoder=True,
+        groups=VALIDATION_KNN,
+        measure="knn",
+    ),
+    Stage(
+        "validate_few_shot",
+        Scope.SEED,
+        "Judge one encoder on few-shot episodes of validation clips, to choose how it is trained.",
+        ("data", "judged data", "weights", "features"),
+        rows=True,
+        sections=("few_shot",),
+        datasets=_chosen,
+        code=("features", "validate_few_shot"),
+        encoder=True,
+        groups=VALIDATION_FEW_SHOT,
+        measure="few-shot",
     ),
     Stage(
         "shifted_attack",
