@@ -46,22 +46,22 @@ def asked_protocols(grid: Grid, stage: str, job: Job) -> set[Protocol]:
     if stage == "transfer_attack":
         main, sources = suite.budget(job.dataset).main, [m for m in section.methods if m not in WITHOUT_ENCODER]
         return {Protocol(family="transfer", source=source, norm="linf", eps=main) for source in sources}
-    if stage == "shifted_attack":  # the head and the attacks of a variant, for every method
-        return attacks(suite, job.judged, "random", True)
+    if stage == "shifted_attack":  # every head with the attacks of a variant, for every method
+        return attacks(suite, job.judged, suite.heads, True)
     if stage == "validate":
         supervised = has_own_classifier(section.base_method(job.method))
         main, steps = suite.budget(job.dataset).main, suite.steps.pgd
         head = "own" if supervised else "slf"
         return {Protocol(family="validation-pgd", head=head, norm="linf", eps=main, steps=steps)}
     assert stage == "attack"
-    variant = job.method in section.variants
-    return attacks(suite, job.dataset, section.base_method(job.method), variant)
+    variant = job.method not in section.methods
+    return attacks(suite, job.dataset, suite.heads_of(section.base_method(job.method), variant=variant), variant)
 
 
-def attacks(suite: RobustnessParams, dataset: str, method: str, variant: bool) -> set[Protocol]:
-    """Every attack of the suite on every head of a registered method or a variant of it, and the worst cases."""
+def attacks(suite: RobustnessParams, dataset: str, heads: tuple[str, ...], variant: bool) -> set[Protocol]:
+    """Every attack of the suite, or those of a variant, on some heads, and the worst cases."""
     found = set()
-    for head in suite.heads_of(method, variant=variant):
+    for head in heads:
         specs = attacks_on(suite, dataset, head, variant=variant)
         for spec in specs:
             if not spec.has_row:

@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from contrastbench.attacks.pgd import pgd
 from contrastbench.errors import UserError
-from contrastbench.evaluation.robustness import Victim, evaluate, failed_checks, survivors
+from contrastbench.evaluation.checks import failed_checks
+from contrastbench.evaluation.robustness import Victim, evaluate, survivors
 from contrastbench.evaluation.suite import AttackSpec, attacks_on
 from contrastbench.evaluation.verdicts import PartialStore
 from contrastbench.params.root import load

@@ -53,7 +53,7 @@ def test_convergence_by_a_sample_of_what_is_left() -> None:
     assert sanity.nothing_is_left_to_find(left, share(1, 16), "more") is None
     assert sanity.nothing_is_left_to_find(left, share(1, 8), "more") is None, "one image fails nothing"
     assert sanity.nothing_is_left_to_find(left, share(2, 32), "more") is None, "2.5 points"
-    told = "APGD has not converged: 40.0% survive, but more breaks 4 of 16 of them, which leaves 30.0%"
+    told = "the attacks have not converged: 40.0% survive, but more breaks 4 of 16 of them, which leaves 30.0%"
     assert sanity.nothing_is_left_to_find(left, share(4, 16), "more") == told
     assert sanity.nothing_is_left_to_find(share(0, 250), share(0, 0), "more") is None, "nothing is left"
 

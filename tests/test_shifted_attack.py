@@ -29,7 +29,11 @@ GRID = {
     | {
         "methods": ["random"],
         "transfer": [{"train": "digits", "probe": "mnist5k"}],
-        "robustness": {"images": {"gradient": 30, "convergence": 7, "validation": 30}, "l2_grid": [1.0]},
+        "robustness": {
+            "heads": ["slf", "alf", "aff"],
+            "images": {"gradient": 30, "convergence": 7, "validation": 30},
+            "l2_grid": [1.0],
+        },
     },
 }
 
@@ -62,7 +66,7 @@ def test_the_other_data_sets_classifier_is_attacked_at_its_own_size(
 
     monkeypatch.setattr(stage, "evaluate", evaluate)
     rows = judged(grid, "shifted_attack", JOB)
-    (victim,) = victims
+    victim, robust_linear, fine_tuned = victims
     images, labels = victim.images(0, 300)
     assert images.shape == (300, 1, SIZE, SIZE)
     data = open_prepared(grid.data_folder("swaro", "mnist5k"))
@@ -72,10 +76,16 @@ def test_the_other_data_sets_classifier_is_attacked_at_its_own_size(
         features = encoder(interpolate(images, (8, 8), mode="bilinear", antialias=True)).double()
     features = torch.cat([features, torch.ones(300, 1)], dim=1)
     assert features.shape[1] < 100
-    fitted = features @ torch.linalg.lstsq(features, logits.double()).solution
-    assert torch.allclose(fitted, logits.double(), atol=1e-2 * float(logits.std())), (
-        "linear in features of scaled images"
-    )
+
+    def is_linear(model: torch.nn.Module) -> bool:
+        """Whether its logits are linear in the frozen encoder's features of scaled images."""
+        with torch.no_grad():
+            logits = model(images).double()
+        fitted = features @ torch.linalg.lstsq(features, logits).solution
+        return torch.allclose(fitted, logits, atol=1e-2 * float(logits.std()))
+
+    assert is_linear(victim.model) and is_linear(robust_linear.model) and not is_linear(fine_tuned.model)
+    assert {"alf-clean", "alf-worst-case-linf@0.1", "aff-clean", "aff-worst-case-linf@0.1"} <= set(rows)
     assert float((logits.argmax(1) == labels).float().mean()) > 0.5
     clean, worst = rows["clean"], rows["worst-case-linf@0.1"]
     assert clean.correct is not None and clean.n == len(data.x("test")) and worst.n == 30
@@ -84,7 +94,7 @@ def test_the_other_data_sets_classifier_is_attacked_at_its_own_size(
     assert (unpack_correct(clean.correct, clean.n)[:300] == (logits.argmax(1) == labels).numpy()).all()
     assert worst.value < rows["clean"].value and worst.value <= rows["pgd-5-linf@0.1"].value
     assert (clean.dataset, clean.data_hash) == ("digits-to-mnist5k", data.meta.hash)
-    assert not list(Path("runs").rglob("shifted-attack")), "nothing is left of the unfinished run"
+    assert not list(Path("runs").rglob("shifted-attack*")), "nothing is left of the unfinished run"
 
 
 def test_a_judged_data_set_without_radii_is_one_line(tmp_path: Path) -> None:

@@ -49,13 +49,16 @@ def has_converged(attack: str, left: np.ndarray, stronger: Mapping[str, np.ndarr
 
 
 def nothing_is_left_to_find(left: np.ndarray, broken: np.ndarray, by: str) -> str | None:
-    """``by`` breaks few of the images that APGD ``left`` (n,); ``broken`` (m,) is of those among them that it saw."""
+    """``by`` breaks few of the images that APGD and all before it ``left`` (n,).
+
+    ``broken`` (m,) is of those among them that it saw.
+    """
     lost = left.mean() * broken.mean() if len(broken) else 0.0
     if broken.sum() <= 1 or lost <= TOLERANCE:
         return None
     return (
-        f"APGD has not converged: {left.mean():.1%} survive, but {by} breaks {broken.sum()} of {len(broken)} of them, "
-        f"which leaves {left.mean() - lost:.1%}"
+        f"the attacks have not converged: {left.mean():.1%} survive, but {by} breaks {broken.sum()} of {len(broken)} "
+        f"of them, which leaves {left.mean() - lost:.1%}"
     )
 
 

@@ -24,8 +24,8 @@ class Verdict:
     valid     (n,) bool: the attack's image was finite, inside the ball and inside [0, 1]
     distance  (n,) float32: norm of the perturbation (see attacks/recount.py)
     passes    images through the model; seconds: wall time
-    broken_by (n,) int64, AutoAttack only: position in its list of the attack that broke the image, -1 for none,
-              -2 where the image is misclassified without any
+    broken_by (n,) int64, of AutoAttack and its parts: position in their list of the attack that broke the image, -1 for
+              none, -2 where the image is misclassified without any
     """
 
     broken: np.ndarray

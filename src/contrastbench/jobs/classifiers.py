@@ -45,31 +45,55 @@ Model = TypeVar("Model", bound=nn.Module)
 def fit_classifier(
     grid: Grid, job: Job, head: str, data: Prepared, method: Method, params: RobustnessParams, device: torch.device
 ) -> tuple[Classifier, dict]:
-    """The classifier called ``head`` on ``device``, and what was chosen for it on validation data.
+    """The classifier called ``head`` of a job's method on ``device``, and what was chosen for it on validation data.
 
     Data of one class, or without a training image of some class, are a UserError.
     """
-    classes, training = data.meta.classes, _images(data, "train", device)
+    if head == "own":
+        require_classes(data)
+        return own_classifier(method).to(device), {}
+    train = labelled(read_features(grid, job, data), data, "train")
+    return fit_head(job, head, data, method.encoder, train, params, device)
+
+
+def require_classes(data: Prepared) -> None:
+    """Refuse data of one class, or without a training image of some class."""
+    classes, labels = data.meta.classes, data.y("train")
+    assert labels is not None
     if len(classes) < 2:
         raise UserError(f"{data.folder}: all images are of the class {classes[0]!r}; a classifier needs two classes")
-    if missing := sorted(set(range(len(classes))) - set(training.y.tolist())):
+    if missing := sorted(set(range(len(classes))) - set(np.asarray(labels).tolist())):
         raise UserError(
             f"{data.folder}: no training image of the class {classes[missing[0]]!r}; a classifier needs some"
         )
-    if head == "own":
-        return own_classifier(method).to(device), {}
-    cached = read_features(grid, job, data)
+
+
+def fit_head(
+    job: Job,
+    head: str,
+    data: Prepared,
+    encoder: nn.Module,
+    train: Labelled,
+    params: RobustnessParams,
+    device: torch.device,
+) -> tuple[Classifier, dict]:
+    """A new classifier of ``data`` on ``encoder``, whose features of the training images are ``train``.
+
+    The returned dict says what was chosen for it on validation data.
+    """
+    require_classes(data)
     if head == "slf":
-        return withstanding_best(job, method.encoder, labelled(cached, data, "train"), data, params, device)
+        return withstanding_best(job, encoder, train, data, params, device)
+    training = _images(data, "train", device)
     eps = params.budget(job.dataset).main
     generator = generator_for(device, head, job.seed)
     if head == "lpaft":
         encoder = post_processed(
-            method.encoder, training.x, training.inputs, params.lpaft, eps=eps, seed=job.seed, generator=generator
+            encoder, training.x, training.inputs, params.lpaft, eps=eps, seed=job.seed, generator=generator
         )
         features = extract_features(encoder, training.x, training.inputs, device=device)
         return withstanding_best(job, encoder, Labelled(features, np.asarray(training.y)), data, params, device)
-    start = Classifier(method.encoder, nn.Linear(cached["train"].shape[1], len(classes))).to(device)
+    start = Classifier(encoder, nn.Linear(train.features.shape[1], len(data.meta.classes))).to(device)
     if head == "alf":
         return robust_linear(start, training, params.alf, eps=eps, generator=generator), {}
     return fine_tuned(start, training, params.aff, eps=eps, generator=generator), {}

@@ -158,8 +158,8 @@ class TrackParams(Section):
             if search.trial(label):
                 raise refusal("is the label of a trial of `search`; choose another name", "variants", label)
         for label in search.own:
-            if label not in search.methods:
-                raise refusal(f"none of `search.methods`; {hint(label, search.methods)}", "search", "own", label)
+            if label not in self.variants:
+                self._check(label, "search", "own", label)
         for label in search.methods:
             self._check_space(label, search)
         for key in search.shared:

@@ -269,7 +269,7 @@ _JUDGING_STAGES = (
     Stage(
         "shifted_attack",
         Scope.SEEDS,
-        "Attack a linear classifier of other data than its encoder was trained on; a killed run continues.",
+        "Attack classifiers of other data than their encoder was trained on; a killed run continues.",
         ("data", "judged data", "weights"),
         rows=True,
         sections=("robustness",),

@@ -14,6 +14,7 @@ from torch import nn
 from contrastbench.attacks.autoattack import FEWEST_CLASSES
 from contrastbench.attacks.folding import folded
 from contrastbench.datasets.store import Prepared
+from contrastbench.evaluation.checks import failed_checks
 from contrastbench.evaluation.classifiers import Classifier, check_logits
 from contrastbench.evaluation.intervals import median_interval
 from contrastbench.evaluation.robustness import (
@@ -21,7 +22,6 @@ from contrastbench.evaluation.robustness import (
     WITH_GRADIENTS,
     Victim,
     evaluate,
-    failed_checks,
     minimal_distance,
     survivors,
 )
@@ -59,7 +59,7 @@ def attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     stores, classifiers = [], {}
     everything: dict[str, Verdict] = {}
     track = grid.track(job.track)
-    variant = job.method in track.variants
+    variant = job.method not in track.methods
     for head in params.heads_of(track.base_method(job.method), variant=variant):
         store = PartialStore(grid.layout.run("checkpoints", job) / f"attack-{head}", origin)
         stores.append(store)
@@ -94,7 +94,7 @@ def judge(
     chosen    what was chosen for the classifier, which every row says
     of_clean  what rows of clean accuracy say besides
     store     what a killed run has finished
-    variant   whether it belongs to a variant, which is attacked with less
+    variant   whether to attack it with less: a variant that is not among the track's methods
     """
     victim = _victim(classifier, job, data, params, torch.device(runtime.device))
     attacks = attacks_on(params, job.dataset, head, variant=variant)

@@ -1,4 +1,4 @@
-"""Stage ``shifted_attack``: an encoder trained on one data set, a linear classifier of another one under attack."""
+"""Stage ``shifted_attack``: an encoder trained on one data set, classifiers of another one under attack."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from contrastbench.evaluation.verdicts import PartialStore
 from contrastbench.files import file_hash
-from contrastbench.jobs.classifiers import withstanding_best
+from contrastbench.jobs.classifiers import fit_head
 from contrastbench.jobs.features_file import labelled
 from contrastbench.jobs.judged import features_on
 from contrastbench.jobs.rows import RowWriter
@@ -20,8 +20,6 @@ from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.results.rows import Row
 from contrastbench.stages.attack import judge
-
-HEAD = "slf"  # of supervised methods as well: their own classifier names other classes
 
 
 class Adapted(nn.Module):
@@ -37,9 +35,10 @@ class Adapted(nn.Module):
 
 
 def shifted_attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
-    """Fit a linear classifier of the judged data on a job's frozen encoder, and attack it at their main radius.
+    """Fit every head to the judged data on a job's encoder, and attack it at their main radius.
 
-    Both the classifier and the perturbations see the judged images at their own size.
+    Supervised methods get these heads as well: their own classifier names other classes. Both the classifiers and the
+    perturbations see the judged images at their own size.
     """
     suite = grid.track(job.track).robustness
     assert suite is not None
@@ -50,11 +49,16 @@ def shifted_attack(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     adapt = kind.adaptation(kind.input_shape(data), kind.input_shape(training_data(grid, job)))
     encoder = Adapted(load_trained(grid, job).encoder, adapt).to(device)
     there = replace(job, dataset=job.judged)
-    classifier, chosen = withstanding_best(there, encoder, labelled(features, data, "train"), data, params, device)
     weights = file_hash(grid.trained(job) / "model.safetensors")
-    made_from = [weights, data.meta.hash, params_hash(params), grid.asked_code("shifted_attack", job)]
-    store = PartialStore(grid.layout.run("checkpoints", job) / "shifted-attack", " ".join(made_from))
-    of_clean = {"by_C": chosen.pop("by_C")}
-    judge(classifier, HEAD, chosen, of_clean, there, data, params, store, rows, runtime, variant=True)
-    store.clear()
+    made_from = " ".join([weights, data.meta.hash, params_hash(params), grid.asked_code("shifted_attack", job)])
+    stores = []
+    for head in params.heads:
+        store = PartialStore(grid.layout.run("checkpoints", job) / f"shifted-attack-{head}", made_from)
+        stores.append(store)
+        train = labelled(features, data, "train")
+        classifier, chosen = fit_head(there, head, data, encoder, train, params, device)
+        of_clean = {name: chosen.pop(name) for name in ("by_C",) if name in chosen}
+        judge(classifier, head, chosen, of_clean, there, data, params, store, rows, runtime, variant=True)
+    for store in stores:
+        store.clear()
     return rows.rows

@@ -23,7 +23,7 @@ def validate(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
     """
     device = torch.device(runtime.device)
     params, data = suite(grid, job)
-    head = params.heads_of(grid.track(job.track).base_method(job.method))[0]
+    head = params.heads_of(grid.track(job.track).base_method(job.method), variant=True)[0]
     classifier, chosen = fit_classifier(grid, job, head, data, load_trained(grid, job), params, device)
     labels = data.y("validation")
     assert labels is not None
