@@ -25,6 +25,7 @@ from contrastbench.reporting.published import HEADING, published_for
 from contrastbench.reporting.render import FAILED, OLDER, TIE, cell_text, notes
 from contrastbench.reporting.rendered import by_track, section_of, target_tables
 from contrastbench.reporting.robustness_figures import attack_heatmap, sensitivity_to_strength, transfer_matrix
+from contrastbench.reporting.search_figures import search_lines
 from contrastbench.reporting.tables import Table, own_rows
 from contrastbench.results.load import Loaded
 from contrastbench.results.metrics import METRICS
@@ -119,7 +120,7 @@ def track_section(track: str, rows: Loaded, runs: list[Run], preset: str, root: 
     datasets = list(dict.fromkeys(key.dataset for key in everything))
     tables, *others = (target_tables(rows, preset, track, target, root) for target in TARGETS)
     section = TrackSection(track, TITLES.get(track, track), tables, dict(zip(OTHER_TARGETS, others, strict=True)))
-    section.charts += cost_lines(rows, params) if params else []
+    section.charts += [*search_lines(rows, params), *cost_lines(rows, params)] if params else []
     section.charts += protocol_curves(cells) + attack_heatmap(cells) + transfer_matrix(cells)
     section.charts += sensitivity_to_strength(cells)
     section.charts += simplex(own, everything) + selection_curves(history) + training_curves(history)

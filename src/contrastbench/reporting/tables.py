@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import combinations
@@ -29,6 +29,7 @@ class Table:
     cells    what was measured; not every pair need be there
     marks    ``best`` (significantly better than every other method of the column) or ``tied`` (not significantly
              worse than the column's best), for cells that are either
+    changes  what the variants among ``methods`` change
     """
 
     dataset: str
@@ -37,6 +38,7 @@ class Table:
     columns: tuple[Column, ...]
     cells: dict[tuple[str, Column], Cell]
     marks: dict[tuple[str, Column], str]
+    changes: dict[str, str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
