@@ -125,7 +125,8 @@ class SearchParams(Section):
     def values(self, trial: Trial) -> dict[str, Any]:
         """The value of every dimension, shared or the method's own, in a trial that is not the first."""
         point, found = self._design()[trial.number - 1], {}
-        for key, dimension in [*self.shared.items(), *self.own.get(trial.of, {}).items()]:
+        # In the order of their names: that of a file's lines means nothing.
+        for key, dimension in [*sorted(self.shared.items()), *sorted(self.own.get(trial.of, {}).items())]:
             found[key], point = dimension.value(point[: dimension.columns]), point[dimension.columns :]
         return found
 

@@ -90,8 +90,8 @@ def tuned_preset(loaded: Loaded, preset: str, tracks: dict[str, TrackParams], ro
     """
     own = {} if preset == DEFAULT else read_yaml(root / "presets" / f"{preset}.yaml")
     parts = [
-        f"# Written by `contrastbench choose`: do not edit. Every method of the search of preset {preset} with the\n"
-        "# settings of its best trial on validation data, of equally good ones the first. Below: every trial's score.\n",
+        f"# Written by `contrastbench choose`, not by hand: every method of the search of preset {preset} with the\n"
+        "# settings of its best trial on validation data, of equally good ones the first. All scores are below.\n",
         _yaml({"tracks": list(tracks)}),
     ]
     for name, track in tracks.items():
@@ -125,11 +125,12 @@ def _all_scores(loaded: Loaded, preset: str, name: str, track: TrackParams) -> d
     rows = loaded.where(lambda row: row.preset == preset and row.track == name)
     found = scores(rows, track)
     done = {trial.label for trials in found.values() for trial in trials}
-    missing = [label for label in track.trials() if label not in done]
+    asked = track.trials()
+    missing = [label for label in asked if label not in done]
     if missing:
         option = "" if preset == DEFAULT else f" --config preset={preset}"
         raise UserError(
-            f"{name}, preset {preset}: {len(missing)} of {len(track.trials())} trials are missing, {missing[0]} for one; "
+            f"{name}, preset {preset}: {len(missing)} of {len(asked)} trials are missing, such as {missing[0]}; "
             f"run `snakemake --cores all {name}_search{option}`"
         )
     return found

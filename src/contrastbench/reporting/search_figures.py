@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 
 from contrastbench.params.track import TrackParams
-from contrastbench.reporting.figures import Chart
+from contrastbench.reporting.figures import Chart, colours, styled
 from contrastbench.reporting.search import expected_maximum, scores, stage_of
 from contrastbench.results.load import Loaded
 
@@ -21,11 +21,12 @@ def search_lines(loaded: Loaded, track: TrackParams) -> list[Chart]:
     if search is None:
         return []
     found = {method: list(trials.values()) for method, trials in scores(loaded, track).items()}
-    figure = go.Figure()
+    figure, colour = styled(go.Figure()), colours(found)
     for method, values in found.items():
         if len(values) == search.trials:
             expected = [100 * value for value in expected_maximum(values)]
-            figure.add_scatter(x=list(range(1, len(values) + 1)), y=expected, name=method, mode="lines+markers")
+            drawn = {"mode": "lines+markers", "line": {"color": colour[method]}}
+            figure.add_scatter(x=[*range(1, search.trials + 1)], y=expected, name=method, **drawn)
     if not figure.data:
         return []
     figure.update_xaxes(title="trials").update_yaxes(title=f"{stage_of(track).groups[0].title.lower()}, %")
