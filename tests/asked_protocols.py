@@ -25,12 +25,18 @@ def asked_protocols(grid: Grid, stage: str, job: Job) -> set[Protocol]:
     if stage == "low_shot":
         assert section.low_shot is not None
         return {Protocol(family="low-shot", shots=shots) for shots in section.low_shot.shots}
-    if stage == "corruptions":
+    if stage in ("corruptions", "head_corruptions"):
         asked = section.corruptions
         assert asked is not None
         at = {Protocol(family="corrupted-at", severity=severity) for severity in (0, *asked.severities)}
         by = {Protocol(family="corrupted-by", corruption=kind) for kind in asked.kinds}
-        return {Protocol(family="corrupted"), *at, *by}
+        found = {Protocol(family="corrupted"), *at, *by}
+        if stage == "corruptions":
+            return found
+        variant, suite = job.method not in section.methods, section.robustness
+        assert suite is not None
+        heads = suite.heads_of(section.base_method(job.method), variant=variant)
+        return {protocol.model_copy(update={"head": head}) for protocol in found for head in heads}
     if stage == "audio_attack":
         sound = section.audio_attack
         assert sound is not None

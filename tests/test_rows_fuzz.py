@@ -19,7 +19,12 @@ from contrastbench.reporting.figures import protocol_curves
 from contrastbench.reporting.provenance import costs
 from contrastbench.reporting.render import as_csv, as_latex, as_markdown
 from contrastbench.reporting.rendered import metrics_json
-from contrastbench.reporting.robustness_figures import attack_heatmap, sensitivity_to_strength, transfer_matrix
+from contrastbench.reporting.robustness_figures import (
+    attack_heatmap,
+    corruptions_by_head,
+    sensitivity_to_strength,
+    transfer_matrix,
+)
 from contrastbench.reporting.tables import ablation_tables, tables_of
 from contrastbench.results.load import Loaded, parse_all
 from contrastbench.results.rows import rows_text
@@ -105,6 +110,7 @@ def make_everything(loaded: Loaded, before: Loaded) -> None:
     for chart in (
         *protocol_curves(cells),
         *attack_heatmap(cells),
+        *corruptions_by_head(cells),
         *transfer_matrix(cells),
         *sensitivity_to_strength(cells),
     ):

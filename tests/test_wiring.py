@@ -38,6 +38,7 @@ ON = {
     "corruptions": SIMCLR,
     "audio_attack": TUNED,
     "attack": SWARO,
+    "head_corruptions": SWARO,
     "validate": TRIAL,
     "shifted_attack": replace(SWARO, dataset="digits-to-mnist5k"),
     "transfer_attack": Job("swaro", "digits", seed=0),
@@ -167,7 +168,8 @@ def test_features_of_other_data_are_refused_where_there_are_no_weights(grid: Gri
 def test_classifiers_of_other_weights_are_refused(grid: Grid) -> None:
     job = ON["transfer_attack"]
     edit_weights(grid, SWARO)
-    for stage, reader in (("transfer_attack", job), ("figures", replace(SWARO, method="adversarial-examples"))):
+    picture = replace(SWARO, method="adversarial-examples")
+    for stage, reader in (("transfer_attack", job), ("head_corruptions", SWARO), ("figures", picture)):
         told, remedy = refused(grid, stage, reader)
         assert "classifiers.safetensors: fitted with other weights, data, parameters or code" in told
         assert remedy == command_of("attack", SWARO)
@@ -178,8 +180,9 @@ def test_classifiers_of_other_weights_are_refused(grid: Grid) -> None:
 
 def test_classifiers_of_other_parameters_are_refused(grid: Grid) -> None:
     changed = small_grid(grid.root, overlay(CHANGES, {"swaro": {"robustness": {"l2_grid": [1.0]}}}))
-    told, _ = refused(changed, "transfer_attack", ON["transfer_attack"])
-    assert "classifiers.safetensors: fitted with other" in told
+    for stage in ("transfer_attack", "head_corruptions"):
+        told, _ = refused(changed, stage, ON[stage])
+        assert "classifiers.safetensors: fitted with other" in told
 
 
 def test_an_edit_of_the_parameters_refuses_all_that_was_made_before(grid: Grid) -> None:
@@ -212,6 +215,7 @@ def test_rows_name_what_is_asked_of_them(finished: Path) -> None:
     """Written out: the parameters of training and of the protocol, the code that led to them, the judged data."""
     grid = Grid("small", finished)
     sections = {"transfer_probe": ["probe"], "corruptions": ["corruptions", "probe"]}
+    sections["head_corruptions"] = ["corruptions", "robustness"]
     sections |= {name: ["robustness"] for name in ("attack", "validate", "shifted_attack", "transfer_attack")}
     found = rows_of(finished)
     assert {row.stage for row in found} == {stage.name for stage in WITH_ROWS}

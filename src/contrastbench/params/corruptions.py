@@ -31,6 +31,8 @@ Severity = Annotated[int, Field(ge=1, le=5)]
 class CorruptionsParams(Section):
     """Accuracy under common corruptions, by the classifier of the linear probe (section ``probe``).
 
+    Of a track with a section ``robustness``, by the classifiers of its heads.
+
     images  how many test images, chosen once and for all of a data set; null takes all
     """
 

@@ -140,6 +140,9 @@ class Grid:
         for name in stage.sections:
             if getattr(section, name, None) is None:
                 raise UserError(f"track {track!r} has no section `{name}`, which {stage.command} needs")
+        if stage.unless and getattr(section, stage.unless, None) is not None:
+            others = ", ".join(each.command for each in WITH_ROWS if self.has(each, track))
+            raise UserError(f"track {track!r} has a section `{stage.unless}`, and so not {stage.command}, but {others}")
         if method != ALL:
             self.pretrain_params(job)
             if method in WITHOUT_ENCODER and stage.encoder:

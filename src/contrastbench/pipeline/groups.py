@@ -58,20 +58,37 @@ FROZEN = (
         ),
     ),
 )
-_CORRUPTED = "Share of corrupted test images that the linear probe's classifier, fitted on clean ones, gets right"
-CORRUPTIONS = (
-    Group(
-        "Common corruptions",
-        f"{_CORRUPTED}. `corrupted`: mean over all kinds and severities; `corrupted-at-S`: mean over the kinds at "
-        "severity S, 0 being the same images without corruption.",
-        ("corrupted", "corrupted-at"),
-        curves=(Curve("severity", "severity", f"{_CORRUPTED}: mean over the kinds; severity 0 is clean accuracy."),),
-    ),
-    Group(
-        "Common corruptions, by kind",
-        f"{_CORRUPTED}: mean over the severities.",
-        ("corrupted-by",),
-    ),
+
+
+def _corruptions(of: str = "", head: str | None = None) -> tuple[Group, Group]:
+    """Tables of the accuracy under common corruptions ``of`` one head's classifiers."""
+    corrupted = f"Share of corrupted test images that {of} gets right"
+    return (
+        Group(
+            f"Common corruptions{f', {head.upper()}' if head else ''}",
+            f"{corrupted}. `corrupted`: mean over all kinds and severities; `corrupted-at-S`: mean over the kinds at "
+            "severity S, 0 being the same images without corruption.",
+            ("corrupted", "corrupted-at"),
+            head=head,
+            curves=(Curve("severity", "severity", f"{corrupted}: mean over the kinds; severity 0 is clean accuracy."),),
+        ),
+        Group(
+            f"Common corruptions, by kind{f', {head.upper()}' if head else ''}",
+            f"{corrupted}: mean over the severities.",
+            ("corrupted-by",),
+            head=head,
+        ),
+    )
+
+
+CORRUPTIONS = _corruptions(
+    "a linear classifier on the frozen encoder, fitted on clean ones (where a track attacks its classifiers, the "
+    "attacked one: of supervised methods their own),"
+)
+HEAD_CORRUPTIONS = (
+    *_corruptions("the linear head trained on perturbed ones, the encoder frozen,", "alf"),
+    *_corruptions("the network fine-tuned with labels on perturbed ones", "aff"),
+    *_corruptions("the linear head on the encoder tuned on perturbed ones without labels", "lpaft"),
 )
 _ATTACKED = "Share of test images still classified correctly under the strongest perturbation found within the radius"
 _RADIUS = Curve(

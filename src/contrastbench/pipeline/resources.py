@@ -72,12 +72,14 @@ def _first_needs(grid: Grid, stage_name: str, job: Job, on_gpu: bool) -> Needs:
     else:
         batch_size, held_mb = 0, examples * JUDGED_MB
         passes = examples * len(track.seeds)
-        if track.robustness is not None and "robustness" in STAGES[stage_name].sections:
-            batch_size = track.robustness.batch_size
-            passes += _attack_passes(track.robustness)
+        suite = track.robustness if "robustness" in STAGES[stage_name].sections else None
         if track.corruptions is not None and "corruptions" in STAGES[stage_name].sections:
             cells = len(track.corruptions.kinds) * len(track.corruptions.severities)
-            passes += cells * (track.corruptions.images or examples) * len(track.seeds)
+            heads = len(suite.heads) if suite is not None else 1
+            passes += cells * heads * (track.corruptions.images or examples) * len(track.seeds)
+        elif suite is not None:
+            batch_size = suite.batch_size
+            passes += _attack_passes(suite)
     # What a backward pass keeps: about a byte per multiply-add and channel, on the GPU where there is one.
     kept_mb = 0.0 if on_gpu else VIEWS * batch_size * forward / width / 1e6
     minutes = START_MINUTES + passes * forward / SPEED[on_gpu] / 60

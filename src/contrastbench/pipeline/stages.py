@@ -14,6 +14,7 @@ from contrastbench.pipeline.groups import (
     CORRUPTIONS,
     FEW_SHOT,
     FROZEN,
+    HEAD_CORRUPTIONS,
     LOW_SHOT,
     TRANSFERRED,
     VALIDATION,
@@ -61,6 +62,7 @@ class Stage:
     rows      whether it writes result rows
     sections  the track's sections that decide what it measures, besides training's; a track without one of them
               does not have the stage
+    unless    a section with which a track has another stage in place of this one
     datasets  the data sets, or pairs of them, that a track has it for
     code      the stages after training whose code a row names
     encoder   whether it is for methods with an encoder only, not for reference rows
@@ -78,6 +80,7 @@ class Stage:
     leaves: tuple[str, ...] = ()
     rows: bool = False
     sections: tuple[str, ...] = ()
+    unless: str = ""
     datasets: Callable[..., list[str]] = _own
     code: tuple[str, ...] = ()
     encoder: bool = False
@@ -87,8 +90,10 @@ class Stage:
     batch: str = ""
 
     def data(self, track: TrackParams) -> list[str]:
-        """The data sets, or pairs of them, that it runs on in a track; none where the track lacks a section of it."""
+        """The data sets, or pairs of them, that it runs on in a track; none where the track's sections rule it out."""
         if any(getattr(track, name, None) is None for name in self.sections):
+            return []
+        if self.unless and getattr(track, self.unless, None) is not None:
             return []
         if self.measure and (track.search is None or track.search.measure != self.measure):
             return []
@@ -198,6 +203,7 @@ _JUDGING_STAGES = (
         ("data", "weights", "features"),
         rows=True,
         sections=("corruptions", "probe"),
+        unless="robustness",
         code=("features", "corruptions"),
         encoder=True,
         variants=False,
@@ -227,6 +233,18 @@ _JUDGING_STAGES = (
         encoder=True,
         groups=ATTACKS,
         batch="robustness.batch_size",
+    ),
+    Stage(
+        "head_corruptions",
+        Scope.SEEDS,
+        "Judge every classifier that attack left on corrupted images; writes result rows.",
+        ("data", "weights", "classifiers"),
+        rows=True,
+        sections=("corruptions", "robustness"),
+        code=("features", "attack", "head_corruptions"),
+        encoder=True,
+        variants=False,
+        groups=(*CORRUPTIONS, *HEAD_CORRUPTIONS),
     ),
     Stage(
         "validate",

@@ -24,7 +24,12 @@ from contrastbench.reporting.provenance import costs, facts
 from contrastbench.reporting.published import HEADING, published_for
 from contrastbench.reporting.render import FAILED, OLDER, TIE, cell_text, notes
 from contrastbench.reporting.rendered import by_track, section_of, target_tables
-from contrastbench.reporting.robustness_figures import attack_heatmap, sensitivity_to_strength, transfer_matrix
+from contrastbench.reporting.robustness_figures import (
+    attack_heatmap,
+    corruptions_by_head,
+    sensitivity_to_strength,
+    transfer_matrix,
+)
 from contrastbench.reporting.search_figures import search_lines
 from contrastbench.reporting.tables import Table, own_rows
 from contrastbench.results.load import Loaded
@@ -121,8 +126,8 @@ def track_section(track: str, rows: Loaded, runs: list[Run], preset: str, root: 
     tables, *others = (target_tables(rows, preset, track, target, root) for target in TARGETS)
     section = TrackSection(track, TITLES.get(track, track), tables, dict(zip(OTHER_TARGETS, others, strict=True)))
     section.charts += [*search_lines(rows, params), *cost_lines(rows, params)] if params else []
-    section.charts += protocol_curves(cells) + attack_heatmap(cells) + transfer_matrix(cells)
-    section.charts += sensitivity_to_strength(cells)
+    section.charts += protocol_curves(cells) + attack_heatmap(cells) + corruptions_by_head(cells)
+    section.charts += transfer_matrix(cells) + sensitivity_to_strength(cells)
     section.charts += simplex(own, everything) + selection_curves(history) + training_curves(history)
     section.charts += embedding_maps(root, preset, track, datasets)
     return section

@@ -1,11 +1,11 @@
-"""Figures of the robustness suite: which attack broke what, the transfer matrix, the head's sensitivity to C."""
+"""Figures of the robustness suite: attacks, corruptions under each head, the transfer matrix, sensitivity to C."""
 
 from statistics import fmean
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from contrastbench.pipeline.stages import group_of
+from contrastbench.pipeline.stages import GROUPS, OTHER, group_of
 from contrastbench.reporting.cells import Cell, Key
 from contrastbench.reporting.figures import Chart, colours, place, styled
 from contrastbench.results.metrics import METRICS
@@ -30,6 +30,28 @@ def attack_heatmap(cells: dict[Key, Cell]) -> list[Chart]:
                 _heatmap(here, sorted({method for method, _ in here}, key=place), protocols),
             )
         )
+    return charts
+
+
+def corruptions_by_head(cells: dict[Key, Cell]) -> list[Chart]:
+    """Methods against heads: the mean accuracy under common corruptions, where a data set has it for several heads."""
+    groups: dict[str, dict[tuple[str, str], Cell]] = {}
+    found = [key for key in cells if key.protocol.family == "corrupted"]
+    for key in sorted(found, key=lambda key: [*GROUPS, OTHER].index(group_of(key.protocol))):  # heads as in the tables
+        groups.setdefault(key.dataset, {})[key.method, (key.protocol.head or "standard").upper()] = cells[key]
+    charts = []
+    for dataset, here in groups.items():
+        heads = list(dict.fromkeys(head for _, head in here))
+        if len(heads) > 1:
+            methods = sorted({method for method, _ in here}, key=place)
+            charts.append(
+                Chart(
+                    f"Common corruptions, head by head: {dataset}",
+                    "Accuracy in per cent, mean over kinds, severities and seeds. STANDARD: a linear head fitted on "
+                    "clean images (slf), or a supervised method's own classifier.",
+                    _heatmap(here, methods, heads),
+                )
+            )
     return charts
 
 
