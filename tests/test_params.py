@@ -147,7 +147,7 @@ FEW_SHOT, LOW_SHOT, AUDIO_ATTACK = (DEFAULTS["uamix"][name] for name in ("few_sh
         (
             "swaro.search.shared",
             {"settings.temprature": {"log": [0.1, 1.0]}},
-            "swaro.search.shared.settings.temprature: no method of the search reads this key; did you mean "
+            "swaro.search.shared.settings.temprature: no method of the track has this key; did you mean "
             "'settings.temperature'?",
         ),
         (

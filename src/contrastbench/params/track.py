@@ -162,10 +162,11 @@ class TrackParams(Section):
                 self._check(label, "search", "own", label)
         for label in search.methods:
             self._check_space(label, search)
+        given = [name for name in methods_of(self.modality) if getattr(self.settings, settings_key(name)) is not None]
+        known = {key for name in given for key in _keys(self._sections(self._plain(name)))}
         for key in search.shared:
-            if not any(key in self._space(label, search) for label in search.methods):
-                known = [name for label in search.methods for name in _keys(self._sections(self._untuned(label)))]
-                raise refusal(f"no method of the search reads this key; {hint(key, known)}", "search", "shared", key)
+            if key not in known:  # a preset with fewer methods may leave what none of them reads
+                raise refusal(f"no method of the track has this key; {hint(key, known)}", "search", "shared", key)
         return self
 
     def _check(self, method: str, *path: str | int) -> None:
