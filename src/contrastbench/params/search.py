@@ -67,8 +67,8 @@ class Dimension(Section):
         if self.choice is not None:
             return self.choice[int(at * len(self.choice))]
         if self.integer is not None:
-            low, high = self.integer
-            return low + int(at * (high - low + 1))
+            first, last = self.integer
+            return first + int(at * (last - first + 1))
         if self.linear is not None:
             low, high = self.linear
             exact = low + at * (high - low)

@@ -287,7 +287,7 @@ class TrackParams(Section):
 
     def _plain(self, method: str) -> Variant:
         """A method as it is, as a variant that changes nothing."""
-        return self.variant_class(method=method)
+        return self.variant_class.model_validate({"method": method})
 
     def _sections(self, variant: Variant, *path: str | int) -> dict[str, Any]:
         """``settings`` and the sections ``changed``, by name, with the changes of a variant made.
