@@ -39,6 +39,12 @@ class ImageTrack(TrackParams):
     training: TrainingParams
     settings: Annotated[Section, SectionFrom(lambda: settings_of_modality("image"))]
 
+    def pretrain(self, label: str, dataset: str) -> ImagePretrainParams:
+        """The resolved parameters of one method or variant."""
+        params = super().pretrain(label, dataset)
+        assert isinstance(params, ImagePretrainParams)
+        return params
+
     def resolve(self, method: str, sections: Mapping[str, Any]) -> ImagePretrainParams:
         """What training a method reads: all of it."""
         return ImagePretrainParams(track=self._name, method=method, **sections)

@@ -276,8 +276,7 @@ class TrackParams(Section):
 
     def sections_of(self, label: str) -> dict[str, Any]:
         """The sections that training reads (``changed``) by name, with the changes of a variant made."""
-        sections = self._sections(self._named(label), "variants", label)
-        return {name: sections[name] for name in self.changed}
+        return self._of_track(self._named(label), "variants", label)
 
     def _named(self, label: str) -> Variant:
         return self.variant(label) or self._plain(label)
@@ -294,8 +293,11 @@ class TrackParams(Section):
 
         What is changed wrongly is refused, and named as what the ``path`` leads to.
         """
-        plain = {"settings": self._of_method(variant.method), **{name: getattr(self, name) for name in self.changed}}
-        return {name: _changed(section, getattr(variant, name), *path, name) for name, section in plain.items()}
+        settings = _changed(self._of_method(variant.method), variant.settings, *path, "settings")
+        return {"settings": settings, **self._of_track(variant, *path)}
+
+    def _of_track(self, variant: Variant, *path: str | int) -> dict[str, Any]:
+        return {name: _changed(getattr(self, name), getattr(variant, name), *path, name) for name in self.changed}
 
     def training_of(self, label: str) -> tuple[TrainingParams, ...]:
         """The training runs of a method or variant itself, one after another."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import yaml
 
@@ -109,14 +110,14 @@ def tuned_preset(loaded: Loaded, preset: str, tracks: dict[str, TrackParams], ro
     return "".join(parts)
 
 
-def _tuned_section(track: TrackParams, best: dict[str, Trial]) -> dict:
+def _tuned_section(track: TrackParams, best: dict[str, Trial]) -> dict[str, Any]:
     variants = {}
     for method, trial in best.items():
         changes = flat(track.variants[method].changes()) if method in track.variants else {}
         variants[f"{method}-{TUNED}"] = {"method": track.base_method(method), **changes, **track.tuned(trial)}
     references = [label for label in track.methods if label in REFERENCES]
-    others = {"ablation": [], "search": None, **({"cost": []} if track.cost else {})}
-    return {"methods": [*references, *variants], "variants": variants, **others}
+    cost: dict[str, Any] = {"cost": []} if track.cost else {}
+    return {"methods": [*references, *variants], "variants": variants, "ablation": [], **cost, "search": None}
 
 
 def _all_scores(loaded: Loaded, preset: str, name: str, track: TrackParams) -> dict[str, dict[Trial, float]]:
