@@ -5,7 +5,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: reproduce test lint install smoke check-results
+.PHONY: reproduce test mutants lint install smoke check-results
 
 install: $(VENV)/installed
 
@@ -22,6 +22,9 @@ reproduce: install
 
 test: install
 	OMP_NUM_THREADS=1 python -m pytest
+
+mutants: install
+	OMP_NUM_THREADS=1 python tests/mutate.py
 
 smoke: install
 	snakemake --cores all --config preset=smoke

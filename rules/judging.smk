@@ -41,7 +41,28 @@ rule attack:
         f" --preset {PRESET} --state {{params.state}} > {{log}} 2>&1"
 
 
+<<<<<<< HEAD
 # One trial of a search, by whichever measure its track is tuned by.
+=======
+rule head_corruptions:
+    input:
+        reads("head_corruptions"),
+    output:
+        rows("head_corruptions", OF_ALL_SEEDS),
+    log:
+        log_of("head_corruptions", OF_ALL_SEEDS),
+    benchmark:
+        benchmark_of("head_corruptions", OF_ALL_SEEDS)
+    resources:
+        **resources_of("head_corruptions"),
+    params:
+        state=state("head_corruptions"),
+    shell:
+        "contrastbench head-corruptions {wildcards.track} {wildcards.dataset} {wildcards.method}"
+        f" --preset {PRESET} --state {{params.state}} > {{log}} 2>&1"
+
+
+>>>>>>> main
 rule validate:
     input:
         lambda wildcards: GRID.inputs(wildcards.stage, job_of(wildcards)),

@@ -300,4 +300,4 @@ def test_pgd_at_minimises_the_cross_entropy_of_attacked_images_and_trades_of_bot
             p, log_q = twin.logits(view).softmax(1), twin.logits(x).log_softmax(1)
             kl = (p * (p.log() - log_q)).sum(1)
             expected = (-p.log()[range(16), labels] + settings.beta * kl).mean()
-        assert loss.item() == pytest.approx(expected.item(), rel=1e-3)
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-4)  # 1e-3 from another start

@@ -12,6 +12,7 @@ from contrastbench.cli import app
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.store import open_prepared, write_prepared
 from contrastbench.errors import UserError
+from contrastbench.evaluation.few_shot import few_shot_accuracies
 from contrastbench.jobs.judged import features_on
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
@@ -112,6 +113,26 @@ def test_few_shot_on_another_data_set_uses_its_novel_classes(grid: Grid) -> None
     novel, base = novel_and_base(arrays, data, "y", seen=False)
     assert set(novel.labels) == {3, 4, 5} and set(base.labels) == {0, 1}
     assert novel.segments.shape[1] == 3
+
+
+def test_cl2n_is_centred_on_the_base_classes_alone(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of all splits where clips have roles, else the training split."""
+    means: list[np.ndarray] = []
+
+    def seen(*clips: object, base_mean: np.ndarray, **others: object) -> np.ndarray:
+        means.append(base_mean)
+        return few_shot_accuracies(*clips, base_mean=base_mean, **others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("contrastbench.stages.few_shot.few_shot_accuracies", seen)
+    for job in (JOB, ON_OTHER):
+        run(grid, "few_shot", job)
+        arrays, data = features_on(grid, job, "cpu")
+        splits = ("train",) if job is JOB else ("train", "validation", "test")
+        base = [arrays[name] if job is JOB else arrays[name][data.column(name, "role") == 0] for name in splits]
+        for mean in means:
+            np.testing.assert_allclose(mean, np.concatenate(base).mean(axis=0), rtol=1e-3, atol=1e-4)
+        assert len(means) == 6
+        means.clear()
 
 
 def test_novel_classes_must_be_unheard(grid: Grid) -> None:

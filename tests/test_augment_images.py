@@ -150,6 +150,14 @@ def test_boxes_are_distributed_as_torchvisions():
     assert ks_2samp(shifted, theirs[:, 2]).pvalue < 1e-3
 
 
+def test_aspect_ratios_are_uniform_in_their_logarithm():
+    """Wide and high crops alike often; uniform in the ratio itself, the mean of the logarithms would be 0.028."""
+    boxes = sample_boxes(4000, 320, 320, (0.1, 0.3), (3 / 4, 4 / 3), generator())
+    logarithms = (boxes[:, 3] / boxes[:, 2]).log() / math.log(4 / 3)
+    assert logarithms.mean().item() == pytest.approx(0, abs=0.03)
+    assert logarithms.std().item() == pytest.approx(1 / math.sqrt(3), abs=0.02)
+
+
 def test_boxes_lie_inside_and_fall_back_to_the_middle():
     boxes = sample_boxes(5000, 24, 40, FULL.crop_scale, FULL.crop_ratio, generator())
     assert (boxes >= 0).all() and (boxes == boxes.round()).all()
@@ -211,6 +219,21 @@ def test_probabilities_count_samples():
     ):
         views = augment_images(batch, NOTHING.model_copy(update={name: 0.3}), generator())
         assert float(changed(views).float().mean()) == pytest.approx(0.3, abs=0.03), name
+
+
+def test_blur_has_a_sigma_of_its_own_for_every_image_uniform_in_its_range(monkeypatch):
+    drawn: list[torch.Tensor] = []
+
+    def seen(chosen, sigma, kernel):
+        drawn.append(sigma)
+        return gaussian_blur(chosen, sigma, kernel)
+
+    monkeypatch.setattr(augmentation, "gaussian_blur", seen)
+    blurring = NOTHING.model_copy(update={"blur_probability": 1.0, "blur_sigma": (0.5, 1.5)})
+    augment_images(images(2000, height=8, width=8), blurring, generator())
+    sigma = torch.cat(drawn)
+    assert len(sigma) == 2000 and 0.5 <= sigma.min() < 0.51 and 1.49 < sigma.max() <= 1.5
+    assert sigma.mean().item() == pytest.approx(1.0, abs=0.03) and sigma.std().item() == pytest.approx(0.289, abs=0.02)
 
 
 def test_nothing_switched_on_changes_nothing():

@@ -47,7 +47,7 @@ def apply_blocks(folder: Path) -> list[str]:
             continue
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         (position,) = [number for number, line in enumerate(lines) if line.strip() == anchor]
-        blank = "\n\n" if block.startswith("class ") else ""  # two empty lines around a class, as everywhere
+        blank = "\n\n" if block.startswith(("class ", "def ")) else ""  # two empty lines around each, as everywhere
         lines.insert(position + (side == "below"), block + blank)
         path.write_text("".join(lines), encoding="utf-8")
     return new
@@ -72,8 +72,9 @@ def draw_pictures(raw: Path) -> None:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A copy of the project in which the guide was followed, up to the commands."""
     project = Project(tmp_path_factory.mktemp("contributing"))
+    shutil.copytree(REPOSITORY / "tests", project.folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     new = apply_blocks(project.folder)
-    assert len(new) == 7 and len(NAMED_BLOCK.findall(GUIDE)) == 20
+    assert len(new) == 7 and len(NAMED_BLOCK.findall(GUIDE)) == 24
     return project
 
 
@@ -129,8 +130,10 @@ def test_training_has_lowered_the_loss(finished):
 
 def test_the_methods_own_test_and_the_linter_pass(project):
     shutil.copy(REPOSITORY / "pyproject.toml", project.folder)
-    answer = project.run("python", "-m", "pytest", "tests/test_align_uniform.py")
-    assert "7 passed" in answer
+    tests = [f"tests/test_{name}.py" for name in ("align_uniform", "method_wiring", "mutants")]
+    chosen = "align_uniform or align-uniform or every_method_is_compared or names_and_reasons or every_room"
+    answer = project.run("python", "-m", "pytest", *tests, "-k", chosen)
+    assert "12 passed" in answer  # seven of its own, one step, one mutant, and what each method must have
     project.run("ruff", "check", "src", "tests")
     project.run("ruff", "format", "--check", "src", "tests")
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
+from conftest import REPOSITORY
 from reporting_rows import loaded, row
 from safetensors.torch import load_file, save_file
 from small_project import LEARNS_DIGITS, judged, run, small_grid
@@ -18,7 +20,7 @@ from contrastbench.jobs.weights import load_trained
 from contrastbench.pipeline import resources
 from contrastbench.pipeline.grid import Grid, joined
 from contrastbench.pipeline.layout import Job
-from contrastbench.pipeline.stages import group_of
+from contrastbench.pipeline.stages import STAGES, group_of
 from contrastbench.reporting.cells import cells_of
 from contrastbench.reporting.figures import protocol_curves
 from contrastbench.reporting.robustness_figures import corruptions_by_head
@@ -246,3 +248,11 @@ def test_more_heads_take_longer(tmp_path: Path) -> None:
         grid = small_grid(tmp_path, {"swaro": images})
         minutes.append(resources.needs(grid, "head_corruptions", Job("swaro", "digits", "swaro"), on_gpu=False).runtime)
     assert minutes[0] < minutes[1]
+
+
+def test_no_job_of_a_group_waits_for_a_job_outside_that_waits_for_the_group() -> None:
+    """Profiles submit ``features`` and ``judge`` as one job; attacks read features, and leave classifiers."""
+    for path in REPOSITORY.glob("profiles/*/config.yaml"):
+        groups = yaml.safe_load(path.read_text(encoding="utf-8")).get("groups", [])
+        grouped = {rule for rule, _, _ in (group.partition("=") for group in groups)}
+        assert not [stage.name for stage in STAGES.values() if stage.rule in grouped and "classifiers" in stage.reads]

@@ -299,6 +299,8 @@ def test_balls() -> None:
         radii = norms(random_perturbation(delta, 0.5, norm, generator()), norm)
         assert float(radii.max()) <= 0.5 and float(radii.max()) > 0.45
     assert math.isclose(float(norms(torch.full((1, 4), 0.5), "l1")), 2.0)
+    cube = random_perturbation(torch.zeros(20_000, 2), 1.0, "linf", generator())
+    assert abs(float(cube.mean())) < 0.02 and abs(float(cube.std()) - 3**-0.5) < 0.01
     # Uniform in the disc: half of the points are within radius sqrt(1/2).
     disc = random_perturbation(torch.zeros(20_000, 2), 1.0, "l2", generator())
     assert abs(float((norms(disc, "l2") < 0.5**0.5).float().mean()) - 0.5) < 0.02

@@ -52,6 +52,16 @@ def test_optimisers_by_name_with_the_stated_decay(name, expected):
     assert all(group["lr"] == 0.25 and group["weight_decay"] == 0.125 for group in optimizer.param_groups)
 
 
+def test_optimisers_have_the_momentum_of_the_published_recipes():
+    def group(name: str) -> dict:
+        return build_optimizer(Weight(), training_params(optimizer=name)).param_groups[0]
+
+    assert group("adam")["betas"] == (0.9, 0.999)
+    assert group("adamw")["betas"] == (0.9, 0.95), "MAE's"
+    assert group("sgd")["momentum"] == group("lars")["momentum"] == 0.9
+    assert group("lars")["trust_coeff"] == 0.001, "SwAV's"
+
+
 def test_the_schedule_is_linear_then_half_a_cosine():
     factors = [learning_rate_factor(step, 100, 9, 0.1) for step in range(100)]
     assert factors[:9] == pytest.approx([(step + 1) / 10 for step in range(9)])

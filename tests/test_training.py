@@ -6,6 +6,7 @@ import math
 import resource
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from contrastbench.augment.images import to_float
 from contrastbench.datasets.store import open_prepared
 from contrastbench.errors import UserError
 from contrastbench.jobs.classifiers import load_classifier, save_classifiers, state_of
-from contrastbench.jobs.examples import Joined
+from contrastbench.jobs.examples import Joined, examples_for
 from contrastbench.jobs.meter import Meter
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.jobs.weights import build_method, load_method, load_trained, write_run
@@ -158,7 +159,7 @@ def test_a_checkpoint_of_another_run_is_not_continued(tmp_path):
     settings = {"epochs": 3, "checkpoint_every_steps": 2}
     whole, _ = run("simclr", tmp_path / "c.pt", **settings)
     state = torch.load(tmp_path / "c.pt", weights_only=True)
-    torch.save(state | {"identity": "other"}, tmp_path / "c.pt")
+    torch.save(state | {"identity": "other", "step": 0}, tmp_path / "c.pt")  # trained weights, were they taken
     again, _ = run("simclr", tmp_path / "c.pt", **settings)
     assert same_weights(whole, again)
 
@@ -267,6 +268,64 @@ def test_max_examples_are_drawn_by_the_seed_and_stay_the_same_in_every_epoch():
         assert epochs[0] == epochs[1] == epochs[2] and len(epochs[0]) == 40
         seen.append(epochs[0])
     assert seen[0] != seen[1] != seen[2] and all(max(chosen) > 60 for chosen in seen)  # not simply the first 40
+
+
+def test_batches_are_drawn_anew_by_seed_and_epoch():
+    """Each stream for itself: with one of them fixed, the other still makes another order."""
+    params = params_of("simclr", batch_size=20, epochs=2).training
+    orders = {
+        (seed, epoch): tuple(tuple(ExampleOrder(100, params, seed).batch(5 * epoch + n).tolist()) for n in range(5))
+        for seed in range(2)
+        for epoch in range(2)
+    }
+    assert len(set(orders.values())) == 4
+    assert all(sorted(sum(batches, ())) == list(range(100)) for batches in orders.values())
+
+
+def test_a_step_draws_from_a_stream_of_its_seed_and_number(tmp_path):
+    class Drawing(Spy):
+        def training_step(self, batch, step):
+            drawn.append(torch.rand((), generator=step.generator).item())
+            return super().training_step(batch, step)
+
+    drawn: list[float] = []
+    params = params_of("simclr", batch_size=32, epochs=1)
+    for seed in (0, 1, 0):
+        train(Drawing(), examples(params), params.training, seed=seed, checkpoint=tmp_path / "c", identity="x",
+              show_progress=False)  # fmt: skip
+    assert len(set(drawn)) == 6 and drawn[:3] == drawn[6:]
+
+
+VALUES = {"train": 1, "unlabeled": 2, "validation": 3, "test": 4}
+
+
+class Splits:
+    """Prepared digits of one value a split."""
+
+    def __init__(self, *splits: str) -> None:
+        self.meta = SimpleNamespace(modality="image", splits=dict.fromkeys(splits))
+
+    def x(self, split: str) -> np.ndarray:
+        return np.full((5, 8, 8, 1), VALUES[split], np.uint8)
+
+    def y(self, split: str) -> np.ndarray | None:
+        return None if split == "unlabeled" else np.full(5, VALUES[split])
+
+
+@pytest.mark.parametrize(
+    ("labels", "splits", "expected"),
+    [
+        (False, ("train", "validation", "test"), [1] * 5),
+        (True, ("train", "unlabeled", "validation", "test"), [1] * 5),
+        (False, ("train", "unlabeled", "validation", "test"), [1] * 5 + [2] * 5),
+    ],
+)
+def test_training_reads_no_example_of_validation_or_test(labels, splits, expected):
+    method = Spy()
+    method.uses_labels = labels
+    given = examples_for(method, Splits(*splits), params_of("simclr").augment)
+    assert given.x[np.arange(len(given.x))].max(axis=(1, 2, 3)).tolist() == expected
+    assert given.y is None if 2 in expected else given.y.tolist() == expected
 
 
 def test_gradients_are_handed_over_between_backward_and_step_and_weights_after_it(tmp_path):
@@ -428,6 +487,30 @@ def test_the_stage_leaves_weights_history_and_record_and_no_checkpoint(tmp_path,
     assert not method.training
     untrained = method_class("unremix").from_params(params, (1, 8, 8), 10)
     assert not same_weights(method, untrained)
+
+
+def test_every_seed_starts_from_weights_of_its_own():
+    data = SimpleNamespace(meta=SimpleNamespace(modality="image", classes=["a", "b"]), x=Splits().x)
+    first, again, other = (build_method(params_of("simclr"), data, seed) for seed in (0, 0, 1))
+    assert same_weights(first, again) and not same_weights(first, other)
+
+
+def test_the_stage_trains_with_its_seed_and_continues_what_is_its_own_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    grid, job = small_grid(tmp_path), Job("unremix", "digits", "simclr", 7)
+    run_stage(grid, "prepare", Job("", "digits"))
+    given = {}
+
+    def seen(method, examples, params, **others):
+        given.update(others)
+        return TrainingLog()
+
+    monkeypatch.setattr("contrastbench.stages.pretrain.train", seen)
+    pretrain(grid, job, Runtime())
+    assert given["seed"] == 7
+    data = open_prepared(grid.layout.prepared("digits"))
+    for part in (params_hash(grid.pretrain_params(job)), grid.code("pretrain", job), data.contents):
+        assert part in given["identity"]
 
 
 def test_nothing_but_the_global_seed_reaches_libraries(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from contrastbench.pipeline.grid import Grid, joined
 from contrastbench.pipeline.layout import Job
 from contrastbench.stages.pretrain import pretrain
 from contrastbench.stages.tune import tune
+from contrastbench.training.record import TrainingLog
 
 TRAINING = 48
 MAE = Job("uamix", "instruments", "mae", 0)
@@ -139,6 +141,21 @@ def test_killed_tuning_continues_bit_identical(grid, uninterrupted, tmp_path, mo
     # Checkpointed updates are not repeated: at most the update since the checkpoint is.
     assert len(calls) - calls_before == 12 - kill_at + kill_at % 2
     assert not list((tmp_path / "runs/test/checkpoints").rglob("*.pt"))
+
+
+def test_every_step_and_every_seed_sees_batches_of_its_own(grid, monkeypatch):
+    seen = []
+
+    def trained(*_, seed, **others):
+        seen.append(seed)
+        return TrainingLog()
+
+    for seed in (0, 1):
+        run(grid, "pretrain", replace(MAE, seed=seed))
+    monkeypatch.setattr("contrastbench.stages.tune.train", trained)
+    for seed in (0, 1):
+        run(grid, "tune", Job("uamix", "instruments", "uamix-mae", seed))
+    assert len(set(seen)) == 4
 
 
 def test_tuning_starts_from_the_pretrained_encoder_and_moves_its_upper_half(grid):

@@ -44,7 +44,9 @@ def images_and_labels(count: int) -> tuple[Tensor, Tensor]:
 
 def params_of(name: str, embedding: int = 16, **settings: object) -> ImagePretrainParams:
     """The default parameters of a method, on a small network with embeddings of 16 and with changed settings."""
-    params = load(root=REPOSITORY).swaro.pretrain(name, "digits")
+    known = load(root=REPOSITORY)
+    has_its_own = name.replace("-", "_") in known.swaro.settings.model_fields_set
+    params = (known.swaro if has_its_own else known.unremix).pretrain(name, "digits")
     known = params.settings
     changed = type(known).model_validate(known.model_dump() | settings)
     return params.model_copy(

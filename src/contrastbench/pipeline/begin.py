@@ -14,7 +14,7 @@ from contrastbench.pipeline.gpus import visible_gpus
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.lock import hold_folder
 from contrastbench.pipeline.resolved import hold
-from contrastbench.pipeline.stages import TRAINING, WITH_ROWS, Scope
+from contrastbench.pipeline.stages import TRAINING, WITH_ROWS
 from contrastbench.pipeline.together import check_batches, check_devices
 from contrastbench.registry import hint
 
@@ -89,8 +89,8 @@ def begin(
     os.environ["DVC_NO_ANALYTICS"] = "1"
     for name, value in MEMORY.items():
         os.environ.setdefault(name, str(value))
-    judging = "|".join(stage.name for stage in WITH_ROWS if stage.scope is Scope.SEEDS)
-    validating = "|".join(stage.name for stage in WITH_ROWS if stage.measure)
+    judging = "|".join(stage.name for stage in WITH_ROWS if stage.rule == "judge")
+    validating = "|".join(stage.name for stage in WITH_ROWS if stage.rule == "validate")
     return Begun(grid, grid.preset, int(on == "cuda"), devices, gpu_limit, judging, validating, "|".join(TRACKS))
 
 

@@ -111,8 +111,14 @@ class Stage:
 
     @property
     def rule(self) -> str:
-        """Snakemake's rule for it: stages that judge an encoder with all seeds, or a trial, are one rule."""
-        return "validate" if self.measure else "judge" if self.scope is Scope.SEEDS else self.name
+        """Snakemake's rule for it: stages that judge an encoder with all seeds are one rule, and those of trials.
+
+        The former without one that waits for attacks: a cluster takes jobs of this rule and the features that attacks
+        need as one job.
+        """
+        if self.measure:
+            return "validate"
+        return "judge" if self.scope is Scope.SEEDS and "classifiers" not in self.reads else self.name
 
     @property
     def command(self) -> str:
