@@ -41,9 +41,6 @@ rule attack:
         f" --preset {PRESET} --state {{params.state}} > {{log}} 2>&1"
 
 
-<<<<<<< HEAD
-# One trial of a search, by whichever measure its track is tuned by.
-=======
 rule head_corruptions:
     input:
         reads("head_corruptions"),
@@ -62,7 +59,7 @@ rule head_corruptions:
         f" --preset {PRESET} --state {{params.state}} > {{log}} 2>&1"
 
 
->>>>>>> main
+# One trial of a search, by whichever measure its track is tuned by.
 rule validate:
     input:
         lambda wildcards: GRID.inputs(wildcards.stage, job_of(wildcards)),
