@@ -48,7 +48,9 @@ localrules:
     all,
     ablation,
     swaro_cost,
+    unremix_search,
     swaro_search,
+    uamix_search,
     prepare,
     tables,
     target_tables,
@@ -108,6 +110,16 @@ rule swaro_cost:
         GRID.tables("swaro", "cost"),
 
 
+rule unremix_search:
+    input:
+        GRID.tables("unremix", "search"),
+
+
 rule swaro_search:
     input:
         GRID.tables("swaro", "search"),
+
+
+rule uamix_search:
+    input:
+        GRID.tables("uamix", "search"),

@@ -59,21 +59,25 @@ rule head_corruptions:
         f" --preset {PRESET} --state {{params.state}} > {{log}} 2>&1"
 
 
+# One trial of a search, by whichever measure its track is tuned by.
 rule validate:
     input:
-        reads("validate"),
+        lambda wildcards: GRID.inputs(wildcards.stage, job_of(wildcards)),
     output:
-        rows("validate"),
+        rows("{stage}"),
     log:
-        log_of("validate"),
+        log_of("{stage}"),
     benchmark:
-        benchmark_of("validate")
+        benchmark_of("{stage}")
+    wildcard_constraints:
+        stage=RUN.validating_stages,
     resources:
-        **resources_of("validate"),
+        **resources_of(),
     params:
-        state=state("validate"),
+        command=lambda wildcards: wildcards.stage.replace("_", "-"),
+        state=lambda wildcards: GRID.state(wildcards.stage, job_of(wildcards)),
     shell:
-        "contrastbench validate {wildcards.track} {wildcards.dataset} {wildcards.method} {wildcards.seed}"
+        "contrastbench {params.command} {wildcards.track} {wildcards.dataset} {wildcards.method} {wildcards.seed}"
         f" --preset {PRESET} --state {{params.state}} > {{log}} 2>&1"
 
 

@@ -49,7 +49,7 @@ rule target_tables:
     resources:
         **resources_of("tables"),
     params:
-        state=lambda wildcards: GRID.tables_state(wildcards.track),
+        state=lambda wildcards: GRID.tables_state(wildcards.track, wildcards.target),
     shell:
         "contrastbench tables --track {wildcards.track} --target {wildcards.target}"
         f" --preset {PRESET} > {{log}} 2>&1"

@@ -14,11 +14,14 @@ def asked_protocols(grid: Grid, stage: str, job: Job) -> set[Protocol]:
     if stage in ("probe", "transfer_probe"):
         low = {Protocol(family="low-label", shots=shots) for shots in section.probe.low_label_shots}
         return {Protocol(family="linear"), Protocol(family="knn"), *low}
-    if stage == "few_shot":
+    if stage == "validate_knn":
+        return {Protocol(family="validation-knn")}
+    if stage in ("few_shot", "validate_few_shot"):
         few = section.few_shot
         assert few is not None
+        family = "few-shot" if stage == "few_shot" else "validation-few-shot"
         return {
-            Protocol(family="few-shot", way=few.way, shots=shots, classifier=classifier)
+            Protocol(family=family, way=few.way, shots=shots, classifier=classifier)
             for shots in few.shots
             for classifier in few.classifiers
         }

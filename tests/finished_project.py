@@ -39,7 +39,6 @@ CHANGES = {
         "transfer": [{"train": "digits", "probe": "mnist5k"}],
         "ablation": [],
         "cost": [],
-        "search": {"methods": ["swaro"], "learning_rates": [0.001, 0.01]},
         "training": {"max_steps": 4},
         "probe": {"l2_grid": [0.1, 1.0], "low_label_shots": [5], "low_label_draws": 2},
         "robustness": {

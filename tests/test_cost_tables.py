@@ -7,11 +7,9 @@ from reporting_rows import asked, loaded, parameters, row, verdicts
 from contrastbench.params.root import from_content
 from contrastbench.pipeline.asked import NOT_ASKED, OTHER_PARAMETERS, Asked
 from contrastbench.pipeline.grid import Grid
-from contrastbench.reporting.check import not_best
 from contrastbench.reporting.cost import cost_tables, line_of
 from contrastbench.reporting.cost_figures import cost_lines
 from contrastbench.reporting.rendered import target_tables
-from contrastbench.reporting.search import best_rates, other_rates, search_tables
 from contrastbench.reporting.tables import BEST
 from contrastbench.results.protocols import Protocol
 
@@ -89,24 +87,8 @@ SHIPPED = from_content(parameters(), "test").track("swaro")
 def test_lines_of_the_shipped_target_are_methods_and_variants_whose_settings_they_share():
     """There even the shortest training of most methods is a variant, with a learning rate of its own."""
     lines = {label: line_of(label, SHIPPED) for label in SHIPPED.cost}
-    assert set(lines.values()) == {"rocl", "swav", "acl", "swaro", "swaro-add", "pgd-at"}
+    assert set(lines.values()) == {"rocl", "swav", "acl", "swaro", "swaro-add", "supervised", "pgd-at", "trades"}
     assert all(label == line or label.startswith(f"{line}-") for label, line in lines.items())
-
-
-def test_every_label_of_the_shipped_target_is_held_to_the_rate_that_was_best():
-    trials = {
-        "rocl": 0.003,
-        "swaro": 0.003,
-        "swaro-add": 0.003,
-        "acl": 0.03,
-    }  # the shipped ones have 0.03, swaro-add 0.01
-    rows = [
-        trial(method, rate, 0.8 if float(rate.replace("_", ".")) == best else 0.5)
-        for method, best in trials.items()
-        for rate in ("0_003", "0_01", "0_03")
-    ]
-    named = {line.partition(":")[0] for line in other_rates(loaded(rows), SHIPPED)}
-    assert named == {label for label in SHIPPED.cost if label.startswith(("rocl-", "swaro-"))}
 
 
 def test_methods_of_equal_epochs_stand_in_one_table():
@@ -191,30 +173,3 @@ def test_rows_of_the_cost_targets_labels_count_and_no_others():
     assert one.why_not(found[0].model_copy(update={"method": "rocl-16-epochs"})) == NOT_ASKED
     of_other_length = asked(rows_of("rocl", 30), PARAMS)[0].params_hash
     assert one.why_not(found[0].model_copy(update={"params_hash": of_other_length})) == OTHER_PARAMETERS
-
-
-def trial(method, rate, accuracy):
-    protocol = Protocol(family="validation-pgd", head="slf", norm="linf", eps=0.1, steps=20)
-    about = {"track": "swaro", "stage": "validate", "metric": "robust-top1", "base": method}
-    found = row(f"{method}-lr-{rate}", 10, correct=verdicts(accuracy, n=400), **about)
-    return found.model_copy(update={"protocol": protocol})
-
-
-def test_the_search_says_which_rate_was_best_and_who_is_trained_at_another(folder):
-    rocl = [trial("rocl", "0_003", 0.5), trial("rocl", "0_01", 0.6), trial("rocl", "0_03", 0.8)]
-    swav = [trial("swav", "0_003", 0.8), trial("swav", "0_01", 0.8), trial("swav", "0_03", 0.7)]
-    unfinished = [trial("swaro", "0_03", 0.9)]
-    found = loaded([*rocl, *swav, *unfinished])
-    assert best_rates(found, TRACK) == {("mnist5k", "rocl"): 0.03, ("mnist5k", "swav"): 0.003}
-    lines = other_rates(found, TRACK)
-    assert lines[0] == "swav: learning rate 0.01; best on mnist5k was 0.003"
-    assert [line.partition(":")[0] for line in lines] == [
-        label for method in ("swav", "rocl") for label in TRACK.cost if label.partition("-")[0] == method
-    ]
-    assert not_best(loaded(swav), folder)[0] == f"swaro, preset default: {lines[0]}"
-    tables = search_tables(found, TRACK)
-    assert [table.group.title for table in tables] == [
-        f"Learning rates of {name}" for name in ("swav", "rocl", "swaro")
-    ]
-    assert tables[1].methods == ("rocl-lr-0_003", "rocl-lr-0_01", "rocl-lr-0_03")
-    assert tables[1].marks["rocl-lr-0_03", tables[1].columns[0]] == BEST

@@ -112,20 +112,124 @@ FEW_SHOT, LOW_SHOT, AUDIO_ATTACK = (DEFAULTS["uamix"][name] for name in ("few_sh
             "swaro.variants.long: prototypes 30 exceed the 16 embeddings of a batch of 16",
         ),
         ("uamix.variants.long", {"method": "mae", "training": {"epochs": 15}}, "variants.long.training: unknown key;"),
+        (
+            "uamix.variants.long",
+            {"method": "mae", "tuning.head_step.top_k": 2},
+            "uamix.variants.long.tuning.head_step.top_k: mae does not read this key",
+        ),
+        (
+            "uamix.variants.long",
+            {"method": "mae-joint", "tuning": {"head": {"output": 8}, "head_step": {"top_k": 2}}},
+            "uamix.variants.long.tuning.head_step.top_k: mae-joint does not read this key",
+        ),
+        (
+            "uamix.variants.long",
+            {"method": "mae-ct", "tuning.encoder_step.frozen_blocks": 5},
+            "uamix.variants.long: tuning.encoder_step.frozen_blocks must be at most encoder.depth (4)",
+        ),
+        (
+            "uamix.variants.long",
+            {"method": "mae-ct", "encoder.patch": 7},
+            "uamix.variants.long: front_end.frames and front_end.mels must be multiples of encoder.patch (7)",
+        ),
+        (
+            "uamix.variants.long",
+            {"method": "mae", "front_end": {"mels": 32}},
+            "uamix.variants.long.front_end: all variants of a track share its spectrograms; change `front_end` in a",
+        ),
+        (
+            "uamix.variants.uamix-cutmix-start",
+            {"method": "mae"},
+            "uamix.variants.uamix-cutmix-start: is what 'uamix-cutmix' would start from; choose another name",
+        ),
+        (
+            "swaro.variants.long",
+            {"method": "rocl", "training": {"epochs": 3}, "training.epochs": 4},
+            "swaro.variants.long: training.epochs is given twice",
+        ),
         ("swaro.search.seed", 1, "swaro.search.seed = 1: must be none of the track's `seeds`"),
         (
             "swaro.search.methods",
             ["rcl"],
             "swaro.search.methods.0 = \"rcl\": unknown method 'rcl'; did you mean 'rocl'?",
         ),
-        ("swaro.search.learning_rates", [0.1], "swaro.search.learning_rates = [0.1]: "),
-        ("swaro.search.learning_rates", [0.03, 0.030000001], "'0.03' is listed twice"),
-        ("swaro.search.learning_rates", [0.03, 1e7], "swaro.search.learning_rates.1 = 10000000.0: "),
-        ("swaro.variants.rocl-lr-0_01", {"method": "rocl"}, "variants.rocl-lr-0_01: is the label of a trial of"),
+        ("swaro.search.trials", 1, "swaro.search.trials = 1: input should be greater than or equal to 2"),
         (
-            "unremix.search",
-            {"methods": ["dcl"], "learning_rates": [1e-3, 1e-2], "epochs": 1, "seed": 9},
-            "unremix.search: trials are judged under attack: the track needs a section `robustness`",
+            "swaro.search.shared",
+            {"settings.temprature": {"log": [0.1, 1.0]}},
+            "swaro.search.shared.settings.temprature: no method of the track has this key; did you mean "
+            "'settings.temperature'?",
+        ),
+        (
+            "swaro.search.shared",
+            {"settings.temperature": {"log": [1.0, 0.1]}},
+            "swaro.search.shared.settings.temperature.log = [1.0, 0.1]: must be [low, high] with low < high",
+        ),
+        (
+            "swaro.search.shared",
+            {"settings.temperature": {"linear": [0.1, 0.1]}},
+            "swaro.search.shared.settings.temperature.linear = [0.1, 0.1]: must be [low, high] with low < high",
+        ),
+        (
+            "swaro.search.shared",
+            {"settings.temperature": {"log": [0, 0.1]}},
+            "swaro.search.shared.settings.temperature.log = [0.0, 0.1]: must begin above 0",
+        ),
+        (
+            "swaro.search.shared",
+            {"settings.temperature": {"log": [0.1, 1.0], "linear": [0.1, 1.0]}},
+            "swaro.search.shared.settings.temperature: must have just one of log, linear, integer, choice, simplex",
+        ),
+        (
+            "swaro.search.shared",
+            {"training.learning_rate": {"linear": [-0.1, 0.1]}},
+            "swaro.search.shared.training.learning_rate = -0.1: input should be greater than 0",
+        ),
+        (
+            "swaro.search.shared",
+            {"probe.l2_grid": {"choice": [[0.1], [1.0]]}},
+            "swaro.search.shared.probe: must be a key of settings, encoder, projector, augment, training",
+        ),
+        (
+            "swaro.search.own",
+            {"trades": {"settings.bta": {"linear": [1.0, 2.0]}}},
+            "swaro.search.own.trades.settings.bta: unknown key; did you mean 'beta'?",
+        ),
+        (
+            "swaro.search.own",
+            {"pgd-at": {"settings.beta": {"linear": [1.0, 2.0]}}},
+            "swaro.search.own.pgd-at.settings.beta: unknown key; known keys: eps, step_size, steps",
+        ),
+        (
+            "swaro.search.own",
+            {"swaro": {"settings.prototypes": {"integer": [10, 200]}}},
+            "swaro.search.own.swaro: prototypes 200 exceed the 128 embeddings of a batch of 128 and no queue",
+        ),
+        (
+            "swaro.search.own",
+            {"trade": {"settings.beta": {"linear": [1.0, 2.0]}}},
+            "swaro.search.own.trade = \"trade\": unknown method 'trade'; did you mean 'trades'?",
+        ),
+        (
+            "swaro.search.changes",
+            {"training.epoch": 3},
+            "swaro.search.changes.training.epoch: unknown key; did you mean 'epochs'?",
+        ),
+        (
+            "uamix.search.own",
+            {"mae": {"tuning.head_step.top_k": {"integer": [1, 3]}}},
+            "uamix.search.own.mae.tuning.head_step.top_k: mae does not read this key",
+        ),
+        (
+            "uamix.search.own",
+            {"uamix-mae": {"settings.mixing": {"choice": ["cutmix", "mix"]}}},
+            "uamix.search.own.uamix-mae.settings.mixing = \"mix\": input should be 't-cutmix', 'cutmix', 'mixup'",
+        ),
+        ("swaro.variants.rocl-trial-01", {"method": "rocl"}, "variants.rocl-trial-01: is the label of a trial of"),
+        (
+            "unremix.search.measure",
+            "pgd",
+            'unremix.search.measure = "pgd": the track needs a section `robustness` to judge trials by',
         ),
         (
             "swaro.cost",
@@ -528,7 +632,7 @@ def test_a_trials_label_is_one_that_jobs_can_have(project):
     content["swaro"]["variants"][long] = {"method": "rocl"}
     content["swaro"]["search"]["methods"] = [long]
     (project / "params.yaml").write_text(yaml.safe_dump(content))
-    with pytest.raises(UserError, match=f"swaro.search: of the trial '{long}-lr-0_003': a variant's label is made of"):
+    with pytest.raises(UserError, match=f"methods.0: of the trial '{long}-trial-11': a variant's label is made of"):
         load(root=project)
 
 
@@ -536,7 +640,7 @@ def test_a_section_that_is_left_out_or_null_is_none_and_is_not_dumped(project):
     content = yaml.safe_load((project / "params.yaml").read_text())
     for name in ("robustness", "search", "transfer"):
         del content["swaro"][name]
-    content["uamix"]["few_shot"] = None
+    content["uamix"]["few_shot"] = content["uamix"]["search"] = None
     (project / "params.yaml").write_text(yaml.safe_dump(content))
     params = load(root=project)
     swaro, uamix = params.track("swaro"), params.track("uamix")

@@ -40,6 +40,9 @@ JOBS = [
     ("audio_attack", Job("uamix", "instruments-to-esc50", "uamix-mae")),
     ("attack", Job("swaro", "digits", "swaro", 0)),
     ("validate", Job("swaro", "digits", "swaro", 0)),
+    ("validate_knn", Job("unremix", "digits", "simclr", 0)),
+    ("validate_few_shot", Job("uamix", "instruments", "uamix-mae", 0)),
+    ("validate_few_shot", Job("uamix", "instruments-to-esc50", "uamix-mae", 0)),
     ("shifted_attack", Job("swaro", "digits-to-mnist5k", "supervised")),
     ("transfer_attack", Job("swaro", "digits", seed=0)),
 ]

@@ -98,7 +98,13 @@ def project(tmp_path_factory):
         "methods": ["random", "pgd-at"],
         "variants": {"longer": variant},
         "cost": ["pgd-at", "longer"],
-        "search": {"methods": ["longer", "pgd-at"], "learning_rates": [0.002, 0.01], "epochs": 2, "seed": 7},
+        "search": {
+            "methods": ["longer", "pgd-at"],
+            "trials": 2,
+            "seed": 7,
+            "changes": {"training.epochs": 2},
+            "shared": {"settings.temperature": {"log": [0.1, 1.0]}},
+        },
         "settings": {"pgd_at": {"steps": 2}},
     }
     with pytest.MonkeyPatch.context() as patch:
@@ -147,23 +153,6 @@ def test_the_target_asks_for_its_labels_and_the_default_one_does_not(project):
 def test_a_cluster_is_asked_for_what_the_variants_own_encoder_needs(project):
     own, wider = (needs(project, "attack", job_of(label), on_gpu=False) for label in ("pgd-at", "longer"))
     assert wider.mem_mb > own.mem_mb and wider.runtime >= own.runtime
-
-
-def test_a_trial_is_its_method_at_another_rate_and_length(project):
-    track = project.track("swaro")
-    labels = project.labels("swaro", "search")
-    assert labels == ["longer-lr-0_002", "longer-lr-0_01", "pgd-at-lr-0_002", "pgd-at-lr-0_01"]
-    for label, rate in zip(labels, (0.002, 0.01, 0.002, 0.01), strict=True):
-        base = label.partition("-lr")[0]
-        read, of_base = (track.pretrain(name, "digits") for name in (label, base))
-        assert (read.training.epochs, read.training.learning_rate) == (2, rate)
-        same = {"training": of_base.training.model_copy(update={"epochs": 2, "learning_rate": rate})}
-        assert read == of_base.model_copy(update=same)
-    for stage in ("pretrain", "features", "validate"):
-        jobs = project.jobs(stage, "swaro", "search")
-        assert [(job.method, job.seed) for job in jobs] == [(label, 7) for label in labels]
-    assert not project.jobs("attack", "swaro", "search") and not project.jobs("validate", "swaro")
-    assert project.jobs("attack", "swaro", "cost") and not project.jobs("probe", "swaro", "cost")
 
 
 def test_a_trial_is_judged_under_attack_on_validation_images(project):

@@ -27,7 +27,6 @@ from contrastbench.results.rows import Row
 
 SIMCLR, SWARO = Job("unremix", "digits", "simclr", 0), Job("swaro", "digits", "swaro", 0)
 MAE, TUNED = Job("uamix", "instruments", "mae", 0), Job("uamix", "instruments", "uamix-mae", 0)
-TRIAL = Job("swaro", "digits", "swaro-lr-0_01", 10)
 # A job of every stage that reads weights.
 ON = {
     "features": SIMCLR,
@@ -40,15 +39,19 @@ ON = {
     "audio_attack": TUNED,
     "attack": SWARO,
     "head_corruptions": SWARO,
-    "validate": TRIAL,
+    "validate": Job("swaro", "digits", "swaro-trial-01", 10),
+    "validate_knn": Job("unremix", "digits", "unremix-trial-01", 10),
+    "validate_few_shot": Job("uamix", "instruments", "uamix-mae-trial-01", 10),
     "shifted_attack": replace(SWARO, dataset="digits-to-mnist5k"),
     "transfer_attack": Job("swaro", "digits", seed=0),
 }
 ON_OTHER_DATA = {
-    name: replace(ON[name], dataset="instruments-to-esc50") for name in ("few_shot", "low_shot", "audio_attack")
+    name: replace(ON[name], dataset="instruments-to-esc50")
+    for name in ("few_shot", "low_shot", "audio_attack", "validate_few_shot")
 }
 READERS = [*ON.items(), *ON_OTHER_DATA.items()]
-WITH_FEATURES = ("probe", "few_shot", "low_shot", "corruptions", "audio_attack", "attack", "validate")
+VALIDATING = ("validate", "validate_knn", "validate_few_shot")
+WITH_FEATURES = ("probe", "few_shot", "low_shot", "corruptions", "audio_attack", "attack", *VALIDATING)
 
 
 def named(value: object) -> str:
@@ -217,6 +220,7 @@ def test_rows_name_what_is_asked_of_them(finished: Path) -> None:
     grid = Grid("small", finished)
     sections = {"transfer_probe": ["probe"], "corruptions": ["corruptions", "probe"]}
     sections["head_corruptions"] = ["corruptions", "robustness"]
+    sections |= {"validate_knn": ["probe"], "validate_few_shot": ["few_shot"]}
     sections |= {name: ["robustness"] for name in ("attack", "validate", "shifted_attack", "transfer_attack")}
     found = rows_of(finished)
     assert {row.stage for row in found} == {stage.name for stage in WITH_ROWS}
@@ -235,15 +239,14 @@ def test_rows_name_what_is_asked_of_them(finished: Path) -> None:
         assert row.data_hash == open_prepared(judged).meta.hash
         assert row.trained_data_hash == (None if row.method == "pixels" else open_prepared(trained).meta.hash)
         code = grid.training_code(job)
-        led_to_it = {"pixels": [], "uamix-mae": ["pretrain", "tune"]}.get(row.method, ["pretrain"])
+        led_to_it = {"pixels": [], "uamix-mae": ["pretrain", "tune"]}.get(row.base, ["pretrain"])
         assert len(code) == len(led_to_it) + (row.track == "uamix"), "of sound also that of its spectrograms"
         code += [grid.code(name, job) for name in STAGES[row.stage].code]
         if row.protocol.source not in (None, row.method):
             source = replace(job, method=row.protocol.source)
             code += [*grid.training_code(source), *(grid.code(name, source) for name in STAGES[row.stage].code)]
         assert row.code_hash == joined(code) == grid.asked_code(row.stage, job, row.protocol.source)
-        base = {"unremix-exp": "unremix"} | dict.fromkeys(("swaro-lr-0_001", "swaro-lr-0_01"), "swaro")
-        assert row.base == base.get(row.method, row.method)
+        assert row.base == {"unremix-exp": "unremix"}.get(row.method, row.method.partition("-trial-")[0])
         assert row.preset == "small" and row.device == "cpu"
 
 
@@ -271,7 +274,7 @@ def test_rows_lie_where_they_say_and_every_seed_has_the_same(finished: Path) -> 
         assert each.path == str(Grid("small", finished).layout.rows(row.stage, whole))
         measured.setdefault((row.stage, row.track, row.dataset, row.method), set()).add((row.seed, row.protocol))
     for (stage, track, *_), found in measured.items():
-        seeds = [10] if stage == "validate" else Grid("small", finished).track(track).seeds
+        seeds = [10] if stage in VALIDATING else Grid("small", finished).track(track).seeds
         assert {seed for seed, _ in found} == set(seeds)
         assert len({frozenset(p for s, p in found if s == seed) for seed in seeds}) == 1
 

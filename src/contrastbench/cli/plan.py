@@ -1,6 +1,7 @@
 """Command ``plan``: what a run will cost, before it runs."""
 
 import os
+from typing import Annotated
 
 import typer
 
@@ -13,7 +14,12 @@ def register(app: typer.Typer) -> None:
     app.command("plan")(plan_command)
 
 
-def plan_command(preset: Preset = "default") -> None:
+def plan_command(
+    preset: Preset = "default",
+    target: Annotated[
+        str | None, typer.Option(help="What Snakemake is asked for, such as unremix_search; all if not given.")
+    ] = None,
+) -> None:
     """Show the jobs of a preset, which are done, and the time, memory, disk and downloads of the rest.
 
     Estimates come from jobs that this machine has measured before, scaled by the work. The plan is kept, so that
@@ -23,7 +29,7 @@ def plan_command(preset: Preset = "default") -> None:
 
     from contrastbench.pipeline.plan import keep_plan, make_plan
 
-    plan = make_plan(preset)
+    plan = make_plan(preset, target=target)
     keep_plan(plan)
     table = Table("stage", "jobs", "done", "to run", "estimate", "range", "memory", title=f"Plan of preset {preset}")
     for stage in plan.stages():

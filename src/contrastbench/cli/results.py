@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     app.command("compare")(compare_command)
     app.command("export")(export_command)
     app.command("claims")(claims_command)
+    app.command("choose")(choose_command)
     app.command("check-results")(check_results_command)
     app.command("report")(report_command)
 
@@ -197,6 +198,26 @@ def claims_command(
     typer.echo(to_json(judged) if as_json else for_console(as_terminal(judged)), nl=False)
 
 
+def choose_command(
+    tracks: Annotated[
+        list[str] | None, typer.Argument(metavar="TRACK...", help="All that have a search if none is given.")
+    ] = None,
+    preset: Preset = "default",
+) -> None:
+    """Write the preset of the settings that a search has chosen on validation data, with the scores of all trials."""
+    from contrastbench.pipeline.asked import rows_that_count
+    from contrastbench.reporting.search import tuned_name, tuned_preset
+
+    params = load(preset)
+    names = tracks or [name for name in params.tracks if params.track(name).search is not None]
+    chosen = {name: params.track(name) for name in dict.fromkeys(names)}
+    if not chosen:
+        raise UserError(f"no track of preset {preset!r} has a section `search`")
+    file = Path("presets") / f"{tuned_name(preset)}.yaml"
+    write_text(file, tuned_preset(rows_that_count(preset=preset), preset, chosen))
+    typer.echo(f"written: {file}; `snakemake --cores all --config preset={file.stem}` runs it")
+
+
 def check_results_command(
     reproduced: Annotated[
         bool, typer.Option("--reproduced", help="Compare what was measured here with the rows committed at HEAD.")
@@ -207,7 +228,7 @@ def check_results_command(
 
     Or when a row cannot be read.
     """
-    from contrastbench.reporting.check import edges, not_best, stale_files, wrong_sentences
+    from contrastbench.reporting.check import edges, stale_choices, stale_files, wrong_sentences
 
     if reproduced:
         _check_reproduction(preset)
@@ -215,11 +236,9 @@ def check_results_command(
     if preset is not None:
         raise UserError(f"--preset {preset}: goes with --reproduced; documents show tables of every preset")
     loaded = load_rows()
-    stale = stale_files(loaded)
-    for line in stale:
-        typer.echo(f"contrastbench: {line}; run `contrastbench tables`", err=True)
+    stale = [*(f"{line}; run `contrastbench tables`" for line in stale_files(loaded)), *stale_choices(loaded)]
     wrong = wrong_sentences(loaded)
-    tell([*wrong, *not_best(loaded), *edges(loaded)])
+    tell([*stale, *wrong, *edges(loaded)])
     _refuse_unreadable(loaded.problems)
     if stale or wrong:
         raise typer.Exit(1)

@@ -3,21 +3,26 @@
 Where the specification of uaMix-MAE lists an unknown (section 5), the default in params.yaml is its choice.
 """
 
-from typing import Annotated, ClassVar, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, SerializeAsAny, model_validator
 
 from contrastbench.params.audio import AudioAugmentParams, FrontEndParams
-from contrastbench.params.base import Section, SectionFrom
+from contrastbench.params.base import Section, SectionFrom, refusal
 from contrastbench.params.evaluation import PretrainParams, ScratchParams
-from contrastbench.params.settings import MethodSettings, settings_of_modality
+from contrastbench.params.settings import settings_of_modality
 from contrastbench.params.settings_autoencoder import JointSettings
 from contrastbench.params.track import TrackParams
 from contrastbench.params.training import TrainingParams
 from contrastbench.params.tuning import EncoderStepParams, HeadParams, HeadStepParams, TwoStepTuningParams
 from contrastbench.params.values import Share
+from contrastbench.params.variants import AudioVariant, Label, Variant
 from contrastbench.params.vit import DecoderParams, Target, ViTParams
-from contrastbench.registry import starts_from
+from contrastbench.registry import METHODS, starts_from
+
+START = "-start"  # ends the label of the encoder that a variant starts from, where it is the variant's own
+PRETRAINED_BY = ("encoder", "decoder", "pretraining")  # sections by which that encoder is trained
 
 
 class PretrainingParams(Section):
@@ -81,8 +86,11 @@ class AudioTrack(TrackParams):
         "corruptions": "this section corrupts images",
         "robustness": "this section attacks images",
     }
+    changed: ClassVar[tuple[str, ...]] = ("encoder", "decoder", "pretraining", "augment", "tuning")
+    variant_class: ClassVar[type[Variant]] = AudioVariant
 
     front_end: FrontEndParams
+    variants: Mapping[Label, AudioVariant]
     encoder: ViTParams
     decoder: DecoderParams
     pretraining: PretrainingParams
@@ -92,59 +100,98 @@ class AudioTrack(TrackParams):
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
-        patch, depth = self.encoder.patch, self.encoder.depth
-        if self.front_end.frames % patch or self.front_end.mels % patch:
-            raise ValueError(f"front_end.frames and front_end.mels must be multiples of encoder.patch ({patch})")
-        if self.tuning.encoder_step.frozen_blocks > depth:
-            raise ValueError(f"tuning.encoder_step.frozen_blocks must be at most encoder.depth ({depth})")
+        self._require_sizes(self.encoder, self.tuning)
         return self
 
-    def require_fit(self, label: str, settings: MethodSettings) -> None:
-        """Also: a head that is trained from scratch has a queue for its batches and neighbours."""
-        super().require_fit(label, settings)
-        queue, batch_size = self.tuning.head.queue, self.pretraining.training.batch_size
+    @model_validator(mode="after")
+    def _no_label_is_a_starts(self) -> Self:
+        for label in self.variants:
+            if self._started_by(label):
+                message = f"is what {self._started_by(label)!r} would start from; choose another name"
+                raise refusal(message, "variants", label)
+        return self
+
+    def _require_sizes(self, encoder: ViTParams, tuning: TwoStepTuningParams) -> None:
+        """ValueError where patches do not fill the spectrogram, or more blocks are frozen than there are."""
+        if self.front_end.frames % encoder.patch or self.front_end.mels % encoder.patch:
+            raise ValueError(
+                f"front_end.frames and front_end.mels must be multiples of encoder.patch ({encoder.patch})"
+            )
+        if tuning.encoder_step.frozen_blocks > encoder.depth:
+            raise ValueError(f"tuning.encoder_step.frozen_blocks must be at most encoder.depth ({encoder.depth})")
+
+    def require_fit(self, method: str, sections: Mapping[str, Any]) -> None:
+        """Also: sizes fit, and a head that is trained from scratch has a queue for its batches and neighbours."""
+        super().require_fit(method, sections)
+        self._require_sizes(sections["encoder"], sections["tuning"])
+        settings, queue = sections["settings"], sections["tuning"].head.queue
+        batch_size = sections["pretraining"].training.batch_size
         if isinstance(settings, JointSettings) and max(settings.top_k, batch_size) > queue:
             raise ValueError(
                 f"tuning.head.queue {queue} must hold top_k ({settings.top_k}) and a pretraining batch ({batch_size})"
             )
 
-    def training_of(self, label: str) -> tuple[TrainingParams, ...]:
-        """The autoencoder's training run, or the two steps of a tuned method."""
-        if starts_from(self.base_method(label)):
-            return self.tuning.head_step.training, self.tuning.encoder_step.training
-        return (self.pretraining.training,)
+    def start_of(self, label: str) -> str | None:
+        """The method that ``label`` starts from; ``LABEL-start`` where a variant trains that one in another way."""
+        start = super().start_of(label)
+        if start is None:
+            return None
+        params = self.pretrain(label, "")
+        assert isinstance(params, TuneParams)
+        return start if params.start == self.pretrain(start, "") else f"{label}{START}"
 
-    def pretrain(self, label: str, dataset: str) -> PretrainParams:
-        """The resolved parameters of one method or variant: what its stage, ``pretrain`` or ``tune``, reads."""
-        method, settings = self.base_method(label), self.checked_settings(label)
+    def variant(self, label: str) -> Variant | None:
+        """The variant of this label, be it a trial's or what a variant starts from; None for a method."""
+        started = self._started_by(label)
+        if started is None:
+            return super().variant(label)
+        changes = self._named(started).changes()
+        return AudioVariant(method=self.base_method(label), **{name: changes[name] for name in PRETRAINED_BY})
+
+    def base_method(self, label: str) -> str:
+        """The registered method behind a method's name or a variant's label, or behind what a variant starts from."""
+        started = self._started_by(label)
+        return (started and starts_from(self.base_method(started))) or super().base_method(label)
+
+    def _started_by(self, label: str) -> str | None:
+        """The variant, or trial, that may start from an encoder of this label; None where there is none."""
+        started = label.removesuffix(START)
+        base = super().base_method(started)
+        return started if started != label and base in METHODS and starts_from(base) else None
+
+    def resolve(self, method: str, sections: Mapping[str, Any]) -> PretrainParams:
+        """What the stage ``pretrain`` or ``tune`` reads for a method."""
         start = starts_from(method)
         if start is None:
-            return self._from_scratch(method, settings)
+            return self._from_scratch(method, sections)
+        tuning: TwoStepTuningParams = sections["tuning"]
         return TuneParams(
             track=self._name,
             method=method,
-            encoder=self.encoder,
-            head=self.tuning.head,
-            augment=self.augment,
-            head_step=self.tuning.head_step,
-            encoder_step=self.tuning.encoder_step,
-            settings=settings,
-            start=self._from_scratch(start, self.checked_settings(start)),
+            encoder=sections["encoder"],
+            head=tuning.head,
+            augment=sections["augment"],
+            head_step=tuning.head_step,
+            encoder_step=tuning.encoder_step,
+            settings=sections["settings"],
+            start=self._from_scratch(start, {**sections, "settings": self._of_method(start)}),
         )
 
-    def _from_scratch(self, method: str, settings: MethodSettings) -> AudioPretrainParams:
+    def _from_scratch(self, method: str, sections: Mapping[str, Any]) -> AudioPretrainParams:
+        pretraining: PretrainingParams = sections["pretraining"]
         plain = AudioPretrainParams(
             track=self._name,
             method=method,
-            encoder=self.encoder,
-            decoder=self.decoder,
-            mask_ratio=self.pretraining.mask_ratio,
-            target=self.pretraining.target,
-            checkpoint=self.pretraining.checkpoint,
-            augment=self.pretraining.augment,
-            training=self.pretraining.training,
-            settings=settings,
+            encoder=sections["encoder"],
+            decoder=sections["decoder"],
+            mask_ratio=pretraining.mask_ratio,
+            target=pretraining.target,
+            checkpoint=pretraining.checkpoint,
+            augment=pretraining.augment,
+            training=pretraining.training,
+            settings=sections["settings"],
         )
-        if not isinstance(settings, JointSettings):
+        if not isinstance(sections["settings"], JointSettings):
             return plain
-        return JointPretrainParams(**dict(plain) | {"augment": self.augment, "checkpoint": None}, head=self.tuning.head)
+        own = {"augment": sections["augment"], "checkpoint": None}
+        return JointPretrainParams(**dict(plain) | own, head=sections["tuning"].head)

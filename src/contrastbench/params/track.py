@@ -1,6 +1,8 @@
 """A track: data sets of one modality, methods, seeds, variants of methods, and the sections that they are judged by."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from functools import reduce
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_validator, model_validator
@@ -12,10 +14,11 @@ from contrastbench.params.corruptions import CorruptionsParams
 from contrastbench.params.dataset_names import require_dataset_at
 from contrastbench.params.evaluation import FewShotParams, LowShotParams, PretrainParams, ProbeParams, Transfer
 from contrastbench.params.robustness import RobustnessParams
+from contrastbench.params.search import Dimension, SearchParams, Trial
 from contrastbench.params.settings import MethodSettings
 from contrastbench.params.training import TrainingParams
 from contrastbench.params.values import LONGEST_LIST, Seed, without_repeats
-from contrastbench.params.variants import Label, Variant
+from contrastbench.params.variants import Label, Variant, flat, nested, require_label
 from contrastbench.registry import (
     METHODS,
     WITHOUT_ENCODER,
@@ -28,6 +31,8 @@ from contrastbench.registry import (
 
 T = TypeVar("T", bound=Section)
 _JUDGING = ("few_shot", "low_shot", "audio_attack")  # sections that name, for each data set, those judged on
+# The section of parameters that each measure of a search goes by.
+MEASURES = {"knn": "probe", "pgd": "robustness", "few-shot": "few_shot"}
 
 
 def _absent(value: object) -> bool:
@@ -40,11 +45,13 @@ class TrackParams(Section):
     modality   of the data sets and methods
     refuses    sections that make no sense for the modality, and why
     changed    sections that training reads and variants may change, besides the method's settings
+    variant_class  of the variants
 
     methods    what the default target runs: methods or labels of variants
     ablation   labels of the variants (or methods) that the ablation target runs, with the track's seeds
     cost       the same of the cost target: methods at several lengths of training, the first of which sets the costs
                that all are compared at
+    search     the space of settings that the search target tunes methods in, all with as many trials
     settings   one section per method, under its name with ``_`` for ``-``; methods without settings need none
     probe      and what follows: how encoders are judged; a section that is left out is not run
     """
@@ -52,6 +59,7 @@ class TrackParams(Section):
     modality: ClassVar[str]
     refuses: ClassVar[dict[str, str]] = {}
     changed: ClassVar[tuple[str, ...]] = ()
+    variant_class: ClassVar[type[Variant]] = Variant
 
     datasets: tuple[str, ...] = Field(min_length=1)
     methods: tuple[str, ...] = Field(min_length=1)
@@ -59,6 +67,7 @@ class TrackParams(Section):
     variants: Mapping[Label, Variant]
     ablation: tuple[str, ...]
     cost: tuple[str, ...] = Field(default=(), exclude_if=_absent)
+    search: SearchParams | None = Field(default=None, exclude_if=_absent)
     settings: Section
     probe: ProbeParams
     transfer: Annotated[tuple[Transfer, ...], AfterValidator(without_repeats)] = Field(default=(), exclude_if=_absent)
@@ -68,7 +77,7 @@ class TrackParams(Section):
     robustness: RobustnessParams | None = Field(default=None, exclude_if=_absent)
     audio_attack: AudioAttackParams | None = Field(default=None, exclude_if=_absent)
 
-    _name: str = PrivateAttr()  # set by the section that holds the track
+    _name: str = PrivateAttr(default="")  # set by the section that holds the track
 
     @field_validator("datasets", "methods", "seeds", "ablation", "cost")
     @classmethod
@@ -120,9 +129,44 @@ class TrackParams(Section):
             for position, label in enumerate(getattr(self, key)):
                 if label not in WITHOUT_ENCODER and label not in self.variants:
                     self._check(label, key, position)
-                    self._check_training(label, "settings", settings_key(label))
+                    self._check_fit(self._plain(label), "settings", settings_key(label))
+        for label, variant in self.variants.items():
+            self._check_fit(variant, "variants", label)
+            self._check_read(variant, "variants", label)
+        return self
+
+    @model_validator(mode="after")
+    def _trials_can_run(self) -> Self:
+        search = self.search
+        if search is None:
+            return self
+        section = MEASURES[search.measure]
+        if getattr(self, section) is None:
+            message = f"the track needs a section `{section}` to judge trials by"
+            raise refusal(message, "search", "measure", value=search.measure)
+        if search.seed in self.seeds:
+            raise refusal("must be none of the track's `seeds`", "search", "seed", value=search.seed)
+        for position, label in enumerate(search.methods):
+            if label not in self.variants:
+                self._check(label, "search", "methods", position)
+            trial = Trial(label, search.trials - 1).label
+            try:
+                require_label(trial)
+            except ValueError as error:
+                raise refusal(f"of the trial {trial!r}: {error}", "search", "methods", position) from None
         for label in self.variants:
-            self._check_training(label, "variants", label)
+            if search.trial(label):
+                raise refusal("is the label of a trial of `search`; choose another name", "variants", label)
+        for label in search.own:
+            if label not in self.variants:
+                self._check(label, "search", "own", label)
+        for label in search.methods:
+            self._check_space(label, search)
+        given = [name for name in methods_of(self.modality) if getattr(self.settings, settings_key(name)) is not None]
+        known = {key for name in given for key in _keys(self._sections(self._plain(name)))}
+        for key in search.shared:
+            if key not in known:  # a preset with fewer methods may leave what none of them reads
+                raise refusal(f"no method of the track has this key; {hint(key, known)}", "search", "shared", key)
         return self
 
     def _check(self, method: str, *path: str | int) -> None:
@@ -135,68 +179,150 @@ class TrackParams(Section):
         except ValueError as error:
             raise refusal(str(error), *path, value=method) from None
 
-    def _check_training(self, label: str, *path: str | int) -> None:
-        """Refuse, at ``path``, settings that do not fit the training; elsewhere, what a variant changes wrongly."""
-        settings = self.settings_of(label)
-        self.sections_of(label)
+    def _check_fit(self, variant: Variant, *path: str | int) -> None:
+        """Refuse what a variant changes wrongly, and, at ``path``, settings that do not fit what it is trained by."""
+        sections = self._sections(variant, *path)
         try:
-            self.require_fit(label, settings)
+            self.require_fit(variant.method, sections)
         except ValueError as error:
             raise refusal(str(error), *path) from None
 
-    def require_fit(self, label: str, settings: MethodSettings) -> None:
-        """ValueError where the ``settings`` of a method or variant do not fit what the track trains it by."""
-        for training in self.training_of(label):
-            settings.check_batch(training.batch_size)
+    def _check_read(self, variant: Variant, *path: str | int) -> None:
+        """Refuse, at ``path``, a change of what the variant's training does not read."""
+        before, now = self._sections(self._plain(variant.method)), self._sections(variant)
+        for key in flat(variant.changes()):
+            without = _put(now, key, _at(before, key))
+            if without != now and self.resolve(variant.method, without) == self.resolve(variant.method, now):
+                raise refusal(f"{variant.method} does not read this key", *path, key)
 
-    def trials(self) -> dict[str, tuple[str, float]]:
-        """The method or variant, and the learning rate, of every trial of a search, by the trial's label."""
-        return {}
+    def _check_space(self, label: str, search: SearchParams) -> None:
+        """Refuse ends of a range that a method cannot have, and a key of its own that it has not or does not read."""
+        plain = self._untuned(label).with_changes(self._known(search.changes, "search", "changes"))
+        self._check_fit(plain, "search", "changes")
+        self._check_read(plain, "search", "changes")
+        for place, space in ((("shared",), search.shared), (("own", label), search.own.get(label, {}))):
+            for key, dimension in space.items():
+                ends = [self._known(nested({key: end}), "search", *place) for end in dimension.extremes]
+                if place == ("shared",) and not _has(self._sections(plain), key):
+                    continue
+                for changes in ends:
+                    self._check_fit(plain.with_changes(changes), "search", *place)
+                if place != ("shared",) and not self._tunes(plain, key, dimension):
+                    raise refusal(f"{label} does not read this key", "search", *place, key)
+
+    def _known(self, changes: dict[str, Any], *path: str | int) -> dict[str, Any]:
+        """``changes``, by section; a refusal where there is no such section."""
+        known = ("settings", *self.changed)
+        for name, inner in changes.items():
+            if name not in known or not isinstance(inner, dict):
+                raise refusal(f"must be a key of {', '.join(known)}", *path, name)
+        return changes
+
+    def _space(self, label: str, search: SearchParams) -> dict[str, Dimension]:
+        """What is tuned of a method: of what all share that which it reads, and its own."""
+        plain = self._untuned(label)
+        shared = {key: each for key, each in search.shared.items() if self._tunes(plain, key, each)}
+        return shared | search.own.get(label, {})
+
+    def _tunes(self, variant: Variant, key: str, dimension: Dimension) -> bool:
+        """Whether a variant has a key, and its training reads it: whether an end of the range makes a difference."""
+        if not _has(self._sections(variant), key):
+            return False
+        ends = (self._sections(variant.with_changes(nested({key: end}))) for end in dimension.extremes)
+        plain = self.resolve(variant.method, self._sections(variant))
+        return any(self.resolve(variant.method, changed) != plain for changed in ends)
+
+    def require_fit(self, method: str, sections: Mapping[str, Any]) -> None:
+        """ValueError where the settings of a method do not fit what it is trained by."""
+        for training in self.resolve(method, sections).phases():
+            sections["settings"].check_batch(training.batch_size)
+
+    def trials(self) -> list[str]:
+        """The labels of the trials of the track's search, if it has one."""
+        return [] if self.search is None else self.search.labels()
 
     def variant(self, label: str) -> Variant | None:
         """The variant of this label, be it a trial's; None for a method."""
-        return self.variants.get(label)
+        trial = self.search and self.search.trial(label)
+        if not trial or self.search is None:
+            return self.variants.get(label)
+        found = self._untuned(trial.of).with_changes(self.search.changes)
+        return found.with_changes(nested(self.tuned(trial)))
+
+    def tuned(self, trial: Trial) -> dict[str, Any]:
+        """What a trial of the search changes, by dotted key; nothing in the first one."""
+        if self.search is None or trial.number == 0:
+            return {}
+        values = self.search.values(trial)
+        return {key: values[key] for key in self._space(trial.of, self.search)}
 
     def base_method(self, label: str) -> str:
         """The registered method behind a method's name or a variant's label."""
+        trial = self.search and self.search.trial(label)
+        return self._untuned(trial.of if trial else label).method
+
+    def start_of(self, label: str) -> str | None:
+        """The method, or what else a job of the stage ``pretrain`` is called, whose weights ``label`` starts from."""
+        return starts_from(self.base_method(label))
+
+    def differs(self, label: str) -> str:
+        """What a variant changes, for tables: ``beta 4.0, training.epochs 15``; nothing for a method."""
         variant = self.variant(label)
-        return variant.method if variant else label
+        return changes_text(flat(variant.changes())) if variant else ""
 
     def settings_of(self, label: str) -> MethodSettings:
         """The settings of a method, or of a variant with its changes made; ValueError for unknown ones."""
-        settings = self._of_method(self.base_method(label))
-        return self._varied(label, "settings", settings)
+        return self._sections(self._named(label), "variants", label)["settings"]
 
     def sections_of(self, label: str) -> dict[str, Any]:
         """The sections that training reads (``changed``) by name, with the changes of a variant made."""
-        return {name: self._varied(label, name, getattr(self, name)) for name in self.changed}
+        return self._of_track(self._named(label), "variants", label)
 
-    def _varied(self, label: str, key: str, section: T) -> T:
-        """``section`` with what a variant says under ``key`` changed; as it is for a method."""
-        changes = getattr(self.variant(label), key, None)
-        if not changes:
-            return section
-        try:
-            # Through the model again, so that a variant's values are held to the same ranges.
-            return from_plain(type(section), overlay(section.model_dump(mode="json"), changes))
-        except ValidationError as error:
-            raise moved(error, type(section), "variants", label, key) from None
+    def _named(self, label: str) -> Variant:
+        return self.variant(label) or self._plain(label)
 
-    def checked_settings(self, label: str) -> MethodSettings:
-        """Like :meth:`settings_of`, with a UserError for the command line."""
+    def _untuned(self, label: str) -> Variant:
+        return self.variants.get(label) or self._plain(label)
+
+    def _plain(self, method: str) -> Variant:
+        """A method as it is, as a variant that changes nothing."""
+        return self.variant_class.model_validate({"method": method})
+
+    def _sections(self, variant: Variant, *path: str | int) -> dict[str, Any]:
+        """``settings`` and the sections ``changed``, by name, with the changes of a variant made.
+
+        What is changed wrongly is refused, and named as what the ``path`` leads to.
+        """
+        settings = _changed(self._of_method(variant.method), variant.settings, *path, "settings")
+        return {"settings": settings, **self._of_track(variant, *path)}
+
+    def _of_track(self, variant: Variant, *path: str | int) -> dict[str, Any]:
+        return {name: _changed(getattr(self, name), getattr(variant, name), *path, name) for name in self.changed}
+
+    def training_of(self, label: str) -> tuple[TrainingParams, ...]:
+        """The training runs of a method or variant itself, one after another."""
+        return self.pretrain(label, self.datasets[0]).phases()
+
+    def pretrain(self, label: str, dataset: str) -> PretrainParams:
+        """The resolved parameters of one method or variant: what its stage, ``pretrain`` or ``tune``, reads.
+
+        They are the same for every data set. A UserError for an unknown label, and a trial that cannot be trained.
+        """
+        variant = self._named(label)
         try:
-            return self.settings_of(label)
+            sections = self._sections(variant, "variants", label)
         except ValidationError as error:
             raise UserError(explain(type(self), error)) from None
         except ValueError as error:
             raise UserError(str(error)) from None
+        try:
+            self.require_fit(variant.method, sections)
+        except ValueError as error:
+            raise UserError(f"{label}: {error}") from None
+        return self.resolve(variant.method, sections)
 
-    def training_of(self, label: str) -> tuple[TrainingParams, ...]:
-        """The training runs of a method or variant itself, one after another."""
-        raise NotImplementedError
-
-    def pretrain(self, label: str, dataset: str) -> PretrainParams:
-        """The resolved parameters of one method or variant: what its stage, ``pretrain`` or ``tune``, reads."""
+    def resolve(self, method: str, sections: Mapping[str, Any]) -> PretrainParams:
+        """What training a method reads of these ``sections``: its ``settings``, and those of the track."""
         raise NotImplementedError
 
     def _of_method(self, method: str) -> MethodSettings:
@@ -219,3 +345,45 @@ class TrackParams(Section):
         if declared.model_fields:
             raise ValueError(f"the method {method!r} needs a section settings.{settings_key(method)} in this track")
         return declared()
+
+
+def _changed(section: T, changes: dict[str, Any], *path: str | int) -> T:
+    """``section`` with ``changes`` made, held to the same ranges; a mistake is refused at ``path``."""
+    if not changes:
+        return section
+    try:
+        return from_plain(type(section), overlay(section.model_dump(mode="json"), changes))
+    except ValidationError as error:
+        raise moved(error, type(section), *path) from None
+
+
+def changes_text(changes: Mapping[str, Any]) -> str:
+    """Changes by dotted key as tables show them, without the word ``settings``."""
+    texts = ((key.removeprefix("settings."), json.dumps(value).strip('"')) for key, value in changes.items())
+    return ", ".join(f"{key} {text}" for key, text in texts)
+
+
+def _keys(sections: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The dotted keys of all values in ``sections``."""
+    for name, value in sections.items():
+        if isinstance(value, Section):
+            yield from _keys(dict(value), f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _has(sections: Mapping[str, Any], key: str) -> bool:
+    return key in _keys(sections)
+
+
+def _at(sections: Mapping[str, Any], key: str) -> Any:
+    name, *path = key.split(".")
+    return reduce(getattr, path, sections[name])
+
+
+def _put(sections: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """``sections`` with ``value``, which is not checked, in the place of what the dotted ``key`` is."""
+    name, _, rest = key.partition(".")
+    if rest:
+        value = sections[name].model_copy(update=_put(dict(sections[name]), rest, value))
+    return {**sections, name: value}

@@ -33,6 +33,7 @@ class Begun:
     devices         how many devices train one encoder together
     gpu_limit       how many jobs may use at once; None where this machine does not say
     judging_stages  pattern of the stages that the rule ``judge`` covers
+    validating_stages  the same of the rule ``validate``
     tracks          pattern of the tracks' names
     """
 
@@ -42,6 +43,7 @@ class Begun:
     devices: int
     gpu_limit: int | None
     judging_stages: str
+    validating_stages: str
     tracks: str
 
 
@@ -88,7 +90,8 @@ def begin(
     for name, value in MEMORY.items():
         os.environ.setdefault(name, str(value))
     judging = "|".join(stage.name for stage in WITH_ROWS if stage.rule == "judge")
-    return Begun(grid, grid.preset, int(on == "cuda"), devices, gpu_limit, judging, "|".join(TRACKS))
+    validating = "|".join(stage.name for stage in WITH_ROWS if stage.rule == "validate")
+    return Begun(grid, grid.preset, int(on == "cuda"), devices, gpu_limit, judging, validating, "|".join(TRACKS))
 
 
 def _gpu_limit(given: int | None) -> int | None:

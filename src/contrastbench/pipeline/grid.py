@@ -44,7 +44,7 @@ OTHER_TARGETS = TARGETS[1:]  # each with tables of its own
 
 def targets_of(stage: Stage) -> tuple[Target, ...]:
     """The targets that ask for the rows of a stage."""
-    if stage.name == "validate":
+    if stage.measure:
         return ("search",)
     if stage.scope is Scope.METHODS:
         return ("methods",)
@@ -91,13 +91,13 @@ class Grid:
     def labels(self, track: str, target: Target = "methods") -> list[str]:
         """The methods and variants that a track's target runs."""
         section = self.track(track)
-        return list(section.trials() if target == "search" else getattr(section, target))
+        return section.trials() if target == "search" else list(getattr(section, target))
 
     def seeds(self, track: str, target: Target = "methods") -> tuple[int, ...]:
         """The seeds that a track's target runs them with."""
         section = self.track(track)
         if target == "search":
-            assert isinstance(section, ImageTrack) and section.search is not None, f"{track} has trials"
+            assert section.search is not None, f"{track} has trials"
             return (section.search.seed,)
         return section.seeds
 
@@ -119,9 +119,9 @@ class Grid:
         return [Job(track, name, label, seed) for name in datasets for label in labels for seed in seeds]
 
     def _with_starts(self, track: str, labels: list[str]) -> list[str]:
-        """``labels``, each behind the method whose weights it starts from, which may not be listed itself."""
+        """``labels``, each behind the encoder whose weights it starts from, which may not be listed itself."""
         trained = [label for label in labels if label not in WITHOUT_ENCODER]
-        starts = ((starts_from(self.track(track).base_method(label)), label) for label in trained)
+        starts = ((self.track(track).start_of(label), label) for label in trained)
         return list(dict.fromkeys(name for pair in starts for name in pair if name))
 
     def _takes(self, stage: Stage, track: str, label: str) -> bool:
@@ -246,7 +246,7 @@ class Grid:
 
     def tuned_from(self, job: Job) -> Job:
         """The job whose weights a tuned method starts from: the same data set and seed."""
-        start = starts_from(self.track(job.track).base_method(job.method))
+        start = self.track(job.track).start_of(job.method)
         assert start is not None, f"{job.method} is trained from scratch"
         return replace(job, method=start)
 
@@ -415,19 +415,23 @@ class Grid:
             return []
         return [self.layout.table(track if target == "methods" else f"{track}-{target}", ending) for ending in ENDINGS]
 
-    def asked(self, track: str) -> str:
+    def asked(self, track: str, targets: Iterable[Target] = TARGETS) -> str:
         """What a track's tables show, as one hash: which rows count, and what they must name to count unmarked."""
         parts = []
         for stage in WITH_ROWS:
-            for target in TARGETS:
+            for target in targets:
                 for job in self.jobs(stage.name, track, target):
                     parts += [stage.name, str(job.folder), self.state(stage.name, job)]
         return joined(parts)
 
-    def tables_state(self, track: str) -> str:
-        """What makes a track's tables stale besides their rows: the code that renders them, and which rows count."""
-        labels = [f"{target} {label}" for target in TARGETS for label in self.labels(track, target)]
-        return joined([fingerprint("tables"), *labels, self.asked(track)])
+    def tables_state(self, track: str, target: Target = "methods") -> str:
+        """What makes a track's tables stale besides their rows: the code that renders them, and which rows count.
+
+        Those of a search show trials alone, and no others show any: the values of trials take time to draw.
+        """
+        shown = [each for each in TARGETS if (each == "search") == (target == "search")]
+        labels = [f"{each} {label}" for each in shown for label in self.labels(track, each)]
+        return joined([fingerprint("tables"), *labels, self.asked(track, shown)])
 
     def report_state(self) -> str:
         """What makes the report stale besides what it shows: its code, the parameters that it names, the claims."""

@@ -210,6 +210,22 @@ VALIDATION = (
         ("validation-pgd",),
     ),
 )
+VALIDATION_KNN = (
+    Group(
+        "Nearest neighbours of validation images",
+        "Share of validation images that the probe's nearest neighbours among the training images classify correctly: "
+        "what a choice of training parameters is made by.",
+        ("validation-knn",),
+    ),
+)
+VALIDATION_FEW_SHOT = (
+    Group(
+        "Few-shot episodes of validation clips",
+        "The few-shot protocol's episodes on validation clips, the same for every trial: what a choice of training "
+        "parameters is made by, their mean over shots and classifiers.",
+        ("validation-few-shot",),
+    ),
+)
 TRANSFERRED = (
     Group(
         "Transfer of attacks",

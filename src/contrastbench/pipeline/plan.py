@@ -14,7 +14,7 @@ from contrastbench.files import write_text
 from contrastbench.params.base import params_hash
 from contrastbench.params.root import presets
 from contrastbench.pipeline.estimate import Estimate, Measured, Task, estimate
-from contrastbench.pipeline.grid import TARGETS, Grid
+from contrastbench.pipeline.grid import OTHER_TARGETS, TARGETS, Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.runs import benchmarks
 from contrastbench.pipeline.stages import STAGES, TRAINING, Scope, Stage
@@ -35,7 +35,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """All jobs of a preset's default target, and the archives that must be downloaded (name, bytes or None)."""
+    """All jobs of a target of a preset, and the archives that must be downloaded (name, bytes or None)."""
 
     preset: str
     jobs: list[Planned]
@@ -51,14 +51,17 @@ class Plan:
         return [job for job in self.jobs if not job.done and stage in (None, job.stage)]
 
 
-def make_plan(preset: str, root: Path = Path()) -> Plan:
-    """Ask Snakemake what is to be done, and estimate it from every preset's measured jobs."""
+def make_plan(preset: str, root: Path = Path(), target: str | None = None) -> Plan:
+    """Ask Snakemake what is to be done for a ``target``, its default one if None, and estimate it.
+
+    Estimates come from every preset's measured jobs.
+    """
     grid = Grid(preset, root)
     known = {(task.stage, task.name): task for task in tasks(grid, root)}
     owners = job_of_files(grid)
     measured = list(_measured(root))
     jobs = []
-    for (stage, name), done in _job_states(preset, owners).items():
+    for (stage, name), done in _job_states(preset, owners, target).items():
         task = known.get((stage, name), Task(stage, name, "", "", "", "", None))
         cost = None if done else estimate(task, measured)
         jobs.append(Planned(stage, name, done, cost, None if done else _size(task, root)))
@@ -138,12 +141,15 @@ def job_of_files(grid: Grid) -> dict[str, tuple[str, str]]:
             owners[str(grid.layout.spectrograms(track, name) / "meta.json")] = ("spectrograms", f"{track}/{name}")
         owners |= {str(path): ("figures", str(path.with_suffix(""))) for path in grid.figures(track)}
         owners |= {str(path): ("tables", track) for path in (*grid.tables(track), grid.layout.metrics(track))}
+        owners |= {str(path): ("tables", f"{track}-{t}") for t in OTHER_TARGETS for path in grid.tables(track, t)}
     return owners | {str(grid.layout.report): ("report", "report")}
 
 
-def _job_states(preset: str, owners: dict[str, tuple[str, str]]) -> dict[tuple[str, str], bool]:
+def _job_states(
+    preset: str, owners: dict[str, tuple[str, str]], target: str | None = None
+) -> dict[tuple[str, str], bool]:
     """(stage, job) -> whether all its files are there and up to date, as Snakemake sees it."""
-    answer = call("snakemake", "--summary", "--config", f"preset={preset}", quiet=True)
+    answer = call("snakemake", *([target] if target else []), "--summary", "--config", f"preset={preset}", quiet=True)
     lines = [line.split("\t") for line in answer.stdout.splitlines()]
     if answer.returncode != 0 or not lines:
         told = [line for line in answer.stderr.splitlines() if line.strip()]

@@ -19,6 +19,8 @@ from contrastbench.pipeline.groups import (
     LOW_SHOT,
     TRANSFERRED,
     VALIDATION,
+    VALIDATION_FEW_SHOT,
+    VALIDATION_KNN,
     Group,
 )
 from contrastbench.pipeline.layout import pair
@@ -69,6 +71,7 @@ class Stage:
     contrasts whether it is for methods only whose loss can be held against NT-Xent's
     variants  whether it judges what other targets name too, or only a track's ``methods``
     groups    the tables that its rows are shown in, in this order
+    measure   of a search: the stage judges the trials of a track that goes by it, and nothing else
     batch     the parameter to lower where the memory of a GPU does not hold its batches; where there is none, its
               batches adapt to the GPU
     """
@@ -87,6 +90,7 @@ class Stage:
     contrasts: bool = False
     variants: bool = True
     groups: tuple[Group, ...] = ()
+    measure: str = ""
     batch: str = ""
 
     def data(self, track: TrackParams) -> list[str]:
@@ -94,6 +98,8 @@ class Stage:
         if any(getattr(track, name, None) is None for name in self.sections):
             return []
         if self.unless and getattr(track, self.unless, None) is not None:
+            return []
+        if self.measure and (track.search is None or track.search.measure != self.measure):
             return []
         return self.datasets(track, *self.sections)
 
@@ -109,10 +115,13 @@ class Stage:
 
     @property
     def rule(self) -> str:
-        """Snakemake's rule for it: stages that judge an encoder with all seeds are one rule.
+        """Snakemake's rule for it: stages that judge an encoder with all seeds are one rule, and those of trials.
 
-        Not one that waits for attacks: a cluster takes jobs of this rule and the features that attacks need as one job.
+        The former without one that waits for attacks: a cluster takes jobs of this rule and the features that attacks
+        need as one job.
         """
+        if self.measure:
+            return "validate"
         return "judge" if self.scope is Scope.SEEDS and "classifiers" not in self.reads else self.name
 
     @property
@@ -269,7 +278,33 @@ _JUDGING_STAGES = (
         code=("features", "validate"),
         encoder=True,
         groups=VALIDATION,
+        measure="pgd",
         batch="robustness.batch_size",
+    ),
+    Stage(
+        "validate_knn",
+        Scope.SEED,
+        "Judge one encoder's features by nearest neighbours on validation data, to choose how it is trained.",
+        ("data", "weights", "features"),
+        rows=True,
+        sections=("probe",),
+        code=("features", "validate_knn"),
+        encoder=True,
+        groups=VALIDATION_KNN,
+        measure="knn",
+    ),
+    Stage(
+        "validate_few_shot",
+        Scope.SEED,
+        "Judge one encoder on few-shot episodes of validation clips, to choose how it is trained.",
+        ("data", "judged data", "weights", "features"),
+        rows=True,
+        sections=("few_shot",),
+        datasets=_chosen,
+        code=("features", "validate_few_shot"),
+        encoder=True,
+        groups=VALIDATION_FEW_SHOT,
+        measure="few-shot",
     ),
     Stage(
         "shifted_attack",

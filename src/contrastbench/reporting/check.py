@@ -6,15 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from contrastbench.errors import UserError
+from contrastbench.params.base import read_yaml
+from contrastbench.params.root import presets
 from contrastbench.params.track import TrackParams
 from contrastbench.pipeline.asked import rows_that_count
 from contrastbench.pipeline.layout import Layout
 from contrastbench.pipeline.measured import measured_here
+from contrastbench.pipeline.resolved import resolved
 from contrastbench.registry import hint
 from contrastbench.reporting.cells import Cell, Key, cells_of
 from contrastbench.reporting.claims import Verdict, judged_claims, load_claims
 from contrastbench.reporting.rendered import by_track, pages, rendered_files, section_of, text_of
-from contrastbench.reporting.search import other_rates
+from contrastbench.reporting.search import TUNED, tuned_name, tuned_preset
 from contrastbench.reporting.significance import ALPHA, compare_rows, holm
 from contrastbench.reporting.strengths import at_the_edge
 from contrastbench.results.legacy import same_data, same_parameters
@@ -38,8 +42,8 @@ def stale_files(loaded: Loaded, root: Path = Path()) -> list[str]:
 
     Presets whose rows git ignores (runs that nobody commits) are left out.
     """
-    presets = kept_presets(loaded, root)
-    wanted = rendered_files(loaded, presets, root)
+    kept = kept_presets(loaded, root)
+    wanted = rendered_files(loaded, kept, root)
     lines = []
     for path, text in wanted.items():
         file = root / path
@@ -54,14 +58,9 @@ def stale_files(loaded: Loaded, root: Path = Path()) -> list[str]:
         if file.is_file()
     ]
     orphans = [path for path in present if path not in wanted and path.split("/")[2] not in loaded.presets()]
-    leftovers = [path for path in present if path not in wanted and path.split("/")[2] in presets]
+    leftovers = [path for path in present if path not in wanted and path.split("/")[2] in kept]
     skipped = ignored(orphans, root)
     return lines + [f"{path}: no rows for it" for path in sorted({*orphans, *leftovers} - skipped)]
-
-
-def not_best(loaded: Loaded, root: Path = Path()) -> list[str]:
-    """A line for each label of a cost target whose learning rate is not the best that was searched for its method."""
-    return _told(loaded, root, other_rates)
 
 
 def edges(loaded: Loaded, root: Path = Path()) -> list[str]:
@@ -105,6 +104,23 @@ def wrong_sentences(loaded: Loaded, root: Path = Path()) -> list[str]:
             f"{where}: {found!r}: say so between the markers of a claim of equivalence that the rows support"
             for found in LEVEL.findall(rest)
         ]
+    return lines
+
+
+def stale_choices(loaded: Loaded, root: Path = Path()) -> list[str]:
+    """A line for each preset of chosen settings that is not what the rows of its search choose."""
+    lines = []
+    for preset in presets(root):
+        path = root / "presets" / f"{tuned_name(preset)}.yaml"
+        if preset.endswith(TUNED) or not path.is_file():
+            continue
+        params = resolved(preset, root)
+        try:
+            chosen = {name: params.track(name) for name in read_yaml(path).get("tracks", [])}
+            if path.read_bytes() != tuned_preset(loaded, preset, chosen, root).encode():
+                lines.append(f"{path.relative_to(root)}: stale against {ROWS}; run `contrastbench choose`")
+        except UserError as problem:
+            lines.append(f"{path.relative_to(root)}: {problem}")
     return lines
 
 
@@ -169,8 +185,8 @@ def reproduction(root: Path = Path(), preset: str | None = None) -> tuple[Reprod
     """
     folder = ROWS if preset is None else f"{ROWS}/{preset}"
     committed, here = rows_at("HEAD", folder, root), rows_that_count(root, preset)
-    presets = {each.path: each.row.preset for each in here.stored}
-    own = {path for path, name in presets.items() if measured_here(Layout(name), Path(path), root)}
+    preset_of = {each.path: each.row.preset for each in here.stored}
+    own = {path for path, name in preset_of.items() if measured_here(Layout(name), Path(path), root)}
     measured = replace(here, stored=[each for each in here.stored if each.path in own])
     problems = [*(f"HEAD: {line}" for line in committed.problems), *here.problems]
     return reproduction_of(committed, measured), problems, here.left_out

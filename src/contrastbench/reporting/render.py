@@ -44,6 +44,7 @@ def as_frame(tables: list[Table]) -> pd.DataFrame:
                 "protocol": column.protocol.name,
                 "metric": column.metric,
                 "method": method,
+                "changes": table.changes.get(method, ""),
                 "mean": cell.mean,
                 "low": cell.interval and cell.interval[0],
                 "high": cell.interval and cell.interval[1],
@@ -110,18 +111,18 @@ def as_markdown(tables: list[Table], heading: str = "") -> str:
 
 def markdown_grid(table: Table) -> str:
     """The bare Markdown table, and below it which sanity checks failed."""
-    header = ["method", *(f"{column.protocol.name}<br>{_caption(table, column)}" for column in table.columns)]
-    rule = ["---", *["---:"] * len(table.columns)]
+    noted = ["changes"] * bool(table.changes)
+    header = ["method", *noted, *(f"{column.protocol.name}<br>{_caption(table, column)}" for column in table.columns)]
+    rule = ["---", *["---"] * len(noted), *["---:"] * len(table.columns)]
     elsewhere = published_for(table)
     if elsewhere:
         header.append(HEADING)
         rule.append("---")
     lines = [_line(header), _line(rule)]
     for method in table.methods:
-        texts = [
-            f"`{method}`{table.note(method)}",
-            *(_markdown_cell(table, method, column) for column in table.columns),
-        ]
+        beside = [table.changes.get(method, "")] * len(noted)
+        cells = (_markdown_cell(table, method, column) for column in table.columns)
+        texts = [f"`{method}`{table.note(method)}", *beside, *cells]
         if elsewhere:
             texts.append("<br>".join(number.text for number in elsewhere.get(method, [])))
         lines.append(_line(texts))
@@ -171,6 +172,8 @@ def _markdown_cell(table: Table, method: str, column: Column) -> str:
 
 def _latex_table(table: Table) -> str:
     body = {"method": [latex_escape(method + table.note(method)) for method in table.methods]}
+    if table.changes:
+        body["changes"] = [latex_escape(table.changes.get(method, "")) for method in table.methods]
     for column in table.columns:
         name = f"{latex_escape(column.protocol.name)} ({latex_escape(METRICS[column.metric].label)})"
         body[name] = [_latex_cell(table, method, column) for method in table.methods]
@@ -180,7 +183,10 @@ def _latex_table(table: Table) -> str:
     if table.has_older:
         caption += rf" $\dagger$: {MADE_BY_OLDER}."
     return pd.DataFrame(body).to_latex(
-        index=False, escape=False, column_format="l" + "r" * len(table.columns), caption=caption
+        index=False,
+        escape=False,
+        column_format="l" * (1 + bool(table.changes)) + "r" * len(table.columns),
+        caption=caption,
     )
 
 

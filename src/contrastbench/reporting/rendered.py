@@ -56,9 +56,20 @@ def target_files(loaded: Loaded, preset: str, track: str, target: str, root: Pat
 def target_tables(rows: Loaded, preset: str, track: str, target: str, root: Path = Path()) -> list[Table]:
     """The tables of a track's target; ``rows`` are the track's.
 
-    Each shows its own variants. Of a preset that is no more, all variants are its ablation.
+    Each shows its own variants, and beside their labels what they change. Of a preset that is no more, all variants are
+    its ablation.
     """
     section = section_of(preset, track, root)
+    tables = _target_tables(rows, section, target)
+    return [replace(table, changes=_changes(table, section)) for table in tables] if section else tables
+
+
+def _changes(table: Table, track: TrackParams) -> dict[str, str]:
+    texts = {label: track.differs(label) for label in table.methods}
+    return {label: text for label, text in texts.items() if text}
+
+
+def _target_tables(rows: Loaded, section: TrackParams | None, target: str) -> list[Table]:
     if target == "methods":
         return tables_of(rows, section.methods if section else ())
     if section is None:

@@ -39,6 +39,7 @@ from contrastbench.reporting.robustness_figures import (
     sensitivity_to_strength,
     transfer_matrix,
 )
+from contrastbench.reporting.search_figures import search_lines
 from contrastbench.reporting.tables import Table, own_rows
 from contrastbench.results.load import Loaded
 from contrastbench.results.metrics import METRICS
@@ -141,7 +142,7 @@ def track_section(track: str, rows: Loaded, runs: list[Run], preset: str, root: 
     section = TrackSection(track, TITLES.get(track, track), tables, dict(zip(OTHER_TARGETS, others, strict=True)))
     about = {name: each for name, each in load_claims(root).items() if each.track == track and preset in each.presets}
     section.claims = judged_claims(about, rows, root, preset)
-    section.charts += cost_lines(rows, params) if params else []
+    section.charts += [*search_lines(rows, params), *cost_lines(rows, params)] if params else []
     section.charts += protocol_curves(cells) + attack_heatmap(cells) + corruptions_by_head(cells)
     section.charts += transfer_matrix(cells) + sensitivity_to_strength(cells)
     section.charts += simplex(own, everything) + gradient_curves(history) + selection_bars(everything)

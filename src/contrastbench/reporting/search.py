@@ -1,55 +1,146 @@
-"""The search for learning rates: a table of its trials for each method, and which rate was best."""
+"""The search for settings: a table of each method's trials, the best of them, and what a smaller budget would buy."""
 
-from contrastbench.params.image_track import ImageTrack
-from contrastbench.params.track import TrackParams
-from contrastbench.pipeline.groups import VALIDATION, Group
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import yaml
+
+from contrastbench.errors import UserError
+from contrastbench.params.base import overlay, read_yaml
+from contrastbench.params.root import DEFAULT
+from contrastbench.params.search import Trial
+from contrastbench.params.track import TrackParams, changes_text
+from contrastbench.params.variants import flat
+from contrastbench.pipeline.groups import Group
+from contrastbench.pipeline.stages import WITH_ROWS, Stage
+from contrastbench.registry import WITHOUT_ENCODER
 from contrastbench.reporting.cells import Cell, cells_of
-from contrastbench.reporting.cost import line_of
 from contrastbench.reporting.tables import Table, table_of
 from contrastbench.results.load import Loaded
 
+TUNED = "tuned"
+REFERENCES = (*WITHOUT_ENCODER, "random")  # rows that no training makes, of a track's own
+WIDE = 1_000_000  # characters of a line of YAML, so that none is broken
+
 
 def search_tables(loaded: Loaded, track: TrackParams) -> list[Table]:
-    """For each data set and method a table of its trials, one row per learning rate."""
-    if not isinstance(track, ImageTrack) or track.search is None:
+    """For each data set and method a table of its trials; beside each label stands what the trial changes."""
+    if track.search is None:
         return []
-    length = f"{track.search.epochs} epochs, seed {track.search.seed}"
-    reading = f"{length}. {VALIDATION[0].reading}"
+    stage = stage_of(track)
+    found: dict[tuple[str, str], list[Cell]] = {}
+    for key, cell in cells_of(loaded.where(lambda row: row.stage == stage.name)).items():
+        trial = track.search.trial(key.method)
+        if trial is not None:
+            found.setdefault((key.dataset, trial.of), []).append(cell)
+    reading = f"Seed {track.search.seed}; trial 00 is the method as it is. {stage.groups[0].reading}"
     return [
-        table_of(dataset, Group(f"Learning rates of {method}", reading), list(cells.values()))
-        for (dataset, method), cells in _trials(loaded, track).items()
+        table_of(dataset, Group(f"Search of {method}", reading), cells) for (dataset, method), cells in found.items()
     ]
 
 
-def best_rates(loaded: Loaded, track: TrackParams) -> dict[tuple[str, str], float]:
-    """By data set and method, the learning rate with the highest mean, of equals the lowest, where all were tried."""
-    if not isinstance(track, ImageTrack) or track.search is None:
+def stage_of(track: TrackParams) -> Stage:
+    """The stage that judges the trials of a track's search."""
+    assert track.search is not None
+    measure = track.search.measure
+    return next(stage for stage in WITH_ROWS if stage.measure == measure)
+
+
+def scores(loaded: Loaded, track: TrackParams) -> dict[str, dict[Trial, float]]:
+    """By method, the score of each trial that was judged on all of the search's data sets, in the order of trials.
+
+    It is the mean of the trial's rows: over data sets, and over shots and classifiers of episodes.
+    """
+    if track.search is None:
         return {}
-    wanted = len(track.search.learning_rates)
+    stage, wanted = stage_of(track), set(stage_of(track).data(track))
+    values: dict[str, list[float]] = {}
+    judged: dict[str, set[str]] = {}
+    for row in loaded.rows:
+        if row.stage == stage.name:
+            values.setdefault(row.method, []).append(row.value)
+            judged.setdefault(row.method, set()).add(row.dataset)
+    trials = [Trial(method, number) for method in track.search.methods for number in range(track.search.trials)]
+    done = [trial for trial in trials if judged.get(trial.label) == wanted]
     return {
-        place: max(sorted(cells), key=lambda rate: cells[rate].mean)
-        for place, cells in _trials(loaded, track).items()
-        if len(cells) == wanted
+        method: {trial: fmean(values[trial.label]) for trial in done if trial.of == method}
+        for method in track.search.methods
     }
 
 
-def other_rates(loaded: Loaded, track: TrackParams) -> list[str]:
-    """A line for each label of the cost target that is not trained at the best rate that was found for its method."""
-    lines = []
-    for (dataset, method), best in best_rates(loaded, track).items():
-        for label in track.cost:
-            (training,) = track.training_of(label)
-            if line_of(label, track) == line_of(method, track) and training.learning_rate != best:
-                lines.append(f"{label}: learning rate {training.learning_rate:g}; best on {dataset} was {best:g}")
-    return lines
+def expected_maximum(values: Sequence[float]) -> list[float]:
+    """The expected largest of n values that are drawn from ``values`` (N,), with repetition, for n from 1 to N.
+
+    Of the sorted values v_1 <= ... <= v_N the largest of n draws is at most v_i with probability (i / N)^n:
+    E_n = sum_i v_i ((i / N)^n - ((i - 1) / N)^n) (Dodge et al., 2019, section 3.1).
+    """
+    ordered, total = sorted(values), len(values)
+    return [
+        sum(value * ((rank / total) ** draws - ((rank - 1) / total) ** draws) for rank, value in enumerate(ordered, 1))
+        for draws in range(1, total + 1)
+    ]
 
 
-def _trials(loaded: Loaded, track: TrackParams) -> dict[tuple[str, str], dict[float, Cell]]:
-    """The cells of the trials by data set and method, then by learning rate."""
-    tried = track.trials()
-    found: dict[tuple[str, str], dict[float, Cell]] = {}
-    for key, cell in cells_of(loaded.where(lambda row: row.method in tried)).items():
-        if key.protocol.family == "validation-pgd":
-            method, rate = tried[key.method]
-            found.setdefault((key.dataset, method), {})[rate] = cell
+def tuned_preset(loaded: Loaded, preset: str, tracks: dict[str, TrackParams], root: Path = Path()) -> str:
+    """The file of the preset that runs, in each of ``tracks``, every method with the settings of its best trial.
+
+    ``loaded`` are rows that count. Of equally good trials the first is chosen. Above each track's section stand all
+    trials with their scores. A track without a search, or whose trials are not all there, is a UserError.
+    """
+    own = {} if preset == DEFAULT else read_yaml(root / "presets" / f"{preset}.yaml")
+    parts = [
+        f"# Written by `contrastbench choose`, not by hand: every method of the search of preset {preset} with the\n"
+        "# settings of its best trial on validation data, of equally good ones the first. All scores are below.\n",
+        _yaml({"tracks": list(tracks)}),
+    ]
+    for name, track in tracks.items():
+        found = _all_scores(loaded, preset, name, track)
+        best = {method: max(trials, key=trials.__getitem__) for method, trials in found.items()}
+        lines = [
+            f"# {score:.6f} {trial.label}{' (chosen)' * (trial == best[method])}: "
+            f"{changes_text(track.tuned(trial)) or 'as it is'}\n"
+            for method, trials in found.items()
+            for trial, score in trials.items()
+        ]
+        of = f"# {name}, {stage_of(track).groups[0].title.lower()}, seed {track.search.seed}:\n"  # type: ignore[union-attr]
+        section = overlay(own.get(name, {}), _tuned_section(track, best))
+        parts += ["\n", of, *lines, _yaml({name: section})]
+    return "".join(parts)
+
+
+def _tuned_section(track: TrackParams, best: dict[str, Trial]) -> dict[str, Any]:
+    variants = {}
+    for method, trial in best.items():
+        changes = flat(track.variants[method].changes()) if method in track.variants else {}
+        variants[f"{method}-{TUNED}"] = {"method": track.base_method(method), **changes, **track.tuned(trial)}
+    references = [label for label in track.methods if label in REFERENCES]
+    cost: dict[str, Any] = {"cost": []} if track.cost else {}
+    return {"methods": [*references, *variants], "variants": variants, "ablation": [], **cost, "search": None}
+
+
+def _all_scores(loaded: Loaded, preset: str, name: str, track: TrackParams) -> dict[str, dict[Trial, float]]:
+    if track.search is None:
+        raise UserError(f"track {name!r} of preset {preset!r} has no section `search`")
+    rows = loaded.where(lambda row: row.preset == preset and row.track == name)
+    found = scores(rows, track)
+    done = {trial.label for trials in found.values() for trial in trials}
+    asked = track.trials()
+    missing = [label for label in asked if label not in done]
+    if missing:
+        option = "" if preset == DEFAULT else f" --config preset={preset}"
+        raise UserError(
+            f"{name}, preset {preset}: {len(missing)} of {len(asked)} trials are missing, such as {missing[0]}; "
+            f"run `snakemake --cores all {name}_search{option}`"
+        )
     return found
+
+
+def _yaml(content: dict) -> str:
+    return yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=WIDE)
+
+
+def tuned_name(preset: str) -> str:
+    """The name of the preset that runs what the search of ``preset`` has chosen."""
+    return TUNED if preset == DEFAULT else f"{preset}-{TUNED}"

@@ -47,6 +47,7 @@ class Table:
                  worse than the column's best), for cells that are either
     differences  of every two methods of a column that are compared
     notes        what is to be said beside a method's name
+    changes      what the variants among ``methods`` change
     """
 
     dataset: str
@@ -57,6 +58,7 @@ class Table:
     marks: dict[tuple[str, Column], str]
     differences: tuple[Difference, ...]
     notes: dict[str, str] = field(default_factory=dict)
+    changes: dict[str, str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:

@@ -31,6 +31,8 @@ FORMS: dict[str, str] = {
     "autoattack": "autoattack-{norm}@{eps:.4g}",
     "worst-case": "worst-case-{norm}@{eps:.4g}",
     "validation-pgd": "validation-pgd-{steps}-{norm}@{eps:.4g}",
+    "validation-knn": "validation-knn",
+    "validation-few-shot": "validation-few-shot-{way}-way-{shots}-shot-{classifier}",
     "deepfool": "deepfool-{norm}",
     "cw": "cw-{norm}",
     "ddn": "ddn-{norm}",
