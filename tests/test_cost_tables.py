@@ -89,7 +89,7 @@ SHIPPED = from_content(parameters(), "test").track("swaro")
 def test_lines_of_the_shipped_target_are_methods_and_variants_whose_settings_they_share():
     """There even the shortest training of most methods is a variant, with a learning rate of its own."""
     lines = {label: line_of(label, SHIPPED) for label in SHIPPED.cost}
-    assert set(lines.values()) == {"rocl", "swav", "acl", "swaro", "swaro-add", "pgd-at"}
+    assert set(lines.values()) == {"rocl", "swav", "acl", "swaro", "swaro-add", "supervised", "pgd-at", "trades"}
     assert all(label == line or label.startswith(f"{line}-") for label, line in lines.items())
 
 
