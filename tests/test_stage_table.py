@@ -179,7 +179,7 @@ LEFT_OUT = [
 def test_every_protocol_belongs_in_one_table_of_its_stage(finished: Path) -> None:
     written = written_protocols(finished)
     alf = [(stage, protocol) for stage, protocol in written if protocol.head == "alf"]
-    assert {stage for stage, _ in alf} == {"attack", "head_corruptions"}
+    assert {stage for stage, _ in alf} == {"attack", "head_corruptions", "shifted_attack"}
     every = written | {
         ("attack", each.model_copy(update={"head": head})) for each in LEFT_OUT for head in ("slf", "own")
     }
