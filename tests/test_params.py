@@ -223,7 +223,7 @@ FEW_SHOT, LOW_SHOT, AUDIO_ATTACK = (DEFAULTS["uamix"][name] for name in ("few_sh
         (
             "uamix.search.own",
             {"uamix-mae": {"settings.mixing": {"choice": ["cutmix", "mix"]}}},
-            "uamix.search.own.uamix-mae.settings.mixing = \"mix\": input should be 't-cutmix', 'cutmix', 'mixup'",
+            "uamix.search.own.uamix-mae.settings.mixing.choice.1 = \"mix\": input should be 't-cutmix'",
         ),
         ("swaro.variants.rocl-trial-01", {"method": "rocl"}, "variants.rocl-trial-01: is the label of a trial of"),
         (

@@ -89,10 +89,13 @@ def refusal(message: str, *path: str | int, value: Any = None) -> ValidationErro
     return _refused("" if value is None else _shown(value), message, path, value)
 
 
-def moved(error: ValidationError, model: type[Section], *path: str | int) -> ValidationError:
-    """The first mistake of ``error``, made in a ``model`` that was validated on its own, as one at ``path``."""
+def moved(error: ValidationError, model: type[Section], *path: str | int, but: int = 0) -> ValidationError:
+    """The first mistake of ``error``, made in a ``model`` that was validated on its own, as one at ``path``.
+
+    The first parts of its own path, ``but`` so many, are left out.
+    """
     mistake = error.errors()[0]
-    return _refused(*_told(model, mistake), (*path, *mistake["loc"]), mistake["input"])
+    return _refused(*_told(model, mistake), (*path, *mistake["loc"][but:]), mistake["input"])
 
 
 def _refused(shown: str, message: str, path: tuple[str | int, ...], value: Any) -> ValidationError:

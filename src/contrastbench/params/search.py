@@ -11,6 +11,7 @@ from contrastbench.params.base import Section, refusal
 from contrastbench.params.values import Seed, without_repeats
 from contrastbench.params.variants import Changes, Nested
 
+Whole = Annotated[int, Field(ge=0, le=100_000_000)]
 TRIAL = "-trial-"
 DIGITS = 3  # of a value that is drawn: what tables and the file of the choice say is the value itself
 
@@ -30,7 +31,7 @@ class Dimension(Section):
 
     log: tuple[float, float] | None = Field(default=None, exclude_if=_absent)
     linear: tuple[float, float] | None = Field(default=None, exclude_if=_absent)
-    integer: tuple[int, int] | None = Field(default=None, exclude_if=_absent)
+    integer: tuple[Whole, Whole] | None = Field(default=None, exclude_if=_absent)
     choice: tuple[Any, ...] | None = Field(default=None, min_length=2, exclude_if=_absent)
     simplex: int | None = Field(default=None, ge=2, le=100, exclude_if=_absent)
 

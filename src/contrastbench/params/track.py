@@ -205,8 +205,14 @@ class TrackParams(Section):
                 ends = [self._known(nested({key: end}), "search", *place) for end in dimension.extremes]
                 if place == ("shared",) and not _has(self._sections(plain), key):
                     continue
-                for changes in ends:
-                    self._check_fit(plain.with_changes(changes), "search", *place)
+                for number, changes in enumerate(ends):
+                    try:
+                        self._check_fit(plain.with_changes(changes))
+                    except ValidationError as error:
+                        if dimension.choice is None:
+                            raise moved(error, type(self), "search", *place) from None
+                        parts, chosen = len(key.split(".")), (key, "choice", number)
+                        raise moved(error, type(self), "search", *place, *chosen, but=parts) from None
                 if place != ("shared",) and not self._tunes(plain, key, dimension):
                     raise refusal(f"{label} does not read this key", "search", *place, key)
 
