@@ -458,6 +458,26 @@ def test_what_has_not_converged_is_marked_and_nothing_else(
     assert all("not converged" in new[name][0] and message in new[name][0] for name in marked)
 
 
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_variant_gets_every_attack_where_it_is_one_of_the_methods(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    few = {"gradient": 8, "convergence": 7, "validation": 8, "foolbox": 0, "minimal": 0, "decision": 0, "autoattack": 0}
+    section = LEARNS_DIGITS | {
+        "methods": ["random", "twin"] if listed else ["random"],
+        "variants": {"twin": {"method": "random"}},
+        "ablation": ["twin"],
+        "robustness": {"heads": ["slf"], "images": few | {"square": 0, "transfer": 0}, "l2_grid": [1.0]},
+    }
+    grid = small_grid(tmp_path, {"tracks": ["swaro"], "swaro": section})
+    run(grid, "prepare", Job("", "digits"))
+    job = Job("swaro", "digits", "twin", 0)
+    for stage_name in ("pretrain", "features"):
+        run(grid, stage_name, job)
+    assert ("fgsm" in {row.protocol.family for row in attack(grid, job, Runtime())}) == listed
+
+
 def test_bad_requests_are_refused_in_one_line(project: Grid, tmp_path: Path) -> None:
     runtime = Runtime()
     with pytest.raises(UserError, match="reference row without an encoder"):

@@ -10,16 +10,20 @@ from small_project import LEARNS_DIGITS, judged, run, small_grid
 from torch.nn.functional import interpolate
 
 from contrastbench.datasets.base import Split
-from contrastbench.datasets.store import open_prepared, write_prepared
+from contrastbench.datasets.store import Prepared, open_prepared, write_prepared
 from contrastbench.errors import UserError
+from contrastbench.evaluation.classifiers import Classifier, LabelledImages
+from contrastbench.evaluation.labelled import Labelled
 from contrastbench.evaluation.robustness import Victim
 from contrastbench.evaluation.robustness import evaluate as whole_suite
 from contrastbench.evaluation.verdicts import attack_order
+from contrastbench.jobs import classifiers
 from contrastbench.jobs.weights import load_trained
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.results.rows import unpack_correct
 from contrastbench.stages import attack as stage
+from contrastbench.stages import shifted_attack
 
 JOB = Job("swaro", "digits-to-mnist5k", "random", 0)
 SIZE = 12
@@ -95,6 +99,33 @@ def test_the_other_data_sets_classifier_is_attacked_at_its_own_size(
     assert worst.value < rows["clean"].value and worst.value <= rows["pgd-5-linf@0.1"].value
     assert (clean.dataset, clean.data_hash) == ("digits-to-mnist5k", data.meta.hash)
     assert not list(Path("runs").rglob("shifted-attack*")), "nothing is left of the unfinished run"
+
+
+def test_heads_are_fitted_to_the_training_split_alone(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, seen = open_prepared(grid.data_folder("swaro", "mnist5k")), []
+    fit, tune, train_head = shifted_attack.fit_head, classifiers.fine_tuned, classifiers.robust_linear
+
+    def fit_head(
+        job: Job, head: str, data: Prepared, encoder: torch.nn.Module, train: Labelled, *rest: object
+    ) -> tuple:
+        seen.append((head, train.labels))
+        return fit(job, head, data, encoder, train, *rest)  # type: ignore[arg-type]
+
+    def tuned(start: Classifier, training: LabelledImages, *rest: object, **settings: object) -> Classifier:
+        seen.append(("aff", training.y))
+        return tune(start, training, *rest, **settings)  # type: ignore[arg-type]
+
+    def trained(start: Classifier, training: LabelledImages, *rest: object, **settings: object) -> Classifier:
+        seen.append(("alf", training.y))
+        return train_head(start, training, *rest, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(shifted_attack, "fit_head", fit_head)
+    monkeypatch.setattr(classifiers, "fine_tuned", tuned)
+    monkeypatch.setattr(classifiers, "robust_linear", trained)
+    run(grid, "shifted_attack", JOB)
+    assert [head for head, _ in seen] == ["slf", "alf", "alf", "aff", "aff"]
+    assert all(np.array_equal(labels, data.y("train")) for _, labels in seen)
+    assert not np.array_equal(data.y("train"), data.y("test"))
 
 
 def test_a_judged_data_set_without_radii_is_one_line(tmp_path: Path) -> None:

@@ -151,8 +151,8 @@ class RobustnessParams(Section):
     """The suite. ``heads`` are fitted on every encoder; a supervised method is judged by its own classifier.
 
     ``slf`` gets every attack; the others get clean images, PGD and APGD at every l_inf radius and AutoAttack.
-    A variant that is not among the track's ``methods`` has ``slf``, or its own classifier, alone, attacked by these at
-    ``main``: enough to compare it with its method.
+    A label that is not among the track's ``methods``, as most variants are not, has ``slf``, or its own classifier,
+    alone, attacked by these at ``main``: enough to compare it with its method.
     """
 
     budgets: dict[ImageDataset, Budget]

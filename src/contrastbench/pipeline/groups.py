@@ -60,7 +60,7 @@ FROZEN = (
 )
 
 
-def _corruptions(of: str = "", head: str | None = None) -> tuple[Group, Group]:
+def _corruptions(of: str, head: str | None = None) -> tuple[Group, Group]:
     """Tables of the accuracy under common corruptions ``of`` one head's classifiers."""
     corrupted = f"Share of corrupted test images that {of} gets right"
     return (

@@ -94,7 +94,7 @@ def judge(
     chosen    what was chosen for the classifier, which every row says
     of_clean  what rows of clean accuracy say besides
     store     what a killed run has finished
-    variant   whether to attack it with less: a variant that is not among the track's methods
+    variant   whether to attack it with less, as what is not among the track's methods
     """
     victim = _victim(classifier, job, data, params, torch.device(runtime.device))
     attacks = attacks_on(params, job.dataset, head, variant=variant)
