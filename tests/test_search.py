@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import product
 from statistics import fmean
 
@@ -23,6 +24,7 @@ from contrastbench.datasets.base import Split
 from contrastbench.datasets.store import write_prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.few_shot import few_shot_accuracies, sample_episodes
+from contrastbench.evaluation.scaling import fit_scaling
 from contrastbench.jobs.features_file import examples, read_features
 from contrastbench.jobs.judged import clips_of, features_on
 from contrastbench.jobs.weights import training_data
@@ -206,6 +208,7 @@ def sound(tmp_path, monkeypatch):
     """A track of sound on made spectrograms, and another data set whose clips have roles."""
     monkeypatch.chdir(tmp_path)
     few = {"datasets": {"instruments": ["instruments", "esc50"]}, "way": 2, "shots": [1], "episodes": 50}
+    few |= {"features": "standardised"}
     few |= {"class_of": {"instruments": "y"}, "classifiers": ["centroid", "cl2n"]}
     grid = small_grid(tmp_path, {"uamix": {"methods": ["pixels"], "ablation": [], "few_shot": few}})
     for name in ("instruments", "esc50"):
@@ -226,17 +229,24 @@ def test_episodes_are_of_validation_clips_alone(sound, judged):
         f"validation-few-shot-2-way-1-shot-{name}" for name in ("centroid", "cl2n")
     ]
     features, data = features_on(sound, job, "cpu")
-    clips, base = validation_and_base(features, data, "y")
+    clips, base, sources = validation_and_base(features, data, "y")
     if judged == "instruments":
         assert len(clips.labels) == 36 and np.array_equal(clips.features, features["validation"])
         assert np.array_equal(base.features, features["train"])
-        own, mean = clips_of(features, data, ("validation",)), features["train"].mean(axis=0)
+        own, groups = clips_of(features, data, ("validation",)), np.array(data.column("validation", "group"))
     else:
         assert set(clips.labels) == {2, 3} and set(base.labels) == {0, 1}
         own = clips_of(features, data, ("train", "validation", "test"))
-        own, mean = own.take(np.isin(own.labels, (2, 3))), base.segment_rows()[0].mean(axis=0)
+        kept = np.isin(own.labels, (2, 3))
+        groups = np.concatenate([data.column(split, "group") for split in ("train", "validation", "test")])[kept]
+        own = own.take(kept)
+    assert np.array_equal(sources, groups), "no query meets a clip of its own recording"
+    rows_of_base = base.segment_rows()[0]
+    own = replace(own, features=fit_scaling(rows_of_base, "standardised")(own.features))
+    mean = np.zeros(own.features.shape[1])  # of the base classes, standardised
     episodes = sample_episodes(
         own.labels,
+        sources=groups,
         way=2,
         shots=1,
         queries=1,
