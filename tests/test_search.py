@@ -49,7 +49,7 @@ SPACE = {
     "measure": "knn",
     "methods": ["simclr", "hcl", "unremix"],
     "trials": 4,
-    "seed": 3,
+    "seed": 13,
     "shared": {"training.learning_rate": {"log": [1e-3, 1e-1]}, "settings.tau_plus": {"linear": [0.0, 0.5]}},
     "own": {
         "hcl": {"settings.beta": {"integer": [1, 4]}},
@@ -64,7 +64,7 @@ SPACE = {
 def test_values_are_those_of_scipys_halton_sequence():
     params = from_content(parameters(unremix__search=SPACE), "test")
     track = params.track("unremix")
-    points = qmc.Halton(5, rng=3).random(3)
+    points = qmc.Halton(5, rng=SPACE["seed"]).random(3)
     for number, (tau, rate, own, other, last) in enumerate(points, 1):
         changes = {method: track.tuned(Trial(method, number)) for method in SPACE["methods"]}
         common = {"training.learning_rate": pytest.approx(1e-3 * 100**rate, rel=5e-3)}
@@ -305,7 +305,7 @@ def test_rows_of_a_trial_count_with_the_searchs_seed_only():
     found = knn_row(Trial("hcl", 3), 0.5).model_copy(update=hashes)
     asked = Asked(grid, data=False)
     assert asked.why_not(found) is None
-    for changes in ({"seed": 0}, {"method": "hcl-trial-24"}, {"method": "hcl-trial-3"}):
+    for changes in ({"seed": 0}, {"method": "hcl-trial-16"}, {"method": "hcl-trial-3"}):
         assert asked.why_not(found.model_copy(update=changes)) == NOT_ASKED
 
 
