@@ -49,7 +49,7 @@ SPACE = {
     "measure": "knn",
     "methods": ["simclr", "hcl", "unremix"],
     "trials": 4,
-    "seed": 3,
+    "seed": 13,
     "shared": {"training.learning_rate": {"log": [1e-3, 1e-1]}, "settings.tau_plus": {"linear": [0.0, 0.5]}},
     "own": {
         "hcl": {"settings.beta": {"integer": [1, 4]}},
@@ -64,7 +64,7 @@ SPACE = {
 def test_values_are_those_of_scipys_halton_sequence():
     params = from_content(parameters(unremix__search=SPACE), "test")
     track = params.track("unremix")
-    points = qmc.Halton(5, rng=3).random(3)
+    points = qmc.Halton(5, rng=SPACE["seed"]).random(3)
     for number, (tau, rate, own, other, last) in enumerate(points, 1):
         changes = {method: track.tuned(Trial(method, number)) for method in SPACE["methods"]}
         common = {"training.learning_rate": pytest.approx(1e-3 * 100**rate, rel=5e-3)}
@@ -125,6 +125,14 @@ def test_what_is_shared_has_one_value_in_all_trials_of_a_number():
     assert temperatures[0] == temperatures[1] and temperatures[2] == temperatures[3]  # SwAV's range is its own
 
 
+def test_autoencoders_are_tuned_alike_for_all_that_start_from_one():
+    """Else `mae` at its best would stand beside methods that start from another."""
+    track = PARAMS.track("uamix")
+    for number in range(track.search.trials):
+        first, *others = (track.pretrain(f"{method}-trial-{number:02d}", "") for method in track.search.methods)
+        assert first.method == "mae" and [each.start for each in others] == [first] * 2
+
+
 def test_a_trial_of_a_variant_varies_the_variant_and_changes_what_every_trial_does():
     space = SPACE | {"methods": ["unremix-exp"], "changes": {"training.epochs": 2}, "own": {}}
     track = from_content(parameters(unremix__search=space), "test").track("unremix")
@@ -154,7 +162,7 @@ def test_each_trial_is_a_job_of_snakemakes_graph(tmp_path):
     expected = {"pretrain": trials, "features": trials, "validate": trials, "target_tables": 1, "unremix_search": 1}
     assert project.stale_jobs("unremix_search") == expected | {"prepare": 1}
     smoke = project.stale_jobs("uamix_search", "swaro_search", "--config", "preset=smoke")
-    expected = {"prepare": 2, "spectrograms": 1, "pretrain": 3, "tune": 2, "features": 4, "validate": 4}
+    expected = {"prepare": 2, "spectrograms": 1, "pretrain": 4, "tune": 2, "features": 4, "validate": 4}
     assert smoke == expected | {"target_tables": 2, "uamix_search": 1, "swaro_search": 1}
 
 
@@ -297,7 +305,7 @@ def test_rows_of_a_trial_count_with_the_searchs_seed_only():
     found = knn_row(Trial("hcl", 3), 0.5).model_copy(update=hashes)
     asked = Asked(grid, data=False)
     assert asked.why_not(found) is None
-    for changes in ({"seed": 0}, {"method": "hcl-trial-24"}, {"method": "hcl-trial-3"}):
+    for changes in ({"seed": 0}, {"method": "hcl-trial-16"}, {"method": "hcl-trial-3"}):
         assert asked.why_not(found.model_copy(update=changes)) == NOT_ASKED
 
 
