@@ -583,9 +583,9 @@ HASHES = {
     ("swaro", "supervised"): "3e8563040bd0",
     ("uamix", "mae"): "a233c348bfdc",
     ("uamix", "mae-joint"): "8399538b0d5e",
-    ("uamix", "mae-ct"): "277acd65832a",
-    ("uamix", "uamix-mae"): "3941460d21ab",
-    ("uamix", "uamix-unremix"): "5cda561639f8",
+    ("uamix", "mae-ct"): "ea67f3d4606f",
+    ("uamix", "uamix-mae"): "d0b68db623ba",
+    ("uamix", "uamix-unremix"): "cef5079fd929",
 }
 SECTION_HASHES = {
     ("unremix", "probe"): "41413f54d817",

@@ -26,7 +26,7 @@ from contrastbench.results.rows import Row, write_rows
 
 README = "# Results\n<!-- table: default/unremix/mnist5k -->\n<!-- end -->\n"
 METHODS = {"simclr": 0.9, "hcl": 0.9, "unremix": 0.92}
-BEFORE = parameters()
+BEFORE = parameters(unremix__seeds=[0, 1, 2])
 AFTER = parameters(unremix__training__epochs=1, unremix__seeds=[0, 1], unremix__methods=["simclr", "unremix"])
 
 
