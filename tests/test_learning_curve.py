@@ -12,7 +12,7 @@ from small_project import run, small_grid
 from test_tune import grid_of, write_data
 
 from contrastbench.datasets.base import Split
-from contrastbench.datasets.store import write_prepared
+from contrastbench.datasets.store import Prepared, write_prepared
 from contrastbench.errors import UserError
 from contrastbench.files import file_hash
 from contrastbench.methods import Method, method_class
@@ -43,7 +43,7 @@ def image_grid(folder: Path, every: int) -> Grid:
     return grid
 
 
-def trained(folder: Path, stage: str, grid: Grid, job: Job) -> tuple[str, pd.DataFrame]:
+def trained(stage: str, grid: Grid, job: Job) -> tuple[str, pd.DataFrame]:
     """Hash of the weights that the stage leaves, and its history."""
     run(grid, stage, job)
     return file_hash(grid.trained(job) / "model.safetensors"), pd.read_csv(grid.trained(job) / "history.csv")
@@ -62,10 +62,10 @@ def without_points(history: pd.DataFrame) -> pd.DataFrame:
 def test_the_switch_adds_points_to_the_history_and_changes_nothing_else(tmp_path, monkeypatch, track, method):
     monkeypatch.chdir(tmp_path)
     job = Job(track, "digits", method, 0)
-    weights, plain = trained(tmp_path, "pretrain", image_grid(tmp_path, 0), job)
+    weights, plain = trained("pretrain", image_grid(tmp_path, 0), job)
     assert POINT not in plain
     grid = image_grid(tmp_path, 2)
-    looked_at, history = trained(tmp_path, "pretrain", grid, job)
+    looked_at, history = trained("pretrain", grid, job)
     assert looked_at == weights
     pd.testing.assert_frame_equal(without_points(history), plain, check_exact=True)
     assert points(history)["epoch"].tolist() == [2, 4, 5] and points(history)["step"].tolist() == [6, 12, 15]
@@ -77,14 +77,18 @@ def test_the_switch_adds_points_to_the_history_and_changes_nothing_else(tmp_path
     assert points(history)[POINT].nunique() > 1 and row.value > 0.4, "chance is a third: the pictures do tell"
 
 
-def test_test_data_are_not_looked_at(tmp_path, monkeypatch):
+def test_validation_data_are_looked_at_and_test_data_are_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    job = Job("unremix", "digits", "simclr", 0)
     grid = image_grid(tmp_path, 1)
-    for path in grid.layout.prepared("digits").glob("test_*.npy"):
-        path.unlink()
-    _, history = trained(tmp_path, "pretrain", grid, job)
-    assert len(points(history)) == 5
+    read, original = set(), Prepared.x
+
+    def reading(data: Prepared, split: str) -> np.ndarray:
+        read.add(split)
+        return original(data, split)
+
+    monkeypatch.setattr(Prepared, "x", reading)
+    trained("pretrain", grid, Job("unremix", "digits", "simclr", 0))
+    assert read == {"train", "validation"}
 
 
 class Killed(BaseException):
@@ -96,7 +100,7 @@ def test_a_killed_run_neither_loses_points_nor_has_them_twice(tmp_path, monkeypa
     """Checkpoints after every second step: the kills fall before, at and behind steps with points."""
     monkeypatch.chdir(tmp_path)
     grid, job = image_grid(tmp_path, 1), Job("unremix", "digits", "simclr", 0)
-    weights, whole = trained(tmp_path, "pretrain", grid, job)
+    weights, whole = trained("pretrain", grid, job)
     assert points(whole)["epoch"].tolist() == [1, 2, 3, 4, 5]
 
     def dies(method, step):
@@ -107,7 +111,7 @@ def test_a_killed_run_neither_loses_points_nor_has_them_twice(tmp_path, monkeypa
         patch.setattr(method_class("simclr"), "after_step", dies)
         with pytest.raises(Killed):
             run(grid, "pretrain", job)
-    resumed, history = trained(tmp_path, "pretrain", grid, job)
+    resumed, history = trained("pretrain", grid, job)
     assert resumed == weights
     pd.testing.assert_frame_equal(history, whole, check_exact=True)
 
@@ -124,7 +128,7 @@ def test_a_run_killed_without_the_switch_is_not_continued_with_half_a_curve(tmp_
         patch.setattr(method_class("simclr"), "after_step", dies)
         with pytest.raises(Killed):
             run(image_grid(tmp_path, 0), "pretrain", job)
-    _, history = trained(tmp_path, "pretrain", image_grid(tmp_path, 1), job)
+    _, history = trained("pretrain", image_grid(tmp_path, 1), job)
     assert points(history)["epoch"].tolist() == [1, 2, 3, 4, 5]
 
 
@@ -134,8 +138,8 @@ def test_tuning_is_looked_at_while_it_changes_the_encoder(tmp_path, monkeypatch)
     for every in (0, 1):
         grid = grid_of(tmp_path, {"curve": {"every_epochs": every}})
         write_data(grid)
-        _, pretraining = trained(tmp_path, "pretrain", grid, Job("uamix", "instruments", "mae", 0))
-        found[every] = trained(tmp_path, "tune", grid, Job("uamix", "instruments", "uamix-mae", 0))
+        _, pretraining = trained("pretrain", grid, Job("uamix", "instruments", "mae", 0))
+        found[every] = trained("tune", grid, Job("uamix", "instruments", "uamix-mae", 0))
     assert points(pretraining)["epoch"].tolist() == [1, 2]
     assert found[0][0] == found[1][0] and POINT not in found[0][1]
     measured = points(found[1][1])
