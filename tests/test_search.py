@@ -369,6 +369,34 @@ def test_nothing_is_chosen_while_trials_are_missing():
         tuned_preset(loaded(rows), "default", {"swaro": track.model_copy(update={"search": None})})
 
 
+def test_a_trial_that_diverges_or_collapses_is_not_chosen_and_counts_as_one():
+    track, rows = searched()
+    best = [each for each in rows if each.method == "simclr-trial-02"]
+    collapsed = [each.model_copy(update={"detail": {"failed_checks": ["collapsed"]}}) for each in best]
+    lost = {"simclr-trial-03", "hcl-trial-01"}
+    rest = [each for each in rows if each.method not in {"simclr-trial-02", *lost}]
+    space = SMALL | {"diverged": sorted(lost)}
+    track = from_content(parameters(unremix__search=space, unremix__datasets=["mnist5k", "digits"]), "test")
+    track = track.track("unremix")
+    assert lost.isdisjoint(track.trials()) and len(track.trials()) == 6
+    found = scores(loaded([*rest, *collapsed]), track)
+    assert [*found["simclr"].values()] == pytest.approx([0.5, 0.7, 0, 0])
+    text = tuned_preset(loaded([*rest, *collapsed]), "default", {"unremix": track})
+    assert "simclr-trial-01 (chosen)" in text and "# 0.000000 hcl-trial-01: " in text
+    (chart,) = search_lines(loaded([*rest, *collapsed]), track)
+    assert [len(line.y) for line in chart.figure.data] == [4, 4]
+    assert scores(loaded([]), track)["hcl"] == {Trial("hcl", 1): 0}  # no line, and nothing is chosen
+    assert not search_lines(loaded([]), track)
+
+
+@pytest.mark.parametrize(
+    ("label", "told"), [("hcl", "must be the label of a trial, such as"), ("hcl-trial-00", "is the method as it is")]
+)
+def test_what_diverges_is_a_trial(label, told):
+    with pytest.raises(UserError, match=rf'unremix\.search\.diverged\.0 = "{label}": {told}'):
+        from_content(parameters(unremix__search=SPACE | {"diverged": [label]}), "test")
+
+
 def test_expected_maximum_is_that_of_all_draws():
     values = [0.3, 0.9, 0.5, 0.9]
     for draws, found in enumerate(expected_maximum(values), 1):

@@ -51,22 +51,24 @@ def stage_of(track: TrackParams) -> Stage:
 def scores(loaded: Loaded, track: TrackParams) -> dict[str, dict[Trial, float]]:
     """By method, the score of each trial that was judged on all of the search's data sets, in the order of trials.
 
-    It is the mean of the trial's rows: over data sets, and over shots and classifiers of episodes.
+    It is the mean of the trial's rows: over data sets, and over shots and classifiers of episodes. A trial that
+    diverges scores 0, and so do rows that fail a sanity check (its encoder collapsed): no table compares them.
     """
-    if track.search is None:
+    search = track.search
+    if search is None:
         return {}
     stage, wanted = stage_of(track), set(stage_of(track).data(track))
     values: dict[str, list[float]] = {}
     judged: dict[str, set[str]] = {}
     for row in loaded.rows:
         if row.stage == stage.name:
-            values.setdefault(row.method, []).append(row.value)
+            values.setdefault(row.method, []).append(0.0 if row.detail.get("failed_checks") else row.value)
             judged.setdefault(row.method, set()).add(row.dataset)
-    trials = [Trial(method, number) for method in track.search.methods for number in range(track.search.trials)]
-    done = [trial for trial in trials if judged.get(trial.label) == wanted]
+    values |= {label: [0.0] for label in search.diverged}
+    judged |= dict.fromkeys(search.diverged, wanted)
+    done = [trial for trial in search.all_trials() if judged.get(trial.label) == wanted]
     return {
-        method: {trial: fmean(values[trial.label]) for trial in done if trial.of == method}
-        for method in track.search.methods
+        method: {trial: fmean(values[trial.label]) for trial in done if trial.of == method} for method in search.methods
     }
 
 
@@ -92,7 +94,8 @@ def tuned_preset(loaded: Loaded, preset: str, tracks: dict[str, TrackParams], ro
     own = {} if preset == DEFAULT else read_yaml(root / "presets" / f"{preset}.yaml")
     parts = [
         f"# Written by `contrastbench choose`, not by hand: every method of the search of preset {preset} with the\n"
-        "# settings of its best trial on validation data, of equally good ones the first. All scores are below.\n",
+        "# settings of its best trial on validation data, of equally good ones the first. All scores are below; 0 is\n"
+        "# that of a trial that diverges, or fails a sanity check.\n",
         _yaml({"tracks": list(tracks)}),
     ]
     for name, track in tracks.items():
