@@ -369,6 +369,16 @@ def test_nothing_is_chosen_while_trials_are_missing():
         tuned_preset(loaded(rows), "default", {"swaro": track.model_copy(update={"search": None})})
 
 
+def test_every_reference_row_stands_beside_what_was_chosen():
+    track = PARAMS.track("uamix")
+    rows = [
+        row(label, 10, 0.5, stage="validate_few_shot", track="uamix", dataset="instruments", base="mae")
+        for label in track.trials()
+    ]
+    chosen = yaml.safe_load(tuned_preset(loaded(rows), "default", {"uamix": track}))["uamix"]["methods"]
+    assert chosen == ["pixels", "log-mel", "random", "mae-tuned", "mae-ct-tuned", "uamix-mae-tuned"]
+
+
 def test_a_trial_that_diverges_or_collapses_is_not_chosen_and_counts_as_one():
     track, rows = searched()
     best = [each for each in rows if each.method == "simclr-trial-02"]

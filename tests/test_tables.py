@@ -174,7 +174,8 @@ def test_reference_rows_inflate_no_variance_and_use_up_nothing_of_holms_correcti
         for name, rate in (("simclr", 0.7), ("dcl", 0.702), ("hcl", 0.73))
         for seed in THREE
     ]
-    references = [row("pixels", seed, 0.6) for seed in THREE] + [row("random", s, 0.2 + 0.05 * s) for s in THREE]
+    references = [row(name, seed, 0.6) for name in ("pixels", "log-mel") for seed in THREE]
+    references += [row("random", seed, 0.2 + 0.05 * seed) for seed in THREE]
     (alone,), (beside,) = tables_of(loaded(methods)), tables_of(loaded(methods + references))
     (column,) = alone.columns
     for name in alone.methods:
@@ -184,8 +185,8 @@ def test_reference_rows_inflate_no_variance_and_use_up_nothing_of_holms_correcti
     assert [each for each in beside.differences if {each.first, each.second} <= set(alone.methods)] == list(
         alone.differences
     )
-    pairs = [each for each in beside.differences if {each.first, each.second} & {"pixels", "random"}]
-    assert len(pairs) == 7, "each reference row with each method, and with the other"
+    pairs = [each for each in beside.differences if {each.first, each.second} & {"pixels", "log-mel", "random"}]
+    assert len(pairs) == 12, "each reference row with each method, and with the others"
     pixels_best = methods + [row("pixels", seed, 0.9) for seed in THREE]
     assert tables_of(loaded(pixels_best))[0].marks == {("pixels", column): BEST}, "they are ranked all the same"
 
