@@ -354,7 +354,11 @@ def test_the_best_trial_is_chosen_and_the_first_of_equals(folder):
     chosen = load("tuned", folder).track("unremix")
     assert chosen.pretrain("simclr-tuned", "").training.learning_rate == best["training.learning_rate"]
     assert chosen.pretrain("hcl-tuned", "") == chosen.pretrain("hcl", "") and chosen.search is None
-    assert chosen.seeds == track.seeds and not Grid("tuned", folder).jobs("pretrain", "unremix", "ablation")
+    grid = Grid("tuned", folder)
+    assert chosen.seeds == track.seeds and not grid.jobs("pretrain", "unremix", "ablation")
+    diagnosed = grid.jobs("diagnostics", "unremix")
+    assert {job.method for job in diagnosed} == {"simclr-tuned", "hcl-tuned"}, "is one of them numerically NT-Xent?"
+    assert grid.common_encoder(diagnosed[-1]).method == "simclr-tuned"
 
 
 def test_nothing_is_chosen_while_trials_are_missing():

@@ -9,6 +9,7 @@ import yaml
 
 from contrastbench.errors import UserError
 from contrastbench.params.base import overlay, read_yaml
+from contrastbench.params.image_track import ImageTrack
 from contrastbench.params.root import DEFAULT
 from contrastbench.params.search import Trial
 from contrastbench.params.track import TrackParams, changes_text
@@ -118,8 +119,10 @@ def _tuned_section(track: TrackParams, best: dict[str, Trial]) -> dict[str, Any]
         changes = flat(track.variants[method].changes()) if method in track.variants else {}
         variants[f"{method}-{TUNED}"] = {"method": track.base_method(method), **changes, **track.tuned(trial)}
     references = [label for label in track.methods if label in REFERENCES]
-    cost: dict[str, Any] = {"cost": []} if track.cost else {}
-    return {"methods": [*references, *variants], "variants": variants, "ablation": [], **cost, "search": None}
+    left_out: dict[str, Any] = {"ablation": [], **({"cost": []} if track.cost else {}), "search": None}
+    common = track.diagnostics.encoder if isinstance(track, ImageTrack) and track.diagnostics else None
+    looked_at = {"diagnostics": {"encoder": f"{common}-{TUNED}"}} if common in best else {}
+    return {"methods": [*references, *variants], "variants": variants, **looked_at, **left_out}
 
 
 def _all_scores(loaded: Loaded, preset: str, name: str, track: TrackParams) -> dict[str, dict[Trial, float]]:
