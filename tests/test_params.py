@@ -581,14 +581,14 @@ HASHES = {
     ("swaro", "swaro-k60"): "b6a59f9ae368",
     ("swaro", "pgd-at"): "57c0efb767eb",
     ("swaro", "supervised"): "3e8563040bd0",
-    ("uamix", "mae"): "a233c348bfdc",
-    ("uamix", "mae-joint"): "8399538b0d5e",
-    ("uamix", "mae-ct"): "ea67f3d4606f",
-    ("uamix", "uamix-mae"): "d0b68db623ba",
-    ("uamix", "uamix-unremix"): "cef5079fd929",
+    ("uamix", "mae"): "3f435997e09d",
+    ("uamix", "mae-joint"): "a6b66b96688b",
+    ("uamix", "mae-ct"): "bb329d49557b",
+    ("uamix", "uamix-mae"): "3a331eef19a1",
+    ("uamix", "uamix-unremix"): "6d0f2e905c24",
 }
 SECTION_HASHES = {
-    ("unremix", "probe"): "41413f54d817",
+    ("unremix", "probe"): "330453c8cff9",
     ("swaro", "probe"): "41413f54d817",
     ("unremix", "corruptions"): "985f034e473e",
     ("unremix", "diagnostics"): "5543e952087e",
@@ -597,8 +597,8 @@ SECTION_HASHES = {
     ("uamix", "front_end"): "bc06d6fa8f3d",
     ("uamix", "few_shot"): "8429417fc13e",
     ("uamix", "low_shot"): "8c5f048dbd0e",
-    ("uamix", "audio_attack"): "0d9141bd0cd6",
-    ("uamix", "probe"): "4596134aa41e",
+    ("uamix", "audio_attack"): "65e46c9fd993",
+    ("uamix", "probe"): "3de60e267a95",
 }
 
 
