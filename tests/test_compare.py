@@ -327,7 +327,7 @@ def test_causes_and_summary_name_parameters_and_code(history):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"unremix__seeds": [0, 1, 2, 3]}, "unremix.seeds [0, 1, 2] to [0, 1, 2, 3]"),
+        ({"unremix__seeds": [0, 1, 2, 3]}, "unremix.seeds [0, 1, 2, 3, 4] to [0, 1, 2, 3]"),
         ({"uamix__settings__mae_joint__contrast_weight": 2.0}, "uamix.settings.mae_joint.contrast_weight 1.0 to 2.0"),
     ],
 )
@@ -567,7 +567,7 @@ def test_names_are_whole_where_nobody_wraps(tmp_path, monkeypatch):
     folder = new_repository(tmp_path / "project")
     label, dataset = "unremix-" + "x" * 90, "mnist5k-to-digits"
     monkeypatch.chdir(folder)
-    variant = {"method": "unremix", "settings": {"beta": 2.0}}
+    variant = {"method": "unremix", "settings": {"tau_plus": 0.2}}
     content = parameters(unremix__variants={label: variant}, unremix__ablation=[label])
     save(folder, seeds(label, 0.7, dataset=dataset, stage="transfer_probe"), content)
     commit(folder, "one")

@@ -163,7 +163,7 @@ def test_snakemake_runs_what_is_missing_and_sees_other_pictures(finished):
     mine = ("--config", f"preset={PRESET}")
     stale = finished.stale_jobs(*mine)
     assert (stale["prepare"], stale["pretrain"]) == (0, 2)
-    assert (stale["features"], stale["judge"]) == (3, 9), "each protocol judges each method"
+    assert (stale["features"], stale["judge"]) == (3, 10), "each protocol judges each method, and one is contrastive"
     Image.new("RGB", (32, 32)).save(finished.folder / "data" / "raw" / DATASET / "train" / "cat" / "00.png")
     finished.run("contrastbench", "prepare", DATASET)
     assert finished.stale_jobs(*mine)["pretrain"] == 3

@@ -7,27 +7,36 @@ through which BatchNorm, from which queue.
 import copy
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
+from audio_sets import about
 from conftest import REPOSITORY
+from small_project import small_grid
 from torch import Tensor
 from torch.nn import functional
 from training_cases import make_method, step_of, views_of
 from uamix_cases import FRAMES, MELS, built, changed, smallest_track
 
 from contrastbench.augment.mixing import mix
+from contrastbench.datasets.base import Split
+from contrastbench.datasets.store import write_prepared
+from contrastbench.jobs.weights import build_method, required_params, training_data
 from contrastbench.methods import Batch, Method, Step
 from contrastbench.models.heads import Projection
 from contrastbench.models.masked_autoencoder import random_mask
 from contrastbench.models.nnclr_head import NNCLRHead
 from contrastbench.models.patches import patchify
 from contrastbench.objectives.contrastive import dcl, hcl, nt_xent
+from contrastbench.objectives.diagnostics import effective_negatives
 from contrastbench.objectives.masked_autoencoding import masked_reconstruction_loss
 from contrastbench.objectives.mixed_unremix import mixed_unremix_loss
 from contrastbench.objectives.mochi import mochi_loss
 from contrastbench.objectives.swav import sinkhorn_codes
 from contrastbench.objectives.unremix import unremix_loss
+from contrastbench.pipeline.layout import Job
 from contrastbench.registry import METHODS
+from contrastbench.stages import diagnostics
 
 IMAGES = 24
 # Compared in the file of their own.
@@ -37,6 +46,7 @@ ELSEWHERE = {
     "test_dynacl.py": ("dynacl",),
     "test_swaro.py": ("swaro",),
     "test_adversarial_methods.py": ("pgd-at", "trades"),
+    "test_uamix.py": ("log-mel",),
 }
 
 
@@ -103,7 +113,18 @@ IMAGE_STEPS: dict[str, tuple[Callable[[Method, Batch, Step], Tensor], dict[str, 
     "dcl": (dcl_step, {"temperature": 0.3, "tau_plus": 0.03}),
     "hcl": (hcl_step, {"temperature": 0.3, "tau_plus": 0.03, "beta": 0.7}),
     "mochi": (mochi, {"temperature": 0.3, "hardest": 9, "mixed_negatives": 5, "mixed_with_query": 3}),
-    "unremix": (unremix, {"temperature": 0.3, "weights": (0.5, 0.3, 0.2), "tau_plus": 0.03}),
+    "unremix": (
+        unremix,
+        {
+            "temperature": 0.3,
+            "weights": (0.5, 0.3, 0.2),
+            "posterior_temperature": 0.1,
+            "standardized": True,
+            "normalization": "exp",
+            "sharpness": (2.0, 3.0, 1.5),
+            "tau_plus": 0.03,
+        },
+    ),
     "swav": (swav, {"temperature": 0.3, "sinkhorn_epsilon": 0.05, "sinkhorn_iterations": 2}),
     "supervised": (supervised, {}),
 }
@@ -144,27 +165,40 @@ def test_a_step_on_images(name):
 # ---- what is measured with labels
 
 
-@pytest.mark.parametrize("name", ["hcl", "unremix"])
-def test_diagnostics_know_which_sample_has_which_label(name):
-    """Where every image has a class of its own, no negative is a false one."""
-    method = make_method(name).eval()
-    with torch.no_grad():
-        found = method.diagnose(views_of(method, IMAGES), torch.arange(IMAGES))
-    rates = [value for key, value in found.items() if key.startswith("false_negatives")]
-    assert len(rates) >= 3 and rates == [0.0] * len(rates)
+def test_diagnostics_know_which_sample_has_which_label(tmp_path, monkeypatch):
+    """Every pixel of an image is its label, and neither augmentation nor encoder changes it."""
+    monkeypatch.chdir(tmp_path)
+    keep = dict.fromkeys(("jitter_probability", "blur_probability"), 0.0)
+    grid = small_grid(tmp_path, {"unremix": {"augment": keep, "training": {"batch_size": IMAGES}}})
+    y = np.random.default_rng(0).permutation(2 * IMAGES)
+    pictures = np.tile(y.astype(np.uint8)[:, None, None, None], (1, 8, 8, 1))
+    splits = {split: Split(pictures, y) for split in ("train", "validation", "test")}
+    classes = tuple(str(number) for number in range(2 * IMAGES))
+    write_prepared(grid.layout.prepared("digits"), about("digits", "image", classes), splits, "as made")
+    job = Job("unremix", "digits", "simclr", 0)
+    method = build_method(required_params(grid, job), training_data(grid, job), 0)
+    method.project = lambda view: Projection(view[:, 0, 4], 255 * view[:, 0, 4])
+    monkeypatch.setattr(diagnostics, "load_trained", lambda grid, job: method)
+    batches = list(diagnostics.projected(grid, job, 2, torch.device("cpu")))
+    assert len(batches) == 2
+    for first, second, labels in batches:
+        seen = torch.cat([first.output, second.output])
+        assert len(labels.unique()) == IMAGES
+        torch.testing.assert_close(seen, labels.unsqueeze(1).expand_as(seen).float())
 
 
 def test_hcls_diagnostics_are_of_its_own_weights():
     method = make_method("hcl", temperature=0.3, beta=2.0).eval()
     batch = views_of(method, IMAGES)
     with torch.no_grad():
-        found = method.diagnose(batch, torch.arange(IMAGES))
+        found = method.weightings(*(method.project(view) for view in batch.views))["weights"]
         z = functional.normalize(project(method, torch.cat(batch.views)).output, dim=1)
     similarity = z @ z.T / 0.3
     other = ~torch.eye(IMAGES, dtype=torch.bool).repeat(2, 2)
     share = (2.0 * similarity).masked_fill(~other, -torch.inf).softmax(1)
+    torch.testing.assert_close(found.where(other, 0) / found.where(other, 0).sum(1, keepdim=True), share)
     effective = torch.special.entr(share).sum(1).exp() / (2 * IMAGES - 2)
-    assert found["effective_negatives"] == pytest.approx(effective.mean().item(), rel=1e-4)
+    assert effective_negatives(found) == pytest.approx(effective.mean().item(), rel=1e-4)
 
 
 # ---- sound
@@ -238,7 +272,8 @@ def mae(method: Method, batch: Batch, step: Step) -> Tensor:
     """Patches of view 1 are hidden, and predicted from the others."""
     view = batch.views[0]
     mask = random_mask(8, FRAMES * MELS // 16, 0.5, step.generator)
-    return masked_reconstruction_loss(method.autoencoder(view, mask)[0], patchify(view, 4), mask.hidden)
+    prediction, _ = method.autoencoder(view, mask)
+    return masked_reconstruction_loss(prediction, patchify(view, 4), mask.hidden, "standardised")
 
 
 def mae_joint(method: Method, batch: Batch, step: Step) -> Tensor:
@@ -268,7 +303,7 @@ AUDIO_STEPS: dict[str, Callable[[Method, Batch, Step], Tensor]] = {
     "uamix-unremix": uamix_mae,
 }
 OWN = {
-    "pretraining": {"mask_ratio": 0.5},
+    "pretraining": {"mask_ratio": 0.5, "target": "standardised"},
     "settings": {"mae_joint": {"contrast_weight": 0.7, "temperature": 0.3, "top_k": TOP_K}},
     "tuning": {"encoder_step": {"top_k": TOP_K}},
 }

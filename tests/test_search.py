@@ -364,7 +364,11 @@ def test_the_best_trial_is_chosen_and_the_first_of_equals(folder):
     chosen = load("tuned", folder).track("unremix")
     assert chosen.pretrain("simclr-tuned", "").training.learning_rate == best["training.learning_rate"]
     assert chosen.pretrain("hcl-tuned", "") == chosen.pretrain("hcl", "") and chosen.search is None
-    assert chosen.seeds == track.seeds and not Grid("tuned", folder).jobs("pretrain", "unremix", "ablation")
+    grid = Grid("tuned", folder)
+    assert chosen.seeds == track.seeds and not grid.jobs("pretrain", "unremix", "ablation")
+    diagnosed = grid.jobs("diagnostics", "unremix")
+    assert {job.method for job in diagnosed} == {"simclr-tuned", "hcl-tuned"}, "is one of them numerically NT-Xent?"
+    assert grid.common_encoder(diagnosed[-1]).method == "simclr-tuned"
 
 
 def test_nothing_is_chosen_while_trials_are_missing():
@@ -377,6 +381,44 @@ def test_nothing_is_chosen_while_trials_are_missing():
         tuned_preset(loaded(without), "default", {"unremix": track})
     with pytest.raises(UserError, match="track 'swaro' of preset 'default' has no section `search`"):
         tuned_preset(loaded(rows), "default", {"swaro": track.model_copy(update={"search": None})})
+
+
+def test_every_reference_row_stands_beside_what_was_chosen():
+    track = PARAMS.track("uamix")
+    rows = [
+        row(label, 10, 0.5, stage="validate_few_shot", track="uamix", dataset="instruments", base="mae")
+        for label in track.trials()
+    ]
+    chosen = yaml.safe_load(tuned_preset(loaded(rows), "default", {"uamix": track}))["uamix"]["methods"]
+    assert chosen == ["pixels", "log-mel", "random", "mae-tuned", "mae-ct-tuned", "uamix-mae-tuned"]
+
+
+def test_a_trial_that_diverges_or_collapses_is_not_chosen_and_counts_as_one():
+    track, rows = searched()
+    best = [each for each in rows if each.method == "simclr-trial-02"]
+    collapsed = [each.model_copy(update={"detail": {"failed_checks": ["collapsed"]}}) for each in best]
+    lost = {"simclr-trial-03", "hcl-trial-01"}
+    rest = [each for each in rows if each.method not in {"simclr-trial-02", *lost}]
+    space = SMALL | {"diverged": sorted(lost)}
+    track = from_content(parameters(unremix__search=space, unremix__datasets=["mnist5k", "digits"]), "test")
+    track = track.track("unremix")
+    assert lost.isdisjoint(track.trials()) and len(track.trials()) == 6
+    found = scores(loaded([*rest, *collapsed]), track)
+    assert [*found["simclr"].values()] == pytest.approx([0.5, 0.7, 0, 0])
+    text = tuned_preset(loaded([*rest, *collapsed]), "default", {"unremix": track})
+    assert "simclr-trial-01 (chosen)" in text and "# 0.000000 hcl-trial-01: " in text
+    (chart,) = search_lines(loaded([*rest, *collapsed]), track)
+    assert [len(line.y) for line in chart.figure.data] == [4, 4]
+    assert scores(loaded([]), track)["hcl"] == {Trial("hcl", 1): 0}  # no line, and nothing is chosen
+    assert not search_lines(loaded([]), track)
+
+
+@pytest.mark.parametrize(
+    ("label", "told"), [("hcl", "must be the label of a trial, such as"), ("hcl-trial-00", "is the method as it is")]
+)
+def test_what_diverges_is_a_trial(label, told):
+    with pytest.raises(UserError, match=rf'unremix\.search\.diverged\.0 = "{label}": {told}'):
+        from_content(parameters(unremix__search=SPACE | {"diverged": [label]}), "test")
 
 
 def test_expected_maximum_is_that_of_all_draws():

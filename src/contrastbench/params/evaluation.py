@@ -27,6 +27,17 @@ class ProbeParams(Section):
     knn_temperature: Positive
 
 
+class CurveParams(Section):
+    """The learning curve of a training: kNN accuracy on the validation split while it goes on.
+
+    Only looked at: neither weights nor rows depend on it, and no hash of parameters that a row names covers it.
+
+    every_epochs  after how many epochs, each time, and at the end; 0: never, at no cost
+    """
+
+    every_epochs: int = Field(default=0, ge=0, le=100_000)
+
+
 class Transfer(Section):
     """Train on one data set, probe on another."""
 

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import pairwise
+from operator import not_
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from contrastbench.params.base import Section, refusal
 from contrastbench.params.values import Seed, without_repeats
@@ -101,6 +102,7 @@ class SearchParams(Section):
     trials   of each of them; the first is the method as it is, the others are the first points of one design
     seed     of every trial's training, and of the design; none of the track's: no table shows what was chosen by
     changes  what every trial changes besides, such as a shorter training
+    diverged  labels of trials that cannot be trained, as found out by trying: they are not run again, and score 0
     shared   by dotted key, what is tuned of every method that reads it: trial i has the same value for all
     own      for each method, what is tuned of it alone; a key that is shared as well has the range that stands here
     """
@@ -110,12 +112,28 @@ class SearchParams(Section):
     trials: int = Field(ge=2, le=1000)
     seed: Seed
     changes: Annotated[Changes, Nested]
+    diverged: Annotated[tuple[str, ...], AfterValidator(without_repeats)] = Field(default=(), exclude_if=not_)
     shared: dict[str, Dimension] = Field(default_factory=dict)
     own: dict[str, dict[str, Dimension]] = Field(default_factory=dict)
 
+    @field_validator("diverged")
+    @classmethod
+    def _are_labels_of_trials(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        for position, label in enumerate(labels):  # a preset with fewer methods, or trials, may leave them
+            of, _, number = label.rpartition(TRIAL)
+            if not number.isdecimal() or Trial(of, int(number)).label != label:
+                raise refusal(f"must be the label of a trial, such as hcl{TRIAL}03", position, value=label)
+            if not int(number):
+                raise refusal("is the method as it is; change its settings", position, value=label)
+        return labels
+
+    def all_trials(self) -> list[Trial]:
+        """Every trial, also those that diverge."""
+        return [Trial(method, number) for method in self.methods for number in range(self.trials)]
+
     def labels(self) -> list[str]:
-        """The labels of all trials."""
-        return [Trial(method, number).label for method in self.methods for number in range(self.trials)]
+        """The labels of the trials that are run."""
+        return [trial.label for trial in self.all_trials() if trial.label not in self.diverged]
 
     def trial(self, label: str) -> Trial | None:
         """The trial of this label; None for another label."""

@@ -12,7 +12,14 @@ from contrastbench.params.audio import AudioAttackParams
 from contrastbench.params.base import Section, explain, from_plain, moved, overlay, refusal
 from contrastbench.params.corruptions import CorruptionsParams
 from contrastbench.params.dataset_names import require_dataset_at
-from contrastbench.params.evaluation import FewShotParams, LowShotParams, PretrainParams, ProbeParams, Transfer
+from contrastbench.params.evaluation import (
+    CurveParams,
+    FewShotParams,
+    LowShotParams,
+    PretrainParams,
+    ProbeParams,
+    Transfer,
+)
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.params.search import Dimension, SearchParams, Trial
 from contrastbench.params.settings import MethodSettings
@@ -53,6 +60,7 @@ class TrackParams(Section):
                that all are compared at
     search     the space of settings that the search target tunes methods in, all with as many trials
     settings   one section per method, under its name with ``_`` for ``-``; methods without settings need none
+    curve      the switch for learning curves, by the probe's kNN
     probe      and what follows: how encoders are judged; a section that is left out is not run
     """
 
@@ -69,6 +77,7 @@ class TrackParams(Section):
     cost: tuple[str, ...] = Field(default=(), exclude_if=_absent)
     search: SearchParams | None = Field(default=None, exclude_if=_absent)
     settings: Section
+    curve: CurveParams = CurveParams()
     probe: ProbeParams
     transfer: Annotated[tuple[Transfer, ...], AfterValidator(without_repeats)] = Field(default=(), exclude_if=_absent)
     few_shot: FewShotParams | None = Field(default=None, exclude_if=_absent)

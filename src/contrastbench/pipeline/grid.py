@@ -277,6 +277,11 @@ class Grid:
             return [*made, self.code("pretrain", job)]
         return [*made, self.code("pretrain", self.tuned_from(job)), self.code("tune", job)]
 
+    def history_state(self, job: Job) -> list[str]:
+        """What a training's history depends on, and neither its weights nor a row: the learning curve, if any."""
+        every = self.track(job.track).curve.every_epochs
+        return [f"curve {every}"] if every else []
+
     def sections(self, stage_name: str, job: Job) -> list[Section]:
         """The parameters that a row of ``stage`` depends on: of the data, of training, and the stage's own."""
         pretrain = self.pretrain_params(job)
@@ -326,6 +331,7 @@ class Grid:
             elif stage.name in TRAINING:  # what its record must name
                 pretrain = self.pretrain_params(each)
                 parts += [*self.training_code(each), *([params_hash(pretrain)] if pretrain else [])]
+                parts += self.history_state(each)
             else:
                 parts += [self.code(stage.name, each)]
         return joined(parts)

@@ -76,6 +76,40 @@ def training_curves(history: pd.DataFrame) -> list[Chart]:
     return charts
 
 
+def learning_curves(history: pd.DataFrame) -> list[Chart]:
+    """Validation kNN over epochs, where it was measured: one line per method, bars over its seeds."""
+    if "validation_knn" not in history:
+        return []
+    measured = history[history["validation_knn"].notna() & ~history["method"].map(_is_variant)]
+    reading = (
+        "kNN on the validation split, its neighbours training examples, while the encoder trains. Lines: mean over "
+        "seeds; bars: from the lowest to the highest seed."
+    )
+    charts = []
+    for (stage, dataset), group in measured.groupby(["stage", "dataset"], sort=False):
+        figure, colour = go.Figure(), colours(group["method"])
+        for method in colour:
+            points = 100 * group[group["method"] == method].groupby("epoch")["validation_knn"].agg(
+                ["mean", "min", "max"]
+            )
+            figure.add_scatter(
+                x=points.index,
+                y=points["mean"].round(3),
+                error_y={
+                    "type": "data",
+                    "array": (points["max"] - points["mean"]).round(3),
+                    "arrayminus": (points["mean"] - points["min"]).round(3),
+                    "thickness": 1,
+                },
+                name=method,
+                mode="lines+markers",
+                line={"color": colour[method]},
+            )
+        figure.update_xaxes(title_text="epoch").update_yaxes(title_text="accuracy %")
+        charts.append(Chart(f"Learning curves on {dataset} ({stage})", reading, styled(figure)))
+    return charts
+
+
 GRADIENTS = {
     "gradient_cosine": "cosine, same temperature",
     "gradient_cosine_best": "cosine, best temperature",
@@ -148,6 +182,7 @@ def _curves(group: pd.DataFrame, panels: dict[str, str]) -> go.Figure:
             for index, (_, run) in enumerate(group[group["method"] == method].groupby("seed")):
                 if name not in run or run[name].isna().all():
                     continue
+                run = run[run[name].notna()]  # a learning curve has points between logged steps
                 line = go.Scatter(
                     x=run["epoch"],
                     y=run[name].round(5),

@@ -14,8 +14,8 @@ LEGEND = (
     "Mean over seeds [95 % interval], for other seeds and other test examples together (of one seed: for other "
     "examples only); the variance over seeds is pooled over the column's methods. **Bold**: significantly better than "
     f"every other method of the column; {TIE}: not significantly worse than its best (paired over seeds and test "
-    f"examples, Holm-corrected over the table, pairs with `pixels` or `random` apart, 5 %). {FAILED}: failed a sanity "
-    "check, see below the table; takes no part in the comparison."
+    "examples, Holm-corrected over the table, pairs with `pixels`, `log-mel` or `random` apart, 5 %). "
+    f"{FAILED}: failed a sanity check, see below the table; takes no part in the comparison."
 )
 OTHER_N = "Cells that name another n rest on another number of examples, and take no part in the comparison."
 MADE_BY_OLDER = "not all of its rows were made by the present code of their stages"

@@ -24,6 +24,7 @@ from contrastbench.reporting.embedding import embedding_maps
 from contrastbench.reporting.figures import (
     Chart,
     gradient_curves,
+    learning_curves,
     protocol_curves,
     selection_bars,
     simplex,
@@ -146,7 +147,7 @@ def track_section(track: str, rows: Loaded, runs: list[Run], preset: str, root: 
     section.charts += protocol_curves(cells) + attack_heatmap(cells) + corruptions_by_head(cells)
     section.charts += transfer_matrix(cells) + sensitivity_to_strength(cells)
     section.charts += simplex(own, everything) + gradient_curves(history) + selection_bars(everything)
-    section.charts += training_curves(history)
+    section.charts += learning_curves(history) + training_curves(history)
     section.charts += embedding_maps(root, preset, track, datasets)
     return section
 

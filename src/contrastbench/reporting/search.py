@@ -9,6 +9,7 @@ import yaml
 
 from contrastbench.errors import UserError
 from contrastbench.params.base import overlay, read_yaml
+from contrastbench.params.image_track import ImageTrack
 from contrastbench.params.root import DEFAULT
 from contrastbench.params.search import Trial
 from contrastbench.params.track import TrackParams, changes_text
@@ -50,22 +51,24 @@ def stage_of(track: TrackParams) -> Stage:
 def scores(loaded: Loaded, track: TrackParams) -> dict[str, dict[Trial, float]]:
     """By method, the score of each trial that was judged on all of the search's data sets, in the order of trials.
 
-    It is the mean of the trial's rows: over data sets, and over shots and classifiers of episodes.
+    It is the mean of the trial's rows: over data sets, and over shots and classifiers of episodes. A trial that
+    diverges scores 0, and so do rows that fail a sanity check (its encoder collapsed): no table compares them.
     """
-    if track.search is None:
+    search = track.search
+    if search is None:
         return {}
     stage, wanted = stage_of(track), set(stage_of(track).data(track))
     values: dict[str, list[float]] = {}
     judged: dict[str, set[str]] = {}
     for row in loaded.rows:
         if row.stage == stage.name:
-            values.setdefault(row.method, []).append(row.value)
+            values.setdefault(row.method, []).append(0.0 if row.detail.get("failed_checks") else row.value)
             judged.setdefault(row.method, set()).add(row.dataset)
-    trials = [Trial(method, number) for method in track.search.methods for number in range(track.search.trials)]
-    done = [trial for trial in trials if judged.get(trial.label) == wanted]
+    values |= {label: [0.0] for label in search.diverged}
+    judged |= dict.fromkeys(search.diverged, wanted)
+    done = [trial for trial in search.all_trials() if judged.get(trial.label) == wanted]
     return {
-        method: {trial: fmean(values[trial.label]) for trial in done if trial.of == method}
-        for method in track.search.methods
+        method: {trial: fmean(values[trial.label]) for trial in done if trial.of == method} for method in search.methods
     }
 
 
@@ -91,7 +94,8 @@ def tuned_preset(loaded: Loaded, preset: str, tracks: dict[str, TrackParams], ro
     own = {} if preset == DEFAULT else read_yaml(root / "presets" / f"{preset}.yaml")
     parts = [
         f"# Written by `contrastbench choose`, not by hand: every method of the search of preset {preset} with the\n"
-        "# settings of its best trial on validation data, of equally good ones the first. All scores are below.\n",
+        "# settings of its best trial on validation data, of equally good ones the first. All scores are below; 0 is\n"
+        "# that of a trial that diverges, or fails a sanity check.\n",
         _yaml({"tracks": list(tracks)}),
     ]
     for name, track in tracks.items():
@@ -115,8 +119,10 @@ def _tuned_section(track: TrackParams, best: dict[str, Trial]) -> dict[str, Any]
         changes = flat(track.variants[method].changes()) if method in track.variants else {}
         variants[f"{method}-{TUNED}"] = {"method": track.base_method(method), **changes, **track.tuned(trial)}
     references = [label for label in track.methods if label in REFERENCES]
-    cost: dict[str, Any] = {"cost": []} if track.cost else {}
-    return {"methods": [*references, *variants], "variants": variants, "ablation": [], **cost, "search": None}
+    left_out: dict[str, Any] = {"ablation": [], **({"cost": []} if track.cost else {}), "search": None}
+    common = track.diagnostics.encoder if isinstance(track, ImageTrack) and track.diagnostics else None
+    looked_at = {"diagnostics": {"encoder": f"{common}-{TUNED}"}} if common in best else {}
+    return {"methods": [*references, *variants], "variants": variants, **looked_at, **left_out}
 
 
 def _all_scores(loaded: Loaded, preset: str, name: str, track: TrackParams) -> dict[str, dict[Trial, float]]:

@@ -4,6 +4,7 @@ from contrastbench.errors import UserError
 from contrastbench.jobs.examples import examples_for
 from contrastbench.jobs.meter import Meter
 from contrastbench.jobs.runtime import Runtime
+from contrastbench.jobs.validation_knn import learning_curve
 from contrastbench.jobs.weights import build_method, required_params, training_data, write_run
 from contrastbench.params.base import params_hash
 from contrastbench.params.evaluation import ScratchParams
@@ -38,9 +39,12 @@ def pretrain(grid: Grid, job: Job, runtime: Runtime) -> None:
             params.training,
             seed=job.seed,
             checkpoint=checkpoint,
-            identity=f"{params_hash(params)}-{grid.code('pretrain', job)}-{data.contents}",
+            identity="-".join(
+                [params_hash(params), grid.code("pretrain", job), data.contents, *grid.history_state(job)]
+            ),
             device=runtime.device,
             show_progress=runtime.show_progress,
+            curve=learning_curve(grid.track(job.track), data, runtime.device),
         )
     if writes_files():
         write_run(grid, job, method, log, runtime.device, meter, made_from)

@@ -6,6 +6,7 @@ from contrastbench.files import file_hash
 from contrastbench.jobs.examples import examples_for
 from contrastbench.jobs.meter import Meter
 from contrastbench.jobs.runtime import Runtime
+from contrastbench.jobs.validation_knn import learning_curve
 from contrastbench.jobs.weights import build_method, load_trained, required_params, training_data, write_run
 from contrastbench.methods import Method
 from contrastbench.methods.contrastive_tuning import ContrastiveTuning
@@ -37,7 +38,8 @@ def tune(grid: Grid, job: Job, runtime: Runtime) -> None:
     made_from = asked_record(grid, job, data.meta.hash)
     method = _method_on(load_trained(grid, start), params, data, job.seed)
     weights = file_hash(grid.trained(start) / "model.safetensors")
-    identity = "-".join([params_hash(params), grid.code("tune", job), data.contents, weights])
+    identity = "-".join([params_hash(params), grid.code("tune", job), data.contents, weights, *grid.history_state(job)])
+    curve = learning_curve(grid.track(job.track), data, runtime.device)
     checkpoints = grid.layout.run("checkpoints", job)
 
     whole = TrainingLog()
@@ -56,6 +58,7 @@ def tune(grid: Grid, job: Job, runtime: Runtime) -> None:
                 identity=identity,
                 device=runtime.device,
                 show_progress=runtime.show_progress,
+                curve=curve if isinstance(step, EncoderStepParams) else None,  # the head's step leaves the encoder
             )
             state = {"identity": identity, "method": method.state_dict(), "log": vars(log)}
             if writes_files():

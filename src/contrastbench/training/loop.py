@@ -23,6 +23,7 @@ from contrastbench.modalities import Stored
 from contrastbench.modalities.base import Inputs
 from contrastbench.params.training import TrainingParams
 from contrastbench.training.collapse import collapse_warning, effective_rank
+from contrastbench.training.curve import LearningCurve
 from contrastbench.training.engine import engine_for
 from contrastbench.training.feed import feed
 from contrastbench.training.optimizers import build_optimizer, learning_rate_factor
@@ -59,8 +60,9 @@ def train(
     identity: str,
     device: str = "cpu",
     show_progress: bool = True,
+    curve: LearningCurve | None = None,
 ) -> TrainingLog:
-    """Train ``method`` in place and return the log.
+    """Train ``method`` in place and return the log, with the points of ``curve``, whose time is not training's.
 
     ``identity`` (a hash of parameters and code) ties the checkpoint to this run. Raises UserError when a batch is
     larger than the data or the loss is not a number; the message names the last checkpoint.
@@ -103,7 +105,8 @@ def train(
             last = log.steps == order.total
             logged = log.steps % params.log_every_steps == 0 or last
             due = log.steps % params.checkpoint_every_steps == 0
-            if logged or due or not is_queued(engine.device):
+            measured = curve is not None and curve.has_point(step)
+            if logged or due or measured or not is_queued(engine.device):
                 terms = run.read(time.perf_counter() - begun)
                 progress.show(terms["loss"])
             if logged:
@@ -112,6 +115,14 @@ def train(
             if (due or last) and not _are_finite(method):
                 # A finite loss may have a gradient that is not finite; such weights are never kept to resume from.
                 raise run.not_a_number("weights are", terms, number)
+            if curve is not None and measured:
+                before = time.perf_counter()
+                point = _time_of(step) | curve.point(method)
+                if logged:
+                    log.history[-1] |= point
+                else:
+                    log.history.append(point)
+                begun += time.perf_counter() - before
             if due and not last:
                 run.save()
     if log.history:
@@ -145,14 +156,17 @@ def _entry(
     step: Step,
     rate: float,
 ) -> dict[str, float]:
-    entry = {"step": float(step.number + 1), "epoch": (step.number + 1) / step.per_epoch, "learning_rate": rate}
-    entry |= terms | {"effective_rank": effective_rank(embeddings)}
+    entry = _time_of(step) | {"learning_rate": rate} | terms | {"effective_rank": effective_rank(embeddings)}
     if labels is not None:
         method.eval()
         with torch.no_grad():
             entry |= method.diagnose(batch, labels[batch.index])
         method.train()
     return entry
+
+
+def _time_of(step: Step) -> dict[str, float]:
+    return {"step": float(step.number + 1), "epoch": (step.number + 1) / step.per_epoch}
 
 
 def _are_finite(method: Method) -> bool:
