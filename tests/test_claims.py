@@ -117,7 +117,36 @@ def test_undecided_says_how_many_seeds_would_find_the_margin():
         for s in (0, 1)
     ]
     (outcome,) = judged(images, margin=0.1).outcomes
-    assert outcome.why == "no number of seeds would do: more test examples are needed"
+    assert outcome.why == "1000 seeds would not do: more test examples are needed"
+
+
+@pytest.mark.parametrize(
+    ("relation", "gain", "distance"),
+    [(">", 0.0097, 0.0103), (">", 0.0115, 0.0115), (">= margin", 0.026, 0.006), ("equivalent", 0.015, 0.005)],
+)
+def test_where_there_are_seeds_enough_for_the_margin_more_than_those_are_needed(relation, gain, distance):
+    """The difference is a smaller one, or near the margin."""
+    spread = 0.02 if relation == ">" else 0.012
+    (outcome,) = judged(values(gain, spread, count=12), relation=relation, margin=2).outcomes
+    assert outcome.verdict is Verdict.UNDECIDED
+
+    def needed(effect):
+        margins = ((stats.t.isf(0.025, n - 1) + stats.t.isf(0.2, n - 1)) * spread / n**0.5 for n in range(2, 500))
+        return next(n for n, both in enumerate(margins, 2) if both <= effect)
+
+    assert needed(0.02) <= 12 < needed(distance)
+    assert outcome.why == f"{needed(distance)} seeds would be needed"
+
+
+def test_no_margin_is_too_small_for_the_level_of_an_equivalence():
+    """Both tails count where the truth lies at the margin: as it goes to 0, the test is the two-sided one."""
+    rows = values(0.01, 0.004)
+    beyond = stats.ttest_rel([r.value for r in rows[3:]], [r.value for r in rows[:3]]).pvalue
+    (outcome,) = judged(rows, relation="equivalent", margin=1e-6).outcomes
+    assert outcome.p_value == pytest.approx(beyond)
+    (outcome,) = judged(rows, relation="equivalent", margin=0.2).outcomes
+    error = 0.004 / 3**0.5
+    assert outcome.p_value == pytest.approx(stats.t.sf(0.008 / error, 2) + stats.t.sf(0.012 / error, 2))
 
 
 def test_one_seed_decides_nothing():

@@ -28,6 +28,7 @@ from contrastbench.reporting.cells import Cell, cells_of
 from contrastbench.reporting.cost import at_equal_cost, line_of, trainings
 from contrastbench.reporting.significance import (
     ALPHA,
+    MOST_SEEDS,
     Interval,
     Paired,
     SeedVariance,
@@ -340,7 +341,7 @@ def _tested(claim: Claim, measured: Sequence[_Measured]) -> list[Outcome]:
     outcomes = []
     for each, p_differs, p_equal in zip(measured, differs, equal, strict=True):
         verdict = _verdict(claim, each.difference, p_differs, p_equal)
-        why = _what_would_decide(each.paired, claim.margin / 100, level) if verdict is Verdict.UNDECIDED else ""
+        why = _what_would_decide(claim, each, level) if verdict is Verdict.UNDECIDED else ""
         place = (each.place, each.left, each.right)
         outcomes.append(Outcome(*place, verdict, 100 * each.difference, each.interval, p_differs, p_equal, why))
     return outcomes
@@ -352,8 +353,8 @@ def _p_of_difference(claim: Claim, each: _Measured) -> float:
     if error is None:
         return 1.0
     if claim.relation == "equivalent":
-        beyond = abs(each.difference) - margin
-        return error.p_value(beyond) / 2 if beyond > 0 else 1.0
+        size = abs(each.difference)  # of a truth at the margin, the means that lie as far out on either side
+        return (error.p_value(size - margin) + error.p_value(size + margin)) / 2 if size > margin else 1.0
     return error.p_value(each.difference - (margin if claim.relation == ">= margin" else 0.0))
 
 
@@ -373,12 +374,22 @@ def _verdict(claim: Claim, difference: float, p_differs: float, p_equal: float) 
     return Verdict.EQUIVALENT if claim.relation == ">" and p_equal <= ALPHA else Verdict.UNDECIDED
 
 
-def _what_would_decide(paired: Paired, margin: float, level: float) -> str:
-    """Of a comparison that is left open: how many seeds would find a difference of the margin."""
-    if paired.error is None:
-        return f"{paired.test}: nothing tells how much other seeds differ"
-    seeds = seeds_needed(paired.error, margin, level)
-    return f"{seeds} seeds would be needed" if seeds else "no number of seeds would do: more test examples are needed"
+def _what_would_decide(claim: Claim, each: _Measured, level: float) -> str:
+    """Of a comparison that is left open: how many seeds would find a difference of the margin.
+
+    Where those that there are would, how many would decide the claim if the difference is what was measured.
+    """
+    error, margin = each.paired.error, claim.margin / 100
+    if error is None:
+        return f"{each.paired.test}: nothing tells how much other seeds differ"
+    seeds = seeds_needed(error, margin, level)
+    if seeds and seeds <= error.seeds:
+        size = abs(each.difference)
+        undecided = {">": max(size, margin - size), ">= margin": abs(each.difference - margin)}
+        seeds = seeds_needed(error, undecided.get(claim.relation, margin - size), level)
+    if seeds:
+        return f"{seeds} seeds would be needed"
+    return f"{MOST_SEEDS} seeds would not do: more test examples are needed"
 
 
 def judged_claims(

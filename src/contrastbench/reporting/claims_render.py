@@ -12,7 +12,8 @@ LEGEND = (
     "[95 % interval of this comparison alone], tested as in the tables. Supported or contradicted: significantly so, "
     "Holm-corrected over the claim's comparisons, 5 %. No difference larger than the margin: by two one-sided tests "
     "(TOST), Holm-corrected, 5 %. Undecided: none of these; told are the seeds that would find a difference of the "
-    "margin with 80 % probability at the corrected level, from the measured variance. Not testable here: rows are "
+    "margin with 80 % probability at the corrected level, from the measured variance (where there are as many, those "
+    "that would decide, were the difference what is measured). Not testable here: rows are "
     "missing, are of older code, or fail a sanity check."
 )
 
