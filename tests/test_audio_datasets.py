@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -229,6 +230,24 @@ def test_speech_commands_speakers_of_published_names() -> None:
     assert {name: speechcommands.speaker_of(Path(name)) for name in PUBLISHED} == PUBLISHED
     speakers = {speaker for speaker in PUBLISHED.values() if speaker != "_silence_"}
     assert {which_set(speaker) for speaker in speakers} == {"testing"}  # the publisher's test set has them
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".opus", ".wav.opus"])
+def test_no_published_speaker_lies_in_two_splits(suffix: str, tmp_path: Path) -> None:
+    """Every published name of two categories of the test set, as three archives pack them."""
+    names = (Path(__file__).parent / "speech_commands_names.txt").read_text(encoding="utf-8").split()
+    for name in names:
+        path = tmp_path / name.replace(".wav", suffix)
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    table = speechcommands.clip_table(tmp_path, ("down", "_unknown_"))
+    assert len(table) == len(names) == 814 and table["group"].nunique() == 207
+    assert (table.groupby("group")["y"].nunique() == 2).sum() == 128, "most say both, so that a leak would show"
+    table["id"] = [re.findall("([0-9a-f]{8})_nohash", path.name)[0] for path in table["path"]]
+    table["split"] = table["speaker"].map(speechcommands.split_of_speaker)
+    assert set(table["split"]) == {"train", "validation", "test"}
+    assert (table.groupby("id")["split"].nunique() == 1).all() and (table.groupby("group")["id"].nunique() == 1).all()
+    assert {which_set(speaker) for speaker in table["id"]} == {"testing"}
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".wav.opus"])

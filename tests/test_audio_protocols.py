@@ -17,13 +17,13 @@ from contrastbench.evaluation.clips import Clips
 from contrastbench.evaluation.few_shot import Episodes, few_shot_accuracies, sample_episodes
 from contrastbench.evaluation.low_shot import low_shot
 from contrastbench.evaluation.scaling import fit_scaling
+from contrastbench.jobs import episodes as episodes_module
+from contrastbench.jobs.episodes import drawn_from
 from contrastbench.jobs.judged import features_on
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.results.protocols import Protocol
 from contrastbench.results.rows import unpack_correct
-from contrastbench.stages import few_shot as few_shot_stage
-from contrastbench.stages.few_shot import novel_and_base
 from contrastbench.stages.low_shot import folds
 
 OWN, OTHER = "instruments", "esc50"  # trained on the one, judged on both; the arrays are made by the tests
@@ -116,12 +116,12 @@ def test_few_shot_on_another_data_set_uses_its_novel_classes(grid: Grid) -> None
     assert row.value > 0.95
     assert row.data_hash == open_prepared(grid.layout.spectrograms("uamix", OTHER)).meta.hash
     arrays, data = features_on(grid, ON_OTHER, "cpu")
-    novel, base, sources = novel_and_base(arrays, data, "y", seen=False)
+    novel, base, sources = drawn_from(arrays, data, "y", "novel", seen=False)
     assert set(novel.labels) == {3, 4, 5} and set(base.labels) == {0, 1}
     assert novel.segments.shape[1] == 3
     expected = [100 * seed + y * 2 + clip % 2 for seed in (1, 2, 3) for y in (3, 4, 5) for clip in range(6)]
     assert sources is not None and sources.tolist() == expected
-    assert novel_and_base(arrays, data, "group", seen=False)[2] is None
+    assert drawn_from(arrays, data, "group", "novel", seen=False).sources is None
 
 
 def test_episodes_keep_sources_apart(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,9 +131,9 @@ def test_episodes_keep_sources_apart(grid: Grid, monkeypatch: pytest.MonkeyPatch
         handed.append(options)
         return sample_episodes(labels, **options)
 
-    monkeypatch.setattr(few_shot_stage, "sample_episodes", sample)
+    monkeypatch.setattr(episodes_module, "sample_episodes", sample)
     run(grid, "few_shot", ON_OTHER)
-    sources = novel_and_base(*features_on(grid, ON_OTHER, "cpu"), "y", seen=False)[2]
+    sources = drawn_from(*features_on(grid, ON_OTHER, "cpu"), "y", "novel", seen=False).sources
     assert handed and all(np.array_equal(options["sources"], sources) for options in handed)
     handed.clear()
     run(grid, "few_shot", JOB)  # its classes are the groups
@@ -148,7 +148,7 @@ def test_cl2n_is_centred_on_the_base_classes_alone(grid: Grid, monkeypatch: pyte
         means.append(base_mean)
         return few_shot_accuracies(*clips, base_mean=base_mean, **others)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("contrastbench.stages.few_shot.few_shot_accuracies", seen)
+    monkeypatch.setattr("contrastbench.jobs.episodes.few_shot_accuracies", seen)
     for job in (JOB, ON_OTHER):
         run(grid, "few_shot", job)
         arrays, data = features_on(grid, job, "cpu")
@@ -170,7 +170,7 @@ def test_features_are_scaled_and_centred_by_the_base_classes_alone(
         given.append((clips, base_mean))
         return np.ones(200)
 
-    monkeypatch.setattr("contrastbench.stages.few_shot.few_shot_accuracies", record)
+    monkeypatch.setattr("contrastbench.jobs.episodes.few_shot_accuracies", record)
     judged(changed(grid, "few_shot", {"features": scaling}), "few_shot", ON_OTHER)
     arrays, data = features_on(grid, ON_OTHER, "cpu")
     splits = ("train", "validation", "test")

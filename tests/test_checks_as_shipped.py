@@ -80,6 +80,17 @@ def of_linf(*left_out: str) -> list[AttackSpec]:
     return [each for each in attacks if each.norm == "linf" and each.kind not in left_out]
 
 
+def test_apgd_and_its_check_take_more_steps_beyond_the_main_radius_of_linf() -> None:
+    found = {each.ball: each.steps for each in attacks_on(SUITE, "mnist5k", "slf") if each.kind == "apgd"}
+    short = SUITE.steps.apgd
+    assert found == {
+        ("linf", 0.05): short, ("linf", 0.1): short, ("linf", 0.2): 4 * short, ("linf", 0.3): 4 * short,
+        ("l2", 1.0): short, ("l2", 2.0): short, ("l1", 5.0): short,
+    }  # fmt: skip
+    longer = {each.ball: each.steps for each in attacks_on(SUITE, "mnist5k", "slf") if each.kind == "longer-apgd"}
+    assert longer == {ball: 2 * steps for ball, steps in found.items()}
+
+
 def test_steps_of_a_tenth_are_marked_where_they_end_on_the_way_and_the_worst_case_is_not(
     robust: nn.Module, digits: tuple, tmp_path: Path
 ) -> None:

@@ -110,6 +110,8 @@ METHODS: dict[str, MethodEntry] = {
 
 # Reference rows without an encoder: the probe sees the input itself.
 WITHOUT_ENCODER = ("pixels",)
+# All reference rows: nothing is learned, they say what learning adds. Tables test pairs with one of them apart.
+REFERENCES = (*WITHOUT_ENCODER, "log-mel", "random")
 
 
 def dataset_module(name: str) -> str:

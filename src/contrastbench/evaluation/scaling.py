@@ -3,8 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-from sklearn.covariance import LedoitWolf
-from sklearn.preprocessing import StandardScaler
 
 from contrastbench.params.evaluation import Scaling
 
@@ -21,6 +19,9 @@ def fit_scaling(features: np.ndarray, scaling: Scaling) -> Callable[[np.ndarray]
     """
     if scaling == "raw":
         return lambda rows: rows
+    from sklearn.covariance import LedoitWolf  # half a second, which raw features do not need
+    from sklearn.preprocessing import StandardScaler
+
     standardise = StandardScaler().fit(features).transform
     if scaling == "standardised":
         return standardise

@@ -14,6 +14,7 @@ MINIMAL = ("deepfool", "cw", "ddn")
 
 WHOLE_SPLIT = sys.maxsize  # images: the whole test split
 LONGER = 2  # a check of convergence takes so many times the steps
+FURTHER = 4  # APGD beyond the main radius of l_inf takes so many times the steps: some images fall to nothing shorter
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,12 @@ def attacks_on(params: RobustnessParams, dataset: str, head: str, *, variant: bo
         return AttackSpec("foolbox-pgd", norm, eps, images.foolbox, steps.pgd, steps.step_fraction * eps)
 
     def apgd(norm: str, radii: Iterable[float]) -> list[AttackSpec]:
-        found = [AttackSpec("apgd", norm, eps, images.gradient, steps.apgd) for eps in sorted(radii, reverse=True)]
-        longer = AttackSpec("longer-apgd", norm, None, images.convergence, LONGER * steps.apgd, has_row=False)
-        return [*found, *(replace(longer, eps=each.eps) for each in found)]
+        def length(eps: float) -> int:
+            return steps.apgd * (FURTHER if norm == "linf" and eps > main else 1)
+
+        found = [AttackSpec("apgd", norm, eps, images.gradient, length(eps)) for eps in sorted(radii, reverse=True)]
+        longer = AttackSpec("longer-apgd", norm, None, images.convergence, has_row=False)
+        return [*found, *(replace(longer, eps=each.eps, steps=LONGER * each.steps) for each in found)]
 
     clean = AttackSpec("clean", "linf", None, WHOLE_SPLIT)
     radii = (main,) if variant else budget.linf

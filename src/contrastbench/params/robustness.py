@@ -95,8 +95,8 @@ class AttackSteps(Section):
     """Steps of the iterative attacks. AutoAttack's 100 iterations and 5,000 queries are its standard, not a choice.
 
     ``step_fraction`` is a step of PGD, ours and Foolbox's, in units of the radius. ``apgd`` counts the iterations of
-    APGD-CE and APGD-T outside AutoAttack; ``square_queries`` is Square's when it runs alone. The checks of convergence
-    take twice the steps of PGD and of APGD.
+    APGD-CE and APGD-T outside AutoAttack, four times as many beyond the main radius of l_inf; ``square_queries`` is
+    Square's when it runs alone. The checks of convergence take twice the steps of PGD and of APGD.
     """
 
     pgd: Steps

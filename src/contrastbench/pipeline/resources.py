@@ -45,6 +45,7 @@ VIEWS = 2
 NORMS = 3
 TARGETS = 9  # of APGD-T, which searches one ball of each norm for an image that withstands it
 LONGER = 2  # steps of the checks of convergence, in those of what they check
+FURTHER = 4  # APGD's steps beyond the main radius, in those at it
 AUTOATTACK = 7000  # steps of the standard version on an image that withstands it: 1,900 of APGD and FAB, 5,000 queries
 ASSUMED = (50_000, 32, 32)  # data that are not prepared yet: N, height, width
 # Multiply-adds of a forward pass, divided by width^2 and by the pixels behind the stem; a test counts them.
@@ -97,9 +98,11 @@ def _attack_passes(suite: RobustnessParams) -> int:
     """The same of attacks on one encoder, none of which succeeds."""
     images, steps = suite.images, suite.steps
     balls = max(len(budget.linf + budget.l2 + budget.l1) for budget in suite.budgets.values())
+    beyond = max(sum(eps > budget.main for eps in budget.linf) for budget in suite.budgets.values())
+    lengths = balls + beyond * (FURTHER - 1)  # of APGD over all balls, in ``steps.apgd``
     pgd = balls * (1 + LONGER) * steps.pgd
-    apgd = (balls + NORMS * TARGETS) * steps.apgd
-    longer = balls * (1 + TARGETS) * LONGER * steps.apgd
+    apgd = (lengths + NORMS * TARGETS * (FURTHER if beyond else 1)) * steps.apgd
+    longer = lengths * (1 + TARGETS) * LONGER * steps.apgd
     attacked = images.gradient * (pgd + apgd) + images.convergence * longer
     attacked += (images.autoattack + images.square) * AUTOATTACK
     return STEP * attacked * len(suite.heads)

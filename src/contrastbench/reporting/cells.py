@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
-from contrastbench.registry import DATASETS, METHODS, WITHOUT_ENCODER
+from contrastbench.registry import DATASETS, METHODS, REFERENCES, WITHOUT_ENCODER
 from contrastbench.reporting.significance import Interval
 from contrastbench.reporting.uncertainty import Spread, interval_of, spread_of
 from contrastbench.results.load import Loaded
@@ -15,7 +15,6 @@ from contrastbench.results.protocols import Protocol
 from contrastbench.results.rows import Row
 
 REGISTERED = (*WITHOUT_ENCODER, *METHODS)
-REFERENCES = (*WITHOUT_ENCODER, "random")  # nothing is learned: they say what learning added
 
 
 class Key(NamedTuple):

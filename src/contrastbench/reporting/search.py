@@ -15,13 +15,12 @@ from contrastbench.params.track import TrackParams, changes_text
 from contrastbench.params.variants import flat
 from contrastbench.pipeline.groups import Group
 from contrastbench.pipeline.stages import WITH_ROWS, Stage
-from contrastbench.registry import WITHOUT_ENCODER
+from contrastbench.registry import REFERENCES
 from contrastbench.reporting.cells import Cell, cells_of
 from contrastbench.reporting.tables import Table, table_of
 from contrastbench.results.load import Loaded
 
 TUNED = "tuned"
-REFERENCES = (*WITHOUT_ENCODER, "random")  # rows that no training makes, of a track's own
 WIDE = 1_000_000  # characters of a line of YAML, so that none is broken
 
 
