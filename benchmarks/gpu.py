@@ -6,8 +6,8 @@
 ``ours``: the training loop on stored images of CIFAR-10's size: reading, two views, loss, log. The goal is a ratio of
 at least 0.8. Then SimCLR, HCL and UnReMix are trained for the same number of epochs, as many as fit into what is left
 of ``--seconds``, and judged by their nearest neighbours. All as the preset ``gpu`` says (ResNet-18, bfloat16).
-Images are those of data/prepared/cifar10, or random ones in ten kinds where that folder is absent. The result is
-written as JSON. ``--tiny`` shows in a few seconds that it runs, not how fast.
+Images are those of data/prepared/cifar10, all or as many as lie there, or random ones in ten kinds where that folder is
+absent. The result is written as JSON. ``--tiny`` shows in a few seconds that it runs, not how fast.
 """
 
 import argparse
@@ -44,7 +44,7 @@ Split = tuple[np.ndarray, np.ndarray]  # images uint8 (N, 32, 32, 3), class numb
 
 
 def images(count: int, tests: int) -> tuple[str, Split, Split]:
-    """What the images are, those to train on and those to judge by."""
+    """What the images are, those to train on and those to judge by: so many, or fewer where there are not as many."""
     folder, sizes = ROOT / "data/prepared/cifar10", {"train": count, "test": tests}
     if (folder / "meta.json").is_file():
         data = open_prepared(folder)
@@ -178,8 +178,8 @@ def main() -> None:
     ratio = medians["ours"] / medians["bare"]
 
     each = RESERVE * (arguments.seconds - (time.perf_counter() - begun)) / len(METHODS)
-    per_epoch = count // arguments.batch * arguments.batch / medians["ours"]
-    epochs = max(1, int(each / per_epoch))
+    of_epoch = len(train_split[0]) // arguments.batch * arguments.batch
+    epochs = max(1, int(each * medians["ours"] / of_epoch))
     trained = {}
     for name, params in cases.items():
         method, since = fresh(params), time.perf_counter()
@@ -187,13 +187,15 @@ def main() -> None:
         taken = wait(device) - since
         trained[name] = {
             "seconds": round(taken, 1),
-            "images_per_s": round(epochs * (count // arguments.batch * arguments.batch) / taken),
+            "images_per_s": round(epochs * of_epoch / taken),
             "knn_accuracy": accuracy(method, train_split, test_split, track, device),
         }
     result = {
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "torch": torch.__version__,
         "images": kind,
+        "train_images": len(train_split[0]),
+        "test_images": len(test_split[0]),
         "batch": arguments.batch,
         "precision": simclr.training.precision,
         "bare_images_per_s": [round(value) for value in rates["bare"]],
@@ -206,6 +208,7 @@ def main() -> None:
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"{result['device']}, {kind} images, B = {arguments.batch}, {simclr.training.precision}")
+    print(f"{len(train_split[0]):,} images to train on and {len(test_split[0]):,} to judge by")
     print(f"bare loop: {medians['bare']:,.0f} images/s; ours: {medians['ours']:,.0f}; ratio {ratio:.2f}")
     for name, found in trained.items():
         print(f"{name}: {epochs} epochs in {found['seconds']} s, kNN {found['knn_accuracy']:.3f}")
