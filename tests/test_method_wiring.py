@@ -168,8 +168,8 @@ def test_a_step_on_images(name):
 def test_diagnostics_know_which_sample_has_which_label(tmp_path, monkeypatch):
     """Every pixel of an image is its label, and neither augmentation nor encoder changes it."""
     monkeypatch.chdir(tmp_path)
-    keep = dict.fromkeys(("jitter_probability", "blur_probability"), 0.0)
-    grid = small_grid(tmp_path, {"unremix": {"augment": keep, "training": {"batch_size": IMAGES}}})
+    unchanged = {"jitter_probability": 0.0, "blur_probability": 0.0}
+    grid = small_grid(tmp_path, {"unremix": {"augment": unchanged, "training": {"batch_size": IMAGES}}})
     y = np.random.default_rng(0).permutation(2 * IMAGES)
     pictures = np.tile(y.astype(np.uint8)[:, None, None, None], (1, 8, 8, 1))
     splits = {split: Split(pictures, y) for split in ("train", "validation", "test")}
