@@ -7,6 +7,9 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+# Tests expect a CPU. On a machine with a GPU, Foolbox would move their models there, and ``auto`` would mean it.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 
 @pytest.fixture(scope="session")
 def repository() -> Path:

@@ -133,7 +133,8 @@ def test_no_gpu_is_claimed_where_none_is_to_be_seen(claim, told):
     assert seen(claim(CUDA_VISIBLE_DEVICES=told)) == told
 
 
-def test_without_nvidia_smi_the_variable_is_believed(machine, claim):
+def test_without_nvidia_smi_the_variable_is_believed(machine, claim, monkeypatch):
+    monkeypatch.setenv("PATH", str(machine))  # where this machine has one itself
     (machine / "nvidia-smi").unlink()
     assert [seen(claim(CUDA_VISIBLE_DEVICES="2,MIG-1/2")) for _ in range(2)] == ["2", "MIG-1/2"]
     assert seen(claim()) is None
