@@ -18,7 +18,7 @@ from contrastbench.errors import UserError
 from contrastbench.params.root import load
 from contrastbench.reporting.check import wrong_sentences
 from contrastbench.reporting.claims import Claim, Verdict, columns_of, judge, judged_claims, load_claims, without_rows
-from contrastbench.reporting.claims_render import as_json, as_markdown
+from contrastbench.reporting.claims_render import as_json, as_markdown, told
 from contrastbench.reporting.rendered import with_tables
 from contrastbench.reporting.report import build_report
 from contrastbench.results.load import Loaded
@@ -158,13 +158,11 @@ def test_one_seed_decides_nothing():
 
 def test_what_cannot_be_tested_says_why():
     rows = values(0.03)
-    older = Loaded(loaded(rows).stored, older={rows[3].identity})
     failing = [rows[0].model_copy(update={"detail": {"failed_checks": ["broken"]}}), *rows[1:]]
     fewer = [r.model_copy(update={"n": 400}) if r.method == "unremix" else r for r in rows]
     other_seeds = [r.model_copy(update={"seed": r.seed + 5}) if r.method == "unremix" else r for r in rows]
     other_data = [r.model_copy(update={"data_hash": "e" * 12}) if r.method == "unremix" else r for r in rows]
     for found, why in (
-        (older, "rows of unremix are of older code"),
         (failing, "simclr fails a sanity check"),
         (fewer, "unremix on 400 examples, simclr on 500"),
         (other_seeds, "no seed in common"),
@@ -177,6 +175,16 @@ def test_what_cannot_be_tested_says_why():
         assert [each.why for each in result.outcomes] == [why]
     lacking = judged(rows, protocols=["linear", "knn"])
     assert [(each.place.what, each.why) for each in lacking.outcomes] == [("knn", "no rows"), ("linear", "")]
+
+
+def test_rows_of_older_code_count_and_are_marked():
+    rows = values(0.03)
+    (old,), (new,) = (
+        judged(found).outcomes for found in (Loaded(loaded(rows).stored, older={rows[3].identity}), loaded(rows))
+    )
+    assert old.older and not new.older
+    assert (old.verdict, old.difference, old.p_value) == (new.verdict, new.difference, new.p_value)
+    assert told(old) == told(new).replace("]", "] †", 1)
 
 
 def test_a_claim_fares_as_its_least_favourable_comparison():

@@ -203,6 +203,7 @@ class Outcome:
     p_value     of no difference, or of just the margin where the claim is about that; Holm-corrected over the claim
     equal       p-value of a difference beyond the margin (TOST), Holm-corrected over the claim
     why         what is missing, or how many seeds would be needed
+    older       some of its rows were made by older code of their stages; they count, as in the tables
     """
 
     place: Place
@@ -214,6 +215,7 @@ class Outcome:
     p_value: float | None = None
     equal: float | None = None
     why: str = ""
+    older: bool = False
 
     @property
     def title(self) -> str:
@@ -273,6 +275,7 @@ class _Measured:
     right: str
     paired: Paired
     sign: int
+    older: bool
 
     @property
     def difference(self) -> float:
@@ -302,8 +305,9 @@ def judge(name: str, claim: Claim, columns: Mapping[Place, Mapping[str, Cell]], 
             if isinstance(found, str):
                 outcomes.append(Outcome(place, left, right, Verdict.NOT_TESTABLE, why=found))
             else:
-                metric = METRICS[column[left].key.metric]
-                measured.append(_Measured(place, left, right, found, 1 if metric.higher_is_better else -1))
+                sign = 1 if METRICS[column[left].key.metric].higher_is_better else -1
+                older = column[left].older or column[right].older
+                measured.append(_Measured(place, left, right, found, sign, older))
     outcomes = sorted([*outcomes, *_tested(claim, measured)], key=lambda each: claim.presets.index(each.place.preset))
     return Judged(name, claim, tuple(outcomes))
 
@@ -319,8 +323,6 @@ def _compared(
     for method in (left, right):
         if method not in column:
             return f"no rows of {method}"
-        if column[method].older:
-            return f"rows of {method} are of older code"
         if column[method].failed_checks:
             return f"{method} fails a sanity check"
     first, second = column[left], column[right]
@@ -343,7 +345,8 @@ def _tested(claim: Claim, measured: Sequence[_Measured]) -> list[Outcome]:
         verdict = _verdict(claim, each.difference, p_differs, p_equal)
         why = _what_would_decide(claim, each, level) if verdict is Verdict.UNDECIDED else ""
         place = (each.place, each.left, each.right)
-        outcomes.append(Outcome(*place, verdict, 100 * each.difference, each.interval, p_differs, p_equal, why))
+        size = (100 * each.difference, each.interval)
+        outcomes.append(Outcome(*place, verdict, *size, p_differs, p_equal, why, each.older))
     return outcomes
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from rich.table import Table as Grid
 
 from contrastbench.reporting.claims import Judged, Outcome, Verdict
+from contrastbench.reporting.render import MADE_BY_OLDER, OLDER
 
 LEGEND = (
     "A claim fares as the least favourable of its comparisons, which stands beside it: left minus right in points "
@@ -14,7 +15,7 @@ LEGEND = (
     "(TOST), Holm-corrected, 5 %. Undecided: none of these; told are the seeds that would find a difference of the "
     "margin with 80 % probability at the corrected level, from the measured variance (where there are as many, those "
     "that would decide, were the difference what is measured). Not testable here: rows are "
-    "missing, are of older code, or fail a sanity check."
+    f"missing, or fail a sanity check. {OLDER}: {MADE_BY_OLDER}."
 )
 
 
@@ -30,7 +31,7 @@ def as_markdown(judged: Sequence[Judged]) -> str:
 
 def told(outcome: Outcome) -> str:
     """The effect of a comparison and what else is to be said of it."""
-    return "; ".join(part for part in (outcome.effect, outcome.why) if part)
+    return "; ".join(part for part in (outcome.effect + f" {OLDER}" * outcome.older, outcome.why) if part)
 
 
 def counts(judged: Judged) -> str:
@@ -46,7 +47,8 @@ def as_terminal(judged: Sequence[Judged]) -> Grid:
         relation = each.claim.relation.replace("margin", f"{each.claim.margin:g}")
         grid.add_row(each.name, relation, each.verdict.words, each.claim.text)
         for outcome in each.outcomes:
-            grid.add_row(f"  {outcome.title}", outcome.effect, outcome.verdict.words, outcome.why)
+            effect = outcome.effect + f" {OLDER}" * outcome.older
+            grid.add_row(f"  {outcome.title}", effect, outcome.verdict.words, outcome.why)
     return grid
 
 
@@ -68,6 +70,7 @@ def as_json(judged: Sequence[Judged]) -> str:
                     "p_equivalence": outcome.equal,
                     "verdict": outcome.verdict.value,
                     "why": outcome.why,
+                    "older": outcome.older,
                 }
                 for outcome in each.outcomes
             ],
