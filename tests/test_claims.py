@@ -309,7 +309,7 @@ def test_the_shipped_claims_name_what_their_presets_run():
     assert {each.track for each in claims.values()} == {"unremix", "swaro", "uamix"}
     for each in claims.values():
         assert each.source == "abstract" or (ROOT / each.source).is_file()
-        assert set(each.presets) <= {"default", "cifar", "esc50"} and load(each.presets[0], ROOT)
+        assert set(each.presets) <= {"default", "cifar", "esc50", "tuned"} and load(each.presets[0], ROOT)
 
 
 # What is rendered
