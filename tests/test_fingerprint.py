@@ -88,7 +88,7 @@ def test_another_methods_file_does_not_count(copy):
 
 def test_what_a_stage_does_not_import_does_not_count(copy):
     before = {stage: copy.of(stage) for stage in ("prepare", "pretrain", "probe")}
-    copy.append("evaluation/knn.py", "\nX = 1\n")
+    copy.append("evaluation/linear_probe.py", "\nX = 1\n")
     copy.append("reporting/render.py", "\nX = 1\n")
     after = {stage: copy.of(stage) for stage in before}
     assert after["prepare"] == before["prepare"] and after["pretrain"] == before["pretrain"]
