@@ -7,11 +7,13 @@ rule prepare:
     log:
         "data/logs/prepare/{dataset}.log",
     resources:
+        # All presets share prepared data: named in the command's text, or as a parameter, it would make them stale.
+        preset=PRESET,
         **resources_of("prepare"),
     params:
         state=lambda wildcards: GRID.prepare_state(wildcards.dataset),
     shell:
-        f"contrastbench prepare {{wildcards.dataset}} --preset {PRESET} > {{log}} 2>&1"
+        "contrastbench prepare {wildcards.dataset} --preset {resources.preset} > {log} 2>&1"
 
 
 rule spectrograms:

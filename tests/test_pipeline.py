@@ -75,6 +75,12 @@ def test_after_recording_neither_tool_has_anything_to_do(project: Project) -> No
     assert "up to date" in project.run("dvc", "repro")
 
 
+def test_another_preset_prepares_the_shared_data_no_second_time(project: Project) -> None:
+    (project.folder / "presets" / "other.yaml").write_text("unremix: {seeds: [7]}\n", encoding="utf-8")
+    stale = project.stale_jobs("--config", "preset=other")
+    assert stale["pretrain"] and not stale["prepare"]
+
+
 def test_steps_and_rules_mirror_each_other(tmp_path: Path) -> None:
     """Every job of the default run belongs to exactly one step, and every output to that step's outputs."""
     project = Project(tmp_path)
