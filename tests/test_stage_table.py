@@ -34,7 +34,7 @@ JOBS = [
     ("low_shot", Job("uamix", "instruments", "uamix-mae")),
     ("low_shot", Job("uamix", "instruments-to-esc50", "mae")),
     ("corruptions", Job("unremix", "digits", "simclr")),
-    ("diagnostics", Job("unremix", "digits", "unremix")),
+    ("diagnostics", Job("unremix", "digits", "simclr")),
     ("head_corruptions", Job("swaro", "digits", "swaro")),
     ("head_corruptions", Job("swaro", "digits", "supervised")),
     ("audio_attack", Job("uamix", "instruments", "mae")),
