@@ -145,9 +145,9 @@ def test_missing_and_left_over_files_fail(project):
     (project / "results/tables/gone/unremix.md").write_text("of no row")
     lines = stale_files(rows_in(project), project)
     assert lines == [
-        "results/tables/default/unremix.csv: missing",
-        "results/tables/default/swaro.md: no rows for it",
-        "results/tables/gone/unremix.md: no rows for it",
+        "results/tables/default/unremix.csv: missing; run `contrastbench tables`",
+        "results/tables/default/swaro.md: no rows for it; delete it",
+        "results/tables/gone/unremix.md: no rows for it; delete it",
     ]
 
 

@@ -236,7 +236,7 @@ def check_results_command(
     if preset is not None:
         raise UserError(f"--preset {preset}: goes with --reproduced; documents show tables of every preset")
     loaded = load_rows()
-    stale = [*(f"{line}; run `contrastbench tables`" for line in stale_files(loaded)), *stale_choices(loaded)]
+    stale = [*stale_files(loaded), *stale_choices(loaded)]
     wrong = wrong_sentences(loaded)
     tell([*stale, *wrong, *edges(loaded)])
     _refuse_unreadable(loaded.problems)

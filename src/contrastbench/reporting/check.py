@@ -30,6 +30,7 @@ CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 OPENED = re.compile(r"<!-- claim\b")
 SENTENCE = re.compile(r"<!-- claim: (\S+) (\S+) -->((?:(?!<!-- claim).)*?)<!-- /claim -->", re.DOTALL)
 LEVEL = re.compile(r"\blevel\s+with\b|\bon\s+par\b", re.IGNORECASE)
+RENDER = "run `contrastbench tables`"
 TOLERANCE = (
     "a cell is within tolerance when its difference from the committed one is no larger than half the committed "
     "95 % interval or than three standard deviations over the committed seeds, or is not significant (paired test, "
@@ -38,7 +39,7 @@ TOLERANCE = (
 
 
 def stale_files(loaded: Loaded, root: Path = Path()) -> list[str]:
-    """A line for each rendered file that differs from what the rows say, is missing, or has no rows.
+    """A line for each rendered file that differs from what the rows say, is missing, or has no rows, and the remedy.
 
     Presets whose rows git ignores (runs that nobody commits) are left out.
     """
@@ -48,9 +49,9 @@ def stale_files(loaded: Loaded, root: Path = Path()) -> list[str]:
     for path, text in wanted.items():
         file = root / path
         if not file.is_file():
-            lines.append(f"{path}: missing")
+            lines.append(f"{path}: missing; {RENDER}")
         elif file.read_bytes() != text.encode():
-            lines.append(f"{path}: stale against {ROWS}")
+            lines.append(f"{path}: stale against {ROWS}; {RENDER}")
     present = [
         file.relative_to(root).as_posix()
         for folder in ("results/tables", "results/metrics")
@@ -60,7 +61,7 @@ def stale_files(loaded: Loaded, root: Path = Path()) -> list[str]:
     orphans = [path for path in present if path not in wanted and path.split("/")[2] not in loaded.presets()]
     leftovers = [path for path in present if path not in wanted and path.split("/")[2] in kept]
     skipped = ignored(orphans, root)
-    return lines + [f"{path}: no rows for it" for path in sorted({*orphans, *leftovers} - skipped)]
+    return lines + [f"{path}: no rows for it; delete it" for path in sorted({*orphans, *leftovers} - skipped)]
 
 
 def edges(loaded: Loaded, root: Path = Path()) -> list[str]:
