@@ -198,11 +198,11 @@ def a_history(**columns: list) -> pd.DataFrame:
 def test_the_figure_has_a_line_per_method_of_means_between_its_seeds():
     nothing = float("nan")
     history = a_history(
-        method=["simclr"] * 6 + ["hcl", "hcl", "unremix-softmix"],
-        seed=[0, 0, 0, 1, 1, 1, 0, 0, 0],
-        epoch=[1.0, 1.5, 2.0, 1.0, 1.5, 2.0, 1.0, 2.0, 1.0],
-        loss=[nothing, 3.0, 2.0, nothing, 3.0, 2.0, 3.0, 2.0, 2.0],
-        validation_knn=[0.3, nothing, 0.6, 0.5, nothing, 0.7, 0.2, nothing, 0.9],
+        method=["simclr"] * 6 + ["hcl", "hcl"],
+        seed=[0, 0, 0, 1, 1, 1, 0, 0],
+        epoch=[1.0, 1.5, 2.0, 1.0, 1.5, 2.0, 1.0, 2.0],
+        loss=[nothing, 3.0, 2.0, nothing, 3.0, 2.0, 3.0, 2.0],
+        validation_knn=[0.3, nothing, 0.6, 0.5, nothing, 0.7, 0.2, nothing],
     )
     (chart,) = learning_curves(history)
     assert chart.title == "Learning curves on digits (pretrain)"

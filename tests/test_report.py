@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from browser import Browser
 from PIL import Image
-from reporting_rows import asked, loaded, row, verdicts, write
+from reporting_rows import asked, loaded, parameters, row, verdicts, write
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
@@ -29,7 +30,7 @@ from contrastbench.reporting.figures import (
     training_curves,
 )
 from contrastbench.reporting.provenance import costs
-from contrastbench.reporting.report import LARGEST, build_report
+from contrastbench.reporting.report import LARGEST, build_report, track_section
 from contrastbench.reporting.robustness_figures import attack_heatmap, sensitivity_to_strength, transfer_matrix
 from contrastbench.reporting.tables import own_rows
 from contrastbench.results.load import rows_in
@@ -264,7 +265,7 @@ def test_charts_of_training_runs(project):
     runs = runs_of(project, "default")
     history = histories(runs)
     assert set(history["method"]) == {"simclr", "unremix", *(run.method for run in runs if "-" in run.method)}
-    (curves,) = training_curves(history)
+    (curves,) = training_curves(histories([run for run in runs if "-" not in run.method]))
     assert {trace.name for trace in curves.figure.data} == {"simclr", "unremix"}
     assert len(curves.figure.data) == 2 * 2 * 2  # methods, seeds, panels
     (gradients,) = gradient_curves(history)
@@ -279,6 +280,18 @@ def test_charts_of_training_runs(project):
     points = triangle.figure.data[0]
     assert next(iter(points.hovertext)) == "unremix" and len(points.a) == 4
     assert sorted(points.a) == pytest.approx([0, 0, 1 / 3, 1])
+
+
+def test_charts_of_training_leave_out_trials_and_show_what_a_preset_lists(project, tmp_path):
+    folder = "runs/default/pretrain/unremix/mnist5k"
+    for label in ("unremix", "unremix-trial-01", "unremix-tuned"):
+        shutil.copytree(project / folder / "unremix", tmp_path / folder / label)
+    content = parameters(unremix__methods=["unremix", "unremix-tuned"])
+    content["unremix"]["variants"]["unremix-tuned"] = {"method": "unremix", "training": {"epochs": 2}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    section = track_section("unremix", loaded([]), runs_of(tmp_path, "default"), "default", tmp_path)
+    drawn = [{line.name for line in chart.figure.data} for chart in section.charts]
+    assert len(drawn) == 2 and all(names == {"unremix", "unremix-tuned"} for names in drawn)
 
 
 def test_costs_come_from_benchmarks_or_else_from_rows(project):

@@ -53,17 +53,12 @@ def styled(figure: go.Figure, height: int = 380) -> go.Figure:
     )
 
 
-def _is_variant(method: str) -> bool:
-    return method not in REGISTERED
-
-
 def training_curves(history: pd.DataFrame) -> list[Chart]:
     """Loss and effective rank over epochs: one chart for each data set and training stage, one line per seed."""
     if history.empty:
         return []
     charts = []
-    known = history[~history["method"].map(_is_variant)]
-    for (stage, dataset), group in known.groupby(["stage", "dataset"], sort=False):
+    for (stage, dataset), group in history.groupby(["stage", "dataset"], sort=False):
         panels = {"loss": "loss", "effective_rank": "effective rank"}
         charts.append(
             Chart(
@@ -80,7 +75,7 @@ def learning_curves(history: pd.DataFrame) -> list[Chart]:
     """Validation kNN over epochs, where it was measured: one line per method, bars over its seeds."""
     if "validation_knn" not in history:
         return []
-    measured = history[history["validation_knn"].notna() & ~history["method"].map(_is_variant)]
+    measured = history[history["validation_knn"].notna()]
     reading = (
         "kNN on the validation split, its neighbours training examples, while the encoder trains. Lines: mean over "
         "seeds; bars: from the lowest to the highest seed."

@@ -137,7 +137,8 @@ def track_section(track: str, rows: Loaded, runs: list[Run], preset: str, root: 
     params = section_of(preset, track, root)
     everything, cells = cells_of(rows), cells_of(own_rows(rows, params.methods if params else ()))
     own = [run for run in runs if run.track == track]
-    history = histories(own)
+    of_methods = histories([run for run in own if params is None or run.method in params.methods])
+    of_both = histories([run for run in own if params is None or run.method in (*params.methods, *params.ablation)])
     datasets = list(dict.fromkeys(key.dataset for key in everything))
     tables, *others = (target_tables(rows, preset, track, target, root) for target in TARGETS)
     section = TrackSection(track, TITLES.get(track, track), tables, dict(zip(OTHER_TARGETS, others, strict=True)))
@@ -146,8 +147,8 @@ def track_section(track: str, rows: Loaded, runs: list[Run], preset: str, root: 
     section.charts += [*search_lines(rows, params), *cost_lines(rows, params)] if params else []
     section.charts += protocol_curves(cells) + attack_heatmap(cells) + corruptions_by_head(cells)
     section.charts += transfer_matrix(cells) + sensitivity_to_strength(cells)
-    section.charts += simplex(own, everything) + gradient_curves(history) + selection_bars(everything)
-    section.charts += learning_curves(history) + training_curves(history)
+    section.charts += simplex(own, everything) + gradient_curves(of_both) + selection_bars(everything)
+    section.charts += learning_curves(of_methods) + training_curves(of_methods)
     section.charts += embedding_maps(root, preset, track, datasets)
     return section
 
