@@ -104,7 +104,7 @@ def main() -> None:
         folder = Path(name, "project")
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
         os.chdir(folder)
-        subprocess.run(["git", "rm", "-rq", "results", "presets", "claims.yaml"], check=True)
+        subprocess.run(["git", "rm", "-rq", "results", "presets", "claims.yaml", "README.md", "docs"], check=True)
         Path("presets").mkdir()
         Path("presets", f"{PRESET}.yaml").write_text(yaml.safe_dump(overlay(methods, seeds)), encoding="utf-8")
         count = 0
