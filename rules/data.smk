@@ -7,9 +7,9 @@ rule prepare:
     log:
         "data/logs/prepare/{dataset}.log",
     resources:
+        **resources_of("prepare"),
         # All presets share prepared data: named in the command's text, or as a parameter, it would make them stale.
         preset=PRESET,
-        **resources_of("prepare"),
     params:
         state=lambda wildcards: GRID.prepare_state(wildcards.dataset),
     shell:
