@@ -19,6 +19,7 @@ RESERVED_IN_NAMES = "-to-"  # A-to-B is trained on A, judged on B: no other name
 MODALITIES: dict[str, str] = {
     "image": "contrastbench.modalities.images:Images",
     "audio": "contrastbench.modalities.audio:Audio",
+    "graph": "contrastbench.modalities.graphs:Graphs",
 }
 
 # name -> module that holds its ADAPTER, one table per modality, because a track takes data of one.
@@ -43,10 +44,25 @@ AUDIO_DATASETS: dict[str, str] = {
     "voxceleb1": "contrastbench.datasets.voxceleb1",
     "audioset20k": "contrastbench.datasets.audioset20k",
 }
-DATASETS_OF: dict[str, dict[str, str]] = {"image": IMAGE_DATASETS, "audio": AUDIO_DATASETS}  # by modality
+GRAPH_DATASETS: dict[str, str] = {
+    "mutag": "contrastbench.datasets.mutag",
+    "mutag-tu": "contrastbench.datasets.mutag_tu",
+    "ptc-mr": "contrastbench.datasets.ptc_mr",
+    "proteins": "contrastbench.datasets.proteins",
+    "nci1": "contrastbench.datasets.nci1",
+    "imdb-binary": "contrastbench.datasets.imdb_binary",
+    "imdb-multi": "contrastbench.datasets.imdb_multi",
+    "imdb-binary-constant": "contrastbench.datasets.imdb_binary_constant",
+    "imdb-multi-constant": "contrastbench.datasets.imdb_multi_constant",
+}
+DATASETS_OF: dict[str, dict[str, str]] = {  # by modality
+    "image": IMAGE_DATASETS,
+    "audio": AUDIO_DATASETS,
+    "graph": GRAPH_DATASETS,
+}
 DATASETS: dict[str, str] = {name: module for names in DATASETS_OF.values() for name, module in names.items()}
 
-IMAGE, AUDIO = ("image",), ("audio",)
+IMAGE, AUDIO, GRAPH = ("image",), ("audio",), ("graph",)
 NO_SETTINGS = "params.settings:NoSettings"
 
 
@@ -72,7 +88,7 @@ class MethodEntry:
 
 # The order is the order of the tables.
 METHODS: dict[str, MethodEntry] = {
-    "random": MethodEntry("methods.random_encoder:RandomEncoder", NO_SETTINGS, IMAGE + AUDIO),
+    "random": MethodEntry("methods.random_encoder:RandomEncoder", NO_SETTINGS, IMAGE + AUDIO + GRAPH),
     "log-mel": MethodEntry("methods.log_mel:LogMel", NO_SETTINGS, AUDIO),
     "simclr": MethodEntry("methods.simclr:SimCLR", "params.settings_contrastive:SimCLRSettings", IMAGE, contrasts=True),
     "dcl": MethodEntry("methods.dcl:DCL", "params.settings_contrastive:DCLSettings", IMAGE, contrasts=True),
@@ -106,10 +122,36 @@ METHODS: dict[str, MethodEntry] = {
     "uamix-mae": MethodEntry(
         "methods.uamix_mae:UaMixMAE", "params.settings_autoencoder:UaMixSettings", AUDIO, starts_from="mae"
     ),
+    # Graphs: HOST-LOSS, because both hosts, GraphCL and InfoGraph, are trained with several losses.
+    "graphcl": MethodEntry("methods.graphcl:GraphCL", "params.settings_graphs:GraphCLSettings", GRAPH, contrasts=True),
+    "graphcl-simclr": MethodEntry(
+        "methods.graphcl_simclr:GraphCLSimCLR", "params.settings_contrastive:SimCLRSettings", GRAPH, contrasts=True
+    ),
+    "graphcl-dcl": MethodEntry(
+        "methods.graphcl_dcl:GraphCLDCL", "params.settings_contrastive:DCLSettings", GRAPH, contrasts=True
+    ),
+    "graphcl-hcl": MethodEntry(
+        "methods.graphcl_hcl:GraphCLHCL", "params.settings_contrastive:HCLSettings", GRAPH, contrasts=True
+    ),
+    "graphcl-unremix": MethodEntry(
+        "methods.graphcl_unremix:GraphCLUnReMix",
+        "params.settings_contrastive:UnReMixSettings",
+        GRAPH,
+        contrasts=True,
+    ),
+    "infograph": MethodEntry("methods.infograph:InfoGraph", NO_SETTINGS, GRAPH),
+    "infograph-hcl": MethodEntry(
+        "methods.infograph_hcl:InfoGraphHCL", "params.settings_graphs:InfoGraphHCLSettings", GRAPH
+    ),
+    "infograph-unremix": MethodEntry(
+        "methods.infograph_unremix:InfoGraphUnReMix", "params.settings_graphs:InfoGraphUnReMixSettings", GRAPH
+    ),
 }
 
-# Reference rows without an encoder: the probe sees the input itself.
-WITHOUT_ENCODER = ("pixels",)
+# Reference rows without an encoder, and the modalities that have them: the probe sees the input itself.
+WITHOUT_ENCODER: dict[str, tuple[str, ...]] = {"pixels": IMAGE + AUDIO, "histogram": GRAPH, "wl-kernel": GRAPH}
+# Those of them that are judged by a kernel between examples, and so have no features.
+KERNELS = ("wl-kernel",)
 # All reference rows: nothing is learned, they say what learning adds. Tables test pairs with one of them apart.
 REFERENCES = (*WITHOUT_ENCODER, "log-mel", "random")
 

@@ -10,6 +10,7 @@ from contrastbench.errors import UserError
 from contrastbench.params.audio_track import AudioTrack
 from contrastbench.params.base import Section, overlay, read_yaml, refusal, validate
 from contrastbench.params.data import DataParams
+from contrastbench.params.graph_track import GraphTrack
 from contrastbench.params.image_track import ImageTrack
 from contrastbench.params.track import TrackParams
 from contrastbench.params.values import without_repeats
@@ -18,7 +19,7 @@ from contrastbench.registry import hint
 DEFAULT = "default"
 PRESET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 # Every track has a section of its name in params.yaml.
-TRACKS: dict[str, type[TrackParams]] = {"unremix": ImageTrack, "swaro": ImageTrack, "uamix": AudioTrack}
+TRACKS: dict[str, type[TrackParams]] = {"unremix": ImageTrack, "swaro": ImageTrack, "uamix": AudioTrack, "graphs": GraphTrack}
 
 
 class Params(Section):

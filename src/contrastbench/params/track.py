@@ -12,6 +12,7 @@ from contrastbench.params.audio import AudioAttackParams
 from contrastbench.params.base import Section, explain, from_plain, moved, overlay, refusal
 from contrastbench.params.corruptions import CorruptionsParams
 from contrastbench.params.dataset_names import require_dataset_at
+from contrastbench.params.diagnostics import DiagnosticsParams
 from contrastbench.params.evaluation import (
     CurveParams,
     FewShotParams,
@@ -29,6 +30,7 @@ from contrastbench.params.variants import Label, Variant, flat, nested, require_
 from contrastbench.registry import (
     METHODS,
     WITHOUT_ENCODER,
+    contrasts,
     hint,
     methods_of,
     settings_class,
@@ -84,6 +86,7 @@ class TrackParams(Section):
     low_shot: LowShotParams | None = Field(default=None, exclude_if=_absent)
     corruptions: CorruptionsParams | None = Field(default=None, exclude_if=_absent)
     robustness: RobustnessParams | None = Field(default=None, exclude_if=_absent)
+    diagnostics: DiagnosticsParams | None = Field(default=None, exclude_if=_absent)
     audio_attack: AudioAttackParams | None = Field(default=None, exclude_if=_absent)
 
     _name: str = PrivateAttr(default="")  # set by the section that holds the track
@@ -136,7 +139,9 @@ class TrackParams(Section):
             self._check(variant.method, "variants", label, "method")
         for key in ("methods", "ablation", "cost"):
             for position, label in enumerate(getattr(self, key)):
-                if label not in WITHOUT_ENCODER and label not in self.variants:
+                if label in WITHOUT_ENCODER:
+                    self._check_reference(label, key, position)
+                elif label not in self.variants:
                     self._check(label, key, position)
                     self._check_fit(self._plain(label), "settings", settings_key(label))
         for label, variant in self.variants.items():
@@ -177,6 +182,23 @@ class TrackParams(Section):
             if key not in known:  # a preset with fewer methods may leave what none of them reads
                 raise refusal(f"no method of the track has this key; {hint(key, known)}", "search", "shared", key)
         return self
+
+    @model_validator(mode="after")
+    def _common_encoder_contrasts(self) -> Self:
+        """Its loss is like NT-Xent's, and so it has the projector that looking needs."""
+        encoder = self.diagnostics.encoder if self.diagnostics else None
+        if encoder and not contrasts(self.base_method(encoder)):
+            known = [name for name in (*METHODS, *self.variants) if contrasts(self.base_method(name))]
+            message = f"is no method that contrasts two views of a batch; {hint(encoder, known)}"
+            raise refusal(message, "diagnostics", "encoder", value=encoder)
+        return self
+
+    def _check_reference(self, label: str, *path: str | int) -> None:
+        """Refuse, at ``path``, a reference row that makes nothing of this track's data."""
+        if self.modality not in WITHOUT_ENCODER[label]:
+            takes = " and ".join(WITHOUT_ENCODER[label])
+            message = f"the reference row {label!r} takes {takes} data, and this track {self.modality} data"
+            raise refusal(message, *path, value=label)
 
     def _check(self, method: str, *path: str | int) -> None:
         """Refuse, at ``path``, a method that this track cannot train."""
@@ -348,7 +370,8 @@ class TrackParams(Section):
         if method in WITHOUT_ENCODER:
             raise ValueError(f"{method!r} is a reference row without an encoder; it has no settings")
         if method not in METHODS:
-            names = [*WITHOUT_ENCODER, *methods_of(self.modality), *self.variants]
+            references = [name for name, takes in WITHOUT_ENCODER.items() if self.modality in takes]
+            names = [*references, *methods_of(self.modality), *self.variants]
             raise ValueError(f"unknown method {method!r}; {hint(method, names)}")
         if self.modality not in METHODS[method].modalities:
             takes = " and ".join(METHODS[method].modalities)

@@ -89,6 +89,14 @@ class ImageVariant(Variant):
     training: Changes
 
 
+class GraphVariant(Variant):
+    """A variant on graphs, likewise."""
+
+    encoder: Changes
+    augment: Changes
+    training: Changes
+
+
 class AudioVariant(Variant):
     """A variant on sound, likewise. One that changes how a masked autoencoder is trained starts from one of its own."""
 
