@@ -16,7 +16,7 @@ def prepare(grid: Grid, job: Job, runtime: Runtime) -> None:
     fetch(source, raw, runtime.mirror, show_progress=runtime.show_progress)
     splits = source.read(raw, params)
     rule = source.split_rule
-    if "validation" not in splits:
+    if "test" in splits and "validation" not in splits:
         splits["train"], splits["validation"] = carve_validation(splits["train"], params.validation_fraction)
         rule += f"; validation: {params.validation_fraction:.0%} of train per class, by the sha256 of the position"
     check_groups(job.dataset, splits)

@@ -1,0 +1,6 @@
+"""IMDB-MULTI with the same label for all nodes: what GraphCL's code makes of it."""
+
+from contrastbench.datasets.imdb_multi import CLASSES, FOLDER, MD5
+from contrastbench.datasets.tu import published
+
+ADAPTER = published("imdb-multi-constant", FOLDER, CLASSES, nodes="all alike", md5=MD5, constant=True)

@@ -1,0 +1,11 @@
+"""PTC_MR: 344 compounds of the Predictive Toxicology Challenge, by whether they give male rats cancer."""
+
+from contrastbench.datasets.tu import published
+
+ADAPTER = published(
+    "ptc-mr",
+    "PTC_MR",
+    ("-1", "1"),  # as published
+    nodes="atoms",
+    md5={"A": "2af8b91bbac065eb908ae4a29e1ddfc2", "graph_labels": "4e9d1187be60beec77a4f163a5265b11"},
+)
