@@ -1,4 +1,4 @@
-# Data -> trained encoders -> their frozen features. A job per seed.
+# Data -> trained encoders -> their frozen features. A job per seed; at the end, of some tracks, for all seeds.
 
 
 rule pretrain:
@@ -59,3 +59,30 @@ rule features:
     shell:
         "contrastbench features {wildcards.track} {wildcards.dataset} {wildcards.method} {wildcards.seed}"
         f" --preset {PRESET} --state {{params.state}} > {{log}} 2>&1"
+
+
+# Where starting Python takes longer than the work, a job takes all seeds.
+for TRACK in GRID.params.tracks:
+    for STAGE in OF_SEEDS:
+        if not GRID.takes_seeds(STAGE, TRACK):
+            continue
+        workflow.ruleorder(f"{STAGE}_{TRACK}", STAGE)
+
+        rule:
+            name:
+                f"{STAGE}_{TRACK}"
+            input:
+                reads(STAGE, TRACK),
+            output:
+                files_of_seeds(STAGE, TRACK),
+            log:
+                log_of(STAGE, Job(TRACK, "{dataset}", "{method}")),
+            benchmark:
+                benchmark_of(STAGE, Job(TRACK, "{dataset}", "{method}"))
+            resources:
+                **resources_of(STAGE, TRACK),
+            params:
+                state=state(STAGE, TRACK),
+            shell:
+                f"contrastbench {STAGE} {TRACK} {{wildcards.dataset}} {{wildcards.method}}"
+                f" --preset {PRESET} --state {{params.state}} > {{log}} 2>&1"

@@ -46,7 +46,6 @@ AUDIO_DATASETS: dict[str, str] = {
 }
 GRAPH_DATASETS: dict[str, str] = {
     "mutag": "contrastbench.datasets.mutag",
-    "mutag-tu": "contrastbench.datasets.mutag_tu",
     "ptc-mr": "contrastbench.datasets.ptc_mr",
     "proteins": "contrastbench.datasets.proteins",
     "nci1": "contrastbench.datasets.nci1",

@@ -30,7 +30,7 @@ from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.measured import measured_here, write_receipt
 from contrastbench.pipeline.resolved import hold
 from contrastbench.pipeline.stages import STAGES, TRAINING, Scope, Stage
-from contrastbench.pipeline.together import check_batches, check_devices
+from contrastbench.pipeline.together import check_batches, check_devices, sharing
 from contrastbench.registry import dataset_module
 from contrastbench.results.load import parse_all
 from contrastbench.results.rows import Row, write_rows
@@ -91,6 +91,7 @@ def _training(stage: Stage) -> Callable[..., None]:
         on = claim_device(device, max(1, devices))
         check_devices(devices, on, count_devices(on))
         check_batches(grid, jobs, devices)
+        devices = sharing(grid.track(track), devices)
         for job in jobs:
             _require_state(grid, stage, job, state)
             check_image_size(grid, job.track, job.dataset)

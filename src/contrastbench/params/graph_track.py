@@ -35,8 +35,9 @@ class HostsTraining(Section):
 class GraphTrack(TrackParams):
     """A section of params.yaml.
 
-    batches    for each data set the batch size that takes the place of ``training``'s. The published loader keeps a last,
-               smaller batch; the training loop skips it. Equal batches, as many as published, see every graph
+    batches    for each data set the batch size that takes the place of ``training``'s. The published loader keeps a
+               last, smaller batch, which the training loop skips; equal batches, as many as published, lose no graph,
+               or a few that change with every epoch
     folds      the protocols that judge an encoder
     inductive  the same of encoders that saw the training folds alone
     """
@@ -49,6 +50,7 @@ class GraphTrack(TrackParams):
         "corruptions": "this section corrupts images",
         "robustness": "this section attacks images",
         "audio_attack": "this section attacks sound",
+        "search": "trials are judged on validation data, of which graphs in folds have none",
     }
     changed: ClassVar[tuple[str, ...]] = ("encoder", "augment", "training")
     variant_class: ClassVar[type[Variant]] = GraphVariant
@@ -66,6 +68,13 @@ class GraphTrack(TrackParams):
     def _batches_are_of_graphs(self) -> Self:
         for name in self.batches:
             require_dataset_at(name, self.modality, "batches", name)
+        return self
+
+    @model_validator(mode="after")
+    def _no_curve(self) -> Self:
+        if self.curve.every_epochs:
+            message = "must be 0: the curve is measured on validation data, of which graphs in folds have none"
+            raise refusal(message, "curve", "every_epochs", value=self.curve.every_epochs)
         return self
 
     @model_validator(mode="after")

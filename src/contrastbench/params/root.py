@@ -19,7 +19,12 @@ from contrastbench.registry import hint
 DEFAULT = "default"
 PRESET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 # Every track has a section of its name in params.yaml.
-TRACKS: dict[str, type[TrackParams]] = {"unremix": ImageTrack, "swaro": ImageTrack, "uamix": AudioTrack, "graphs": GraphTrack}
+TRACKS: dict[str, type[TrackParams]] = {
+    "unremix": ImageTrack,
+    "swaro": ImageTrack,
+    "uamix": AudioTrack,
+    "graphs": GraphTrack,
+}
 
 
 class Params(Section):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from functools import reduce
+from operator import not_
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_validator, model_validator
@@ -56,6 +57,8 @@ class TrackParams(Section):
     changed    sections that training reads and variants may change, besides the method's settings
     variant_class  of the variants
 
+    seeds_together  whether one job trains a method with all seeds, and one extracts all features: where starting Python
+               takes longer than the work
     methods    what the default target runs: methods or labels of variants
     ablation   labels of the variants (or methods) that the ablation target runs, with the track's seeds
     cost       the same of the cost target: methods at several lengths of training, the first of which sets the costs
@@ -74,6 +77,7 @@ class TrackParams(Section):
     datasets: tuple[str, ...] = Field(min_length=1)
     methods: tuple[str, ...] = Field(min_length=1)
     seeds: tuple[Seed, ...] = Field(min_length=1, max_length=LONGEST_LIST)
+    seeds_together: bool = Field(default=False, exclude_if=not_)
     variants: Mapping[Label, Variant]
     ablation: tuple[str, ...]
     cost: tuple[str, ...] = Field(default=(), exclude_if=_absent)

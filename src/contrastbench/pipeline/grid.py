@@ -14,7 +14,7 @@ from contrastbench.errors import UserError
 from contrastbench.params.audio_track import AudioTrack
 from contrastbench.params.base import Section, params_hash
 from contrastbench.params.evaluation import PretrainParams
-from contrastbench.params.image_track import ImageTrack
+from contrastbench.params.graph_track import GraphTrack
 from contrastbench.params.root import DEFAULT, Params
 from contrastbench.params.track import TrackParams
 from contrastbench.params.values import MOST_SEEDS
@@ -22,8 +22,9 @@ from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.imported import by_contents
 from contrastbench.pipeline.layout import ALL_SEEDS, Job, Layout
 from contrastbench.pipeline.resolved import resolved
-from contrastbench.pipeline.stages import STAGES, TRAINING, WITH_ROWS, Scope, Stage
+from contrastbench.pipeline.stages import OF_SEEDS, STAGES, TRAINING, WITH_ROWS, Scope, Stage
 from contrastbench.registry import (
+    KERNELS,
     METHODS,
     WITHOUT_ENCODER,
     contrasts,
@@ -84,7 +85,7 @@ class Grid:
         section = self.track(track)
         if stage.name == "transfer_attack" and section.robustness and not section.robustness.images.transfer:
             return False
-        if isinstance(section, ImageTrack) and stage.name == "diagnostics" and section.diagnostics:
+        if stage.name == "diagnostics" and section.diagnostics:
             return section.diagnostics.encoder in section.methods
         return bool(stage.data(section))
 
@@ -125,6 +126,8 @@ class Grid:
         return list(dict.fromkeys(name for pair in starts for name in pair if name))
 
     def _takes(self, stage: Stage, track: str, label: str) -> bool:
+        if label in KERNELS:
+            return stage.name == "cross_validate"
         if label in WITHOUT_ENCODER:
             return not stage.encoder
         if not stage.variants and label not in self.track(track).methods:
@@ -136,11 +139,24 @@ class Grid:
     def members(self, stage_name: str, job: Job) -> list[Job]:
         """The single (method, seed) jobs that one job of a stage takes."""
         stage, section = STAGES[stage_name], self.track(job.track)
-        if stage.scope is Scope.SEEDS:
+        if stage.scope is Scope.SEEDS or stage.name in OF_SEEDS:
             return [replace(job, seed=seed) for seed in section.seeds] if job.seed == ALL_SEEDS else [job]
         if stage.scope is Scope.METHODS:
             return [replace(job, method=label) for label in section.methods if label not in WITHOUT_ENCODER]
         return [job]
+
+    def takes_seeds(self, stage_name: str, track: str) -> bool:
+        """Whether one job of a stage that is otherwise a seed's makes the files of all seeds of a track."""
+        return stage_name in OF_SEEDS and self.track(track).seeds_together
+
+    def run_as(self, stage_name: str, job: Job) -> Job:
+        """The job that is run to make the files of a ``job``: that of all seeds, where those are together."""
+        together = self.takes_seeds(stage_name, job.track) and job.seed in self.track(job.track).seeds
+        return replace(job, seed=ALL_SEEDS) if together else job
+
+    def rule(self, stage: Stage, track: str) -> str:
+        """Snakemake's rule for a stage's jobs on a track."""
+        return f"{stage.name}_{track}" if self.takes_seeds(stage.name, track) else stage.rule
 
     def job(self, stage_name: str, track: str, dataset: str, method: str = ALL, seed: int | None = None) -> Job:
         """The job of these arguments of a command; what the parameters do not know is a UserError."""
@@ -203,6 +219,8 @@ class Grid:
             return [self.data_folder(job.track, job.judged) / "meta.json"]
         if kind == "judged sound":
             return [self.layout.prepared(job.judged) / "meta.json"]
+        if kind == "features" and job.method in KERNELS:
+            return []
         if kind == "features":
             return [self.layout.run("features", trained) / "features.safetensors"]
         if kind == "classifiers":
@@ -220,7 +238,8 @@ class Grid:
         """The files that a job leaves."""
         stage = STAGES[stage_name]
         rows = [self.layout.rows(stage_name, job)] if stage.rows else []
-        return [*(self.layout.run(stage_name, job) / name for name in stage.leaves), *rows]
+        members = self.members(stage_name, job)
+        return [*(self.layout.run(stage_name, each) / name for each in members for name in stage.leaves), *rows]
 
     # Training
 
@@ -253,7 +272,7 @@ class Grid:
     def common_encoder(self, job: Job) -> Job:
         """The job whose trained encoder all methods' negatives are ranked on: the same data set and seed."""
         section = self.track(job.track)
-        assert isinstance(section, ImageTrack) and section.diagnostics is not None, f"{job.track} has diagnostics"
+        assert section.diagnostics is not None, f"{job.track} has diagnostics"
         return replace(job, method=section.diagnostics.encoder)
 
     # What a result depends on
@@ -364,7 +383,8 @@ class Grid:
         """The still images of one data set and seed, by name, each with the jobs that it shows; in the preset only.
 
         ``reconstructions`` of an autoencoder that the preset trains (an imported encoder comes without a decoder),
-        ``mixtures`` as uaMix-MAE makes them, ``adversarial-examples`` on the first attacked method and on SwARo.
+        ``mixtures`` as uaMix-MAE makes them, ``adversarial-examples`` on the first attacked method and on SwARo, a few
+        graphs and their ``views``.
         """
         section, found = self.track(track), {}
         if track not in self.params.tracks or dataset not in section.datasets or seed not in section.seeds:
@@ -375,6 +395,8 @@ class Grid:
                 found["reconstructions"] = [jobs["mae"]]
             if "uamix-mae" in jobs:
                 found["mixtures"] = [jobs["uamix-mae"]]
+        if section.modality == "graph":
+            found["views"] = list(jobs.values())[:1]  # of the data alone: no method makes a difference
         attacked = [job for label, job in jobs.items() if label not in WITHOUT_ENCODER]
         if self.has(STAGES["attack"], track) and attacked:
             ours = [job for job in attacked if job.method == "swaro"]
@@ -398,13 +420,17 @@ class Grid:
 
     def figure_inputs(self, track: str, dataset: str, name: str, seed: int) -> list[Path]:
         """What one still image is drawn from: its data, weights and classifiers."""
-        kinds = {"mixtures": ("data",), "reconstructions": ("data", "weights")}.get(name, STAGES["figures"].reads)
+        kinds = {"mixtures": ("data",), "views": ("data",), "reconstructions": ("data", "weights")}.get(
+            name, STAGES["figures"].reads
+        )
         jobs = self.figure_jobs(track, dataset, seed).get(name, [])
         return list(dict.fromkeys(path for job in jobs for kind in kinds for path in self._files(kind, job)))
 
     def figure_state(self, track: str, dataset: str, name: str, seed: int) -> str:
         """What makes a still image stale besides its inputs: the code, and what is read from the parameters."""
         section, jobs = self.track(track), self.figure_jobs(track, dataset, seed).get(name, [])
+        if isinstance(section, GraphTrack):
+            return joined([*(self.code("figures", job) for job in jobs), params_hash(section.augment)])
         read: list[Section] = [section.settings_of(job.method) for job in jobs]
         if name == "adversarial-examples" and section.robustness:
             read = [section.robustness.on(dataset, dataset)]

@@ -69,11 +69,11 @@ def make_plan(preset: str, root: Path = Path(), target: str | None = None) -> Pl
 
 
 def _stages_and_jobs(grid: Grid) -> Iterator[tuple[Stage, Job]]:
-    """Every job of the grid, those of all targets."""
+    """Every job of the grid, those of all targets, as they are run."""
     for track in grid.params.tracks:
         for stage in STAGES.values():
             if stage.leaves or stage.rows:
-                jobs = [job for target in TARGETS for job in grid.jobs(stage.name, track, target)]
+                jobs = [grid.run_as(stage.name, job) for t in TARGETS for job in grid.jobs(stage.name, track, t)]
                 yield from ((stage, job) for job in dict.fromkeys(jobs))
 
 
@@ -84,13 +84,14 @@ def tasks(grid: Grid, root: Path) -> Iterator[Task]:
         count = _examples(grid, job, root)
         encoder = _hash(getattr(params, "encoder", None))
         name = str(job.folder)
+        seeds = 1 if stage.scope is Scope.METHODS else len(grid.members(stage.name, job))
         if stage.name in TRAINING and params is not None:
             epochs = float(sum(phase.epochs for phase in params.phases()))
             limit = params.phases()[0].max_examples
+            epochs *= seeds
             seen = None if count is None else epochs * (count if limit is None else min(count, limit))
             yield Task(stage.name, name, job.track, job.dataset, job.method, encoder, seen, epochs)
             continue
-        seeds = len(grid.members(stage.name, job)) if stage.scope is Scope.SEEDS else 1
         suite = [_hash(getattr(grid.track(job.track), section)) for section in stage.sections]
         setting = "-".join([encoder, *(suite if "robustness" in stage.sections else [])])
         work = None if count is None else count * seeds

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from contrastbench.datasets.store import open_prepared
 from contrastbench.params.evaluation import PretrainParams
+from contrastbench.params.graph_track import GraphTrack
+from contrastbench.params.graphs import GINParams
 from contrastbench.params.images import EncoderParams
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.params.vit import ViTParams
@@ -50,6 +52,8 @@ AUTOATTACK = 7000  # steps of the standard version on an image that withstands i
 ASSUMED = (50_000, 32, 32)  # data that are not prepared yet: N, height, width
 # Multiply-adds of a forward pass, divided by width^2 and by the pixels behind the stem; a test counts them.
 CONVOLUTIONS = {"resnet-slim": 50, "resnet18": 133, "resnet50": 310}
+FIT_S = 1e-7  # of a support vector machine, for each pair of examples
+NODES = 100  # of a graph
 OTHER_ENCODER = 1e9, 64  # multiply-adds and width of an encoder that is neither
 
 
@@ -66,13 +70,17 @@ def _first_needs(grid: Grid, stage_name: str, job: Job, on_gpu: bool) -> Needs:
     examples, *size = _shape(grid.root / grid.data_folder(job.track, job.trained.dataset))
     encoder = track.sections_of(job.method).get("encoder", getattr(track, "encoder", None))
     forward, width = _cost(encoder, size)
+    svm_minutes = 0.0
     params = grid.pretrain_params(job) if stage_name in TRAINING else None
     if params is not None:
         batch_size, held_mb = max(phase.batch_size for phase in params.phases()), 0.0
-        passes = _training_passes(params, examples)
+        passes = _training_passes(params, examples) * len(grid.members(stage_name, job))
     else:
         batch_size, held_mb = 0, examples * JUDGED_MB
         passes = examples * len(track.seeds)
+        if isinstance(track, GraphTrack) and "folds" in STAGES[stage_name].sections:
+            fits = track.folds.outer * (track.folds.inner * len(track.folds.strengths) + 1)
+            svm_minutes = len(track.seeds) * fits * FIT_S * examples**2 / 60
         suite = track.robustness if "robustness" in STAGES[stage_name].sections else None
         if track.corruptions is not None and "corruptions" in STAGES[stage_name].sections:
             cells = len(track.corruptions.kinds) * len(track.corruptions.severities)
@@ -83,7 +91,7 @@ def _first_needs(grid: Grid, stage_name: str, job: Job, on_gpu: bool) -> Needs:
             passes += _attack_passes(suite)
     # What a backward pass keeps: about a byte per multiply-add and channel, on the GPU where there is one.
     kept_mb = 0.0 if on_gpu else VIEWS * batch_size * forward / width / 1e6
-    minutes = START_MINUTES + passes * forward / SPEED[on_gpu] / 60
+    minutes = START_MINUTES + svm_minutes + passes * forward / SPEED[on_gpu] / 60
     return Needs(math.ceil(BASE_MB[on_gpu] + held_mb + kept_mb), math.ceil(minutes))
 
 
@@ -115,6 +123,8 @@ def _cost(encoder: object, size: Sequence[int]) -> tuple[float, int]:
     if isinstance(encoder, EncoderParams):
         per_pixel = CONVOLUTIONS[encoder.architecture] * encoder.width**2
         return per_pixel * math.prod(size) / encoder.stem_stride**2, encoder.width
+    if isinstance(encoder, GINParams):
+        return 2 * encoder.layers * encoder.width**2 * NODES, encoder.width
     return OTHER_ENCODER
 
 
@@ -125,4 +135,5 @@ def _shape(folder: Path) -> tuple[int, ...]:
 
 @cache
 def _stored_shape(folder: Path) -> tuple[int, ...]:
-    return open_prepared(folder).x("train").shape[:3]
+    data = open_prepared(folder)
+    return data.meta.splits["train"].count, *data.x("train").shape[1:3]

@@ -76,22 +76,23 @@ def benchmarks(root: Path, preset: str) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["stage", "job", "seconds", "peak_mb"])
 
 
-def features_of_test(root: Path, preset: str, track: str, dataset: str, method: str, seed: int) -> np.ndarray | None:
-    """Cached features (N, D) of the test split; None where there are none."""
+def judged_features(root: Path, preset: str, track: str, dataset: str, method: str, seed: int) -> np.ndarray | None:
+    """Cached features (N, D) of the test split, or of all graphs, which have none; None where there are none."""
     path = root / Layout(preset).run("features", Job(track, dataset, method, seed)) / "features.safetensors"
     if not path.is_file():
         return None
     with reading(path, "file of features", "delete it and run the stage features again"), safe_open(path, "np") as file:
         splits = file.keys()
-        return file.get_tensor("test") if "test" in splits else None
+        return next((file.get_tensor(split) for split in ("test", "train") if split in splits), None)
 
 
-def labels_of_test(root: Path, preset: str, track: str, dataset: str) -> tuple[np.ndarray, list[str]] | None:
-    """Labels (N,) of the test split and the names of the classes; None where the data are not prepared."""
+def judged_labels(root: Path, preset: str, track: str, dataset: str) -> tuple[np.ndarray, list[str]] | None:
+    """Labels (N,) of the same examples and the names of the classes; None where the data are not prepared."""
     layout = Layout(preset)
     for folder in (root / layout.prepared(dataset), root / layout.spectrograms(track, dataset)):
-        if (folder / "test_y.npy").is_file() and (folder / "meta.json").is_file():
+        if (folder / "meta.json").is_file():
             with reading(folder, "prepared data set", "delete it and prepare it again"):
                 meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-                return np.load(folder / "test_y.npy"), [str(name) for name in meta["classes"]]
+                split = "test" if "test" in meta["splits"] else "train"
+                return np.load(folder / f"{split}_y.npy"), [str(name) for name in meta["classes"]]
     return None

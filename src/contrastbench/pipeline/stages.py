@@ -14,8 +14,10 @@ from contrastbench.pipeline.groups import (
     CORRUPTIONS,
     DIAGNOSTICS,
     FEW_SHOT,
+    FOLDS,
     FROZEN,
     HEAD_CORRUPTIONS,
+    INDUCTIVE,
     LOW_SHOT,
     TRANSFERRED,
     VALIDATION,
@@ -169,6 +171,7 @@ _JUDGING_STAGES = (
         ("data", "weights", "features"),
         rows=True,
         sections=("probe",),
+        unless="folds",
         code=("features", "probe"),
         groups=FROZEN,
     ),
@@ -183,6 +186,28 @@ _JUDGING_STAGES = (
         code=("features", "transfer_probe"),
         encoder=True,
         groups=FROZEN,
+    ),
+    Stage(
+        "cross_validate",
+        Scope.SEEDS,
+        "Judge features of graphs in stratified folds: SVM, linear and low-label probe, kNN; writes result rows.",
+        ("data", "weights", "features"),
+        rows=True,
+        sections=("folds", "probe"),
+        code=("features", "cross_validate"),
+        groups=FOLDS,
+    ),
+    Stage(
+        "inductive",
+        Scope.SEEDS,
+        "Train an encoder on the training part of each fold and judge it on the rest; writes result rows.",
+        ("data",),
+        rows=True,
+        sections=("folds", "probe", "inductive"),
+        code=("features", "inductive"),
+        encoder=True,
+        groups=INDUCTIVE,
+        batch="training.batch_size",
     ),
     Stage(
         "few_shot",
@@ -343,6 +368,7 @@ STAGES: dict[str, Stage] = {
     stage.name: stage for stage in (*_DATA_STAGES, *_TRAINING_STAGES, *_JUDGING_STAGES, *_SHOWING_STAGES)
 }
 TRAINING = tuple(stage.name for stage in _TRAINING_STAGES)
+OF_SEEDS = ("pretrain", "features")  # stages whose jobs take all seeds of a track with `seeds_together`
 WITH_ROWS = tuple(stage for stage in _JUDGING_STAGES if stage.rows)
 GROUPS = tuple(dict.fromkeys(group for stage in WITH_ROWS for group in stage.groups))
 OTHER = Group("Other protocols", "Each column is one protocol; see docs/protocols/.")

@@ -16,7 +16,12 @@ from contrastbench.pipeline.stages import STAGES, TRAINING, WITH_ROWS, Stage
 from contrastbench.registry import dataset_module
 
 EVALUATION_KEYS = tuple(
-    dict.fromkeys(["transfer", "ablation", "cost", "search", *(name for s in WITH_ROWS for name in s.sections)])
+    dict.fromkeys(
+        [
+            *("transfer", "ablation", "cost", "search", "seeds_together"),
+            *(name for stage in WITH_ROWS for name in stage.sections),
+        ]
+    )
 )
 # Sections from which only what the grid's methods use counts: one entry per method or variant.
 PER_METHOD_KEYS = ("settings", "variants")
@@ -113,7 +118,7 @@ def _stage(grid: Grid, track: str, stage: Stage) -> PipelineStep:
         code |= _spectrograms(grid, track).code
     return PipelineStep(
         f"{stage.name}-{track}",
-        rules=(stage.rule,),
+        rules=(grid.rule(stage, track),),
         files=tuple(rows or files),
         code=code,
         inputs=tuple(dict.fromkeys(inputs)),

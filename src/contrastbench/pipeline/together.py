@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from contrastbench.errors import UserError
+from contrastbench.params.track import TrackParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 
@@ -16,14 +17,20 @@ def check_devices(devices: Any, device: str, there: int | None, asked: str = "--
     raise UserError(f"{asked}{devices}: must be a whole number {which}")
 
 
+def sharing(track: TrackParams, devices: int) -> int:
+    """How many of ``devices`` train one encoder of a track: a batch of graphs is none of rows that they could share."""
+    return 1 if track.modality == "graph" else devices
+
+
 def check_batches(grid: Grid, jobs: Iterable[Job], devices: int) -> None:
     """Refuse a training whose batches ``devices`` cannot share equally."""
     for job in jobs:
         for training in grid.track(job.track).pretrain(job.method, job.trained.dataset).phases():
-            if training.batch_size % devices:
-                below = training.batch_size // devices * devices
-                fitting = f"{below} or {below + devices}" if below else str(devices)
+            count = sharing(grid.track(job.track), devices)
+            if training.batch_size % count:
+                below = training.batch_size // count * count
+                fitting = f"{below} or {below + count}" if below else str(count)
                 raise UserError(
-                    f"{job.track}, {job.method}: training.batch_size = {training.batch_size}: {devices} devices cannot "
+                    f"{job.track}, {job.method}: training.batch_size = {training.batch_size}: {count} devices cannot "
                     f"share it equally; {fitting} would do"
                 )

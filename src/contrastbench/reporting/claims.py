@@ -26,6 +26,7 @@ from contrastbench.pipeline.stages import WITH_ROWS
 from contrastbench.registry import hint
 from contrastbench.reporting.cells import Cell, cells_of
 from contrastbench.reporting.cost import at_equal_cost, line_of, trainings
+from contrastbench.reporting.published import beside
 from contrastbench.reporting.significance import (
     ALPHA,
     MOST_SEEDS,
@@ -43,6 +44,7 @@ from contrastbench.results.metrics import METRICS
 from contrastbench.results.protocols import FORMS, STANDARD_HEADS
 
 FILE = "claims.yaml"
+PUBLISHED = "published"  # on the right of a claim: the published value of each method on the left
 OTHER_HEADS = tuple(head for head in get_args(HeadName) if head not in STANDARD_HEADS)
 Names = tuple[str, ...]
 
@@ -72,8 +74,9 @@ class Claim(Section):
     presets    whose rows it is about; ``track``, ``datasets`` and ``protocols`` (patterns) say which of them
     target     whose tables: of the methods, of the ablation, or of trainings at equal ``cost``, which have no protocols
     left       methods, each of which is set against each of ``right``
-    relation   ``>``: left is better; ``>= margin``: by at least the margin; ``equivalent``: they differ by no more
-    margin     in points of accuracy: the smallest difference that matters
+    relation   ``>``: left is better; ``>= margin``: by at least the margin; ``equivalent``: they differ by no more;
+               ``reaches``: left's published value is met, or exceeded, where right is ``published``
+    margin     in points of accuracy: the smallest difference that matters; of ``reaches``, in units of both spreads
     """
 
     text: str = Field(min_length=1)
@@ -85,7 +88,7 @@ class Claim(Section):
     protocols: Names = ()
     left: Names = Field(min_length=1)
     right: Names = Field(min_length=1)
-    relation: Literal[">", ">= margin", "equivalent"]
+    relation: Literal[">", ">= margin", "equivalent", "reaches"]
     margin: float = Field(gt=0, le=100)
 
     @field_validator("track")
@@ -109,6 +112,8 @@ class Claim(Section):
     def _says_what_is_measured(self) -> Self:
         if (self.target == "cost") == bool(self.protocols):
             raise ValueError("protocols: at equal cost robust accuracy at the main radius counts, else name some")
+        if (self.relation == "reaches") != (self.right == (PUBLISHED,)):
+            raise ValueError(f"relation: {PUBLISHED!r}, alone on the right, is what others reach, and nothing else is")
         if both := set(self.left) & set(self.right):
             raise ValueError(f"left and right: {min(both)!r} cannot be set against itself")
         return self
@@ -163,7 +168,7 @@ def _cannot_be(claim: Claim, root: Path) -> str | None:
         track = params.track(claim.track)
         known = methods_of(track, claim.target)
         for method in (*claim.left, *claim.right):
-            if method not in known:
+            if method not in (*known, PUBLISHED):
                 return (
                     f"left, right: no {method!r} among the {claim.target} of preset {preset!r}; {hint(method, known)}"
                 )
@@ -293,6 +298,8 @@ class _Measured:
 
 def judge(name: str, claim: Claim, columns: Mapping[Place, Mapping[str, Cell]], lacking: Iterable[Place]) -> Judged:
     """Hold a claim against ``columns``, each a cell by method; of the places ``lacking`` there are no rows."""
+    if claim.relation == "reaches":
+        return _held_against_published(name, claim, columns, lacking)
     pairs = [(left, right) for left in claim.left for right in claim.right]
     outcomes = [Outcome(place, *pair, Verdict.NOT_TESTABLE, why="no rows") for place in lacking for pair in pairs]
     measured = []
@@ -309,6 +316,22 @@ def judge(name: str, claim: Claim, columns: Mapping[Place, Mapping[str, Cell]], 
                 older = column[left].older or column[right].older
                 measured.append(_Measured(place, left, right, found, sign, older))
     outcomes = sorted([*outcomes, *_tested(claim, measured)], key=lambda each: claim.presets.index(each.place.preset))
+    return Judged(name, claim, tuple(outcomes))
+
+
+def _held_against_published(
+    name: str, claim: Claim, columns: Mapping[Place, Mapping[str, Cell]], lacking: Iterable[Place]
+) -> Judged:
+    """A claim that published values are reached; a place for which none is published says nothing."""
+    places = [(place, left) for place in lacking for left in claim.left]
+    outcomes = [Outcome(*each, PUBLISHED, Verdict.NOT_TESTABLE, why="no rows") for each in places]
+    for place, column in columns.items():
+        for each in beside(column[left] for left in claim.left if left in column):
+            reached = each.units >= -claim.margin
+            verdict = Verdict.SUPPORTED if reached else Verdict.CONTRADICTED
+            why = f"published {each.published.value:.1f} ± {each.published.spread:.1f}, {each.standing}"
+            left, older = each.published.method, each.cell.older
+            outcomes.append(Outcome(place, left, PUBLISHED, verdict, each.difference, why=why, older=older))
     return Judged(name, claim, tuple(outcomes))
 
 

@@ -1,4 +1,4 @@
-"""Maps of test embeddings: two methods side by side, on their first two principal components."""
+"""Maps of judged embeddings: two methods side by side, on their first two principal components."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from contrastbench.pipeline.runs import features_of_test, labels_of_test
+from contrastbench.pipeline.runs import judged_features, judged_labels
 from contrastbench.reporting.figures import Chart, styled
 
 # Per track: before and after learning (or tuning), first pair available.
@@ -16,6 +16,7 @@ PAIRS = {
     "unremix": (("random", "unremix"), ("random", "simclr")),
     "swaro": (("swav", "swaro"), ("random", "swaro"), ("random", "swav")),
     "uamix": (("mae", "uamix-mae"), ("random", "mae")),
+    "graphs": (("random", "graphcl-unremix"), ("random", "graphcl")),
 }
 POINTS = 800
 
@@ -24,9 +25,9 @@ def embedding_maps(root: Path, preset: str, track: str, datasets: list[str], see
     """One chart per data set whose features and labels are available."""
     charts = []
     for dataset in datasets:
-        labels = labels_of_test(root, preset, track, dataset)
+        labels = judged_labels(root, preset, track, dataset)
         for pair in PAIRS.get(track, ()):
-            features = [features_of_test(root, preset, track, dataset, method, seed) for method in pair]
+            features = [judged_features(root, preset, track, dataset, method, seed) for method in pair]
             arrays = [array for array in features if array is not None]
             if labels is None or len(arrays) < 2 or any(len(array) != len(labels[0]) for array in arrays):
                 continue
@@ -56,7 +57,7 @@ def _chart(dataset: str, pair: tuple[str, str], arrays: list[np.ndarray], y: np.
             )
     figure.update_xaxes(showticklabels=False, zeroline=False).update_yaxes(showticklabels=False, zeroline=False)
     reading = (
-        f"Test samples of {dataset} on the first two principal components of their standardised features, by class. "
+        f"Judged samples of {dataset} on the first two principal components of their standardised features, by class. "
         "Two of many directions: what overlaps here need not overlap in full."
     )
     return Chart(f"Embeddings of {dataset}: {pair[0]} and {pair[1]}", reading, styled(figure, 420))

@@ -1,27 +1,43 @@
-"""Published numbers of baselines, shown in a column of their own: other setting, other code, never a target.
+"""Published numbers of baselines, beside what was measured here.
 
+Most are of another setting than this suite's, and no target: they stand in a column of their own. Those with a
+``spread`` over seeds are of the setting that a track runs at full size, and are held against what it measures.
 The systems that this suite re-implements have none here: no source gives a number that can be compared.
 """
 
 import csv
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from importlib.resources import files
 
+from contrastbench.reporting.cells import Cell
 from contrastbench.reporting.tables import Table
 
 HEADING = "published, other setting"
-WITHOUT_NUMBERS = ("unremix", "swaro", "uamix-mae")
+WITHOUT_NUMBERS = ("unremix", "graphcl-unremix", "infograph-unremix", "swaro", "uamix-mae")
+NEAR = 1.0  # in units of both spreads: about two standard errors of the difference of two means over five seeds
+READING = (
+    "Published mean ± standard deviation, and what was measured here at the same setting, over seeds. The difference "
+    "is also given in units of both spreads, the root of the sum of their squares; `met`: at most one such unit, about "
+    "two standard errors of the difference where both are means over five seeds."
+)
 
 
 @dataclass(frozen=True)
 class Published:
-    """One number of ``published.csv``, in per cent, with the setting and the source that gives it."""
+    """One number of ``published.csv``, in per cent, with the setting and the source that gives it.
+
+    spread  standard deviation over seeds, of numbers at the setting that is run here; else None
+    """
 
     dataset: str
     protocol: str
     method: str
     value: float
+    spread: float | None
     setting: str
     source: str
 
@@ -29,6 +45,39 @@ class Published:
     def text(self) -> str:
         """``linear 91.1 (ResNet-50, batch 256; liubin06/BCL README)``."""
         return f"{self.protocol} {self.value:.1f} ({self.setting}; {self.source})"
+
+
+class Standing(StrEnum):
+    """How a measured value stands to the published one."""
+
+    MET = "met"
+    BELOW = "below"
+    ABOVE = "above"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A published number and the cell that was measured at its setting; of one seed alone, without a spread."""
+
+    published: Published
+    cell: Cell
+
+    @property
+    def difference(self) -> float:
+        """Measured minus published, in points."""
+        return 100 * self.cell.mean - self.published.value
+
+    @property
+    def units(self) -> float:
+        """The difference in units of both spreads."""
+        return self.difference / math.hypot(self.published.spread or 0.0, 100 * (self.cell.sd or 0.0))
+
+    @property
+    def standing(self) -> Standing:
+        """Whether the published value is met."""
+        if abs(self.units) <= NEAR:
+            return Standing.MET
+        return Standing.ABOVE if self.units > 0 else Standing.BELOW
 
 
 @cache
@@ -39,15 +88,44 @@ def published() -> tuple[Published, ...]:
     for line in csv.DictReader(text.splitlines()):
         if line["method"] in WITHOUT_NUMBERS:
             raise ValueError(f"published.csv: {line['method']} has no published number")
-        numbers.append(Published(**{**line, "value": float(line["value"])}))  # type: ignore[arg-type]
+        spread = float(line["spread"]) if line["spread"] else None
+        numbers.append(Published(**{**line, "value": float(line["value"]), "spread": spread}))  # type: ignore[arg-type]
     return tuple(numbers)
 
 
 def published_for(table: Table) -> dict[str, list[Published]]:
-    """The numbers that belong to a table's data set and protocols, by method; empty where there are none."""
+    """The numbers of other settings that belong to a table's data set and protocols, by method; mostly empty."""
     protocols = {column.protocol.name for column in table.columns}
     found: dict[str, list[Published]] = {}
     for number in published():
-        if number.dataset == table.dataset and number.protocol in protocols and number.method in table.methods:
+        belongs = number.dataset == table.dataset and number.protocol in protocols and number.method in table.methods
+        if belongs and number.spread is None:
             found.setdefault(number.method, []).append(number)
     return found
+
+
+def beside(cells: Iterable[Cell]) -> list[Beside]:
+    """Every published number of a setting that is run here, beside the cell that was measured; in the file's order."""
+    by_place = {(cell.key.dataset, cell.key.protocol.name, cell.key.method): cell for cell in cells}
+    return [
+        Beside(number, by_place[place])
+        for number in published()
+        if number.spread is not None and (place := (number.dataset, number.protocol, number.method)) in by_place
+    ]
+
+
+def beside_markdown(found: Iterable[Beside]) -> str:
+    """A table with a line for each number."""
+    lines = [
+        "| data | method | published | measured | difference | in spreads | |",
+        "| --- | --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for each in found:
+        number, cell = each.published, each.cell
+        sd = "" if cell.sd is None else f" ± {100 * cell.sd:.1f}"
+        lines.append(
+            f"| {number.dataset} | `{number.method}` | {number.value:.1f} ± {number.spread:.1f} | "
+            f"{100 * cell.mean:.1f}{sd} ({cell.seeds} seeds) | {each.difference:+.1f} | {each.units:+.1f} | "
+            f"{each.standing} |"
+        )
+    return "\n".join([*lines, "", READING, ""])

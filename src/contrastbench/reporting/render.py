@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from contrastbench.reporting.cells import Cell, Column
-from contrastbench.reporting.published import HEADING, published_for
+from contrastbench.reporting.published import HEADING, beside, beside_markdown, published_for
 from contrastbench.reporting.tables import BEST, TIED, Difference, Table
 from contrastbench.results.metrics import METRICS
 
@@ -14,7 +14,7 @@ LEGEND = (
     "Mean over seeds [95 % interval], for other seeds and other test examples together (of one seed: for other "
     "examples only); the variance over seeds is pooled over the column's methods. **Bold**: significantly better than "
     f"every other method of the column; {TIE}: not significantly worse than its best (paired over seeds and test "
-    "examples, Holm-corrected over the table, pairs with `pixels`, `log-mel` or `random` apart, 5 %). "
+    "examples, Holm-corrected over the table, pairs with a reference row, of which nothing was learned, apart, 5 %). "
     f"{FAILED}: failed a sanity check, see below the table; takes no part in the comparison."
 )
 OTHER_N = "Cells that name another n rest on another number of examples, and take no part in the comparison."
@@ -104,6 +104,8 @@ def as_markdown(tables: list[Table], heading: str = "") -> str:
     """All tables with the sentence on how to read them, and the legend once."""
     parts = [f"# {heading}\n"] if heading else []
     parts += [legend(tables) + "\n"]
+    held = beside(cell for table in tables for cell in table.cells.values())
+    parts += ["## Published beside measured\n", beside_markdown(held)] * bool(held)
     for table in tables:
         parts += [f"## {table.title}\n", f"{table.group.reading} {table.seeds}.\n", markdown_grid(table)]
     return "\n".join(parts)

@@ -17,12 +17,13 @@ from contrastbench.reporting.claims import FILE as CLAIMS
 from contrastbench.reporting.claims import judged_claims, load_claims
 from contrastbench.reporting.claims_render import as_markdown as claims_as_markdown
 from contrastbench.reporting.cost import cost_tables
+from contrastbench.reporting.published import beside, beside_markdown
 from contrastbench.reporting.render import as_csv, as_latex, as_markdown, legend, markdown_grid
 from contrastbench.reporting.search import search_tables
 from contrastbench.reporting.tables import Table, ablation_tables, own_rows, tables_of
 from contrastbench.results.load import Loaded
 
-REGION = re.compile(r"^(<!-- (table|claims): ([^\n]*?) -->\n).*?^(<!-- end -->)", re.DOTALL | re.MULTILINE)
+REGION = re.compile(r"^(<!-- (table|claims|published): ([^\n]*?) -->\n).*?^(<!-- end -->)", re.DOTALL | re.MULTILINE)
 
 
 def rendered_files(loaded: Loaded, presets: list[str], root: Path = Path()) -> dict[str, str]:
@@ -131,13 +132,14 @@ def text_of(document: Path) -> str:
 def with_tables(document: Path, loaded: Loaded, root: Path = Path()) -> str:
     """The text of ``document`` with every region between ``<!-- table: NAME -->`` and ``<!-- end -->`` rendered.
 
-    So is ``<!-- claims: TRACK -->``, what the rows say of the claims about a track.
+    So are ``<!-- claims: TRACK -->``, what the rows say of the claims about a track, and ``<!-- published:
+    PRESET/TRACK PRESET/TRACK -->``, published numbers beside what presets measured at their setting.
     NAME is ``PRESET/TRACK`` or ``PRESET/TRACK-TARGET``, then optionally ``/DATASET``, then, after spaces, patterns of
     the protocols to show: ``default/unremix/mnist5k linear low-label-*``.
     """
     text = text_of(document)
     where = document.relative_to(root).as_posix()
-    kinds = {"table": _region, "claims": _claims_region}
+    kinds = {"table": _region, "claims": _claims_region, "published": _published_region}
     return REGION.sub(lambda region: region[1] + kinds[region[2]](region[3], loaded, where, root) + region[4], text)
 
 
@@ -146,6 +148,16 @@ def _claims_region(track: str, loaded: Loaded, where: str, root: Path) -> str:
     if not claims:
         raise UserError(f"{where}: claims: {track!r}: {CLAIMS} has no claim about such a track")
     return f"\n{claims_as_markdown(judged_claims(claims, loaded, root))}\n"
+
+
+def _published_region(names: str, loaded: Loaded, where: str, root: Path) -> str:
+    cells = []
+    for name in names.split():
+        preset, _, track = name.partition("/")
+        tables = target_tables(by_track(loaded, preset).get(track, Loaded()), preset, track, "methods", root)
+        cells += [cell for table in tables for cell in table.cells.values()]
+    found = beside(cells)
+    return f"\n{beside_markdown(found)}\n" if found else f"\nNo rows yet for {names}.\n\n"
 
 
 def _region(name: str, loaded: Loaded, where: str, root: Path) -> str:

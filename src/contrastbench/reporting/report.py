@@ -49,6 +49,7 @@ TITLES = {
     "unremix": "UnReMix: contrastive learning with weighted negatives",
     "swaro": "SwARo: robustness without labels",
     "uamix": "uaMix-MAE: tuning a masked autoencoder of audio",
+    "graphs": "UnReMix on graphs",
 }
 LARGEST = 10_000_000  # bytes of the page
 IMAGES = 4_000_000  # bytes of all images as they are inlined

@@ -9,7 +9,6 @@ import yaml
 
 from contrastbench.errors import UserError
 from contrastbench.params.base import overlay, read_yaml
-from contrastbench.params.image_track import ImageTrack
 from contrastbench.params.root import DEFAULT
 from contrastbench.params.search import Trial
 from contrastbench.params.track import TrackParams, changes_text
@@ -120,7 +119,7 @@ def _tuned_section(track: TrackParams, best: dict[str, Trial]) -> dict[str, Any]
         variants[f"{method}-{TUNED}"] = {"method": track.base_method(method), **changes, **track.tuned(trial)}
     references = [label for label in track.methods if label in REFERENCES]
     left_out: dict[str, Any] = {"ablation": [], **({"cost": []} if track.cost else {}), "search": None}
-    common = track.diagnostics.encoder if isinstance(track, ImageTrack) and track.diagnostics else None
+    common = track.diagnostics.encoder if track.diagnostics else None
     looked_at = {"diagnostics": {"encoder": f"{common}-{TUNED}"}} if common in best else {}
     return {"methods": [*references, *variants], "variants": variants, **looked_at, **left_out}
 

@@ -4,10 +4,11 @@ No global state of matplotlib is used, and nothing that changes from run to run 
 arrays give equal bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import networkx
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -60,6 +61,52 @@ class Attacked:
     method: str
     images: np.ndarray
     predicted: np.ndarray
+
+
+@dataclass(frozen=True)
+class DrawnGraph:
+    """A graph, or a view of it.
+
+    nodes    (n,) numbers, the same in all views
+    edges    (E, 2) numbers of nodes
+    labels   (n,) node labels
+    changed  (n,) bool, whose features a view has changed
+    """
+
+    nodes: np.ndarray
+    edges: np.ndarray
+    labels: np.ndarray
+    changed: np.ndarray
+
+
+def draw_graph_views(path: Path, heading: str, views: Mapping[str, Sequence[DrawnGraph]]) -> None:
+    """One row per graph, one column per view; the first column is the graph itself, and says where its nodes lie."""
+    originals = next(iter(views.values()))
+    figure = _figure(heading, 1.0 + 0.95 * WIDTH / len(views) * len(originals))
+    axes = figure.subplots(len(originals), len(views), squeeze=False)
+    for place, (name, graphs) in enumerate(views.items()):
+        axes[0, place].set_title(name, fontsize="medium")
+        for axis, graph, original in zip(axes[:, place], graphs, originals, strict=True):
+            whole = networkx.Graph(original.edges.tolist())
+            whole.add_nodes_from(original.nodes.tolist())
+            at = networkx.kamada_kawai_layout(whole)
+            _graph(axis, graph, original, at)
+    _save(figure, path, "Grey: what a view has lost. Colours: node labels. Crosses: nodes whose features became noise.")
+
+
+def _graph(axis: Axes, graph: DrawnGraph, original: DrawnGraph, at: Mapping[int, np.ndarray]) -> None:
+    for edges, colour in ((original.edges, HIDDEN), (graph.edges, "0.3")):
+        for first, second in edges.tolist():
+            axis.plot(*np.array([at[first], at[second]]).T, color=colour, linewidth=1, zorder=1)
+    lost = np.array([at[node] for node in original.nodes.tolist() if node not in set(graph.nodes.tolist())])
+    if len(lost):
+        axis.scatter(*lost.T, color=HIDDEN, s=14, zorder=2)
+    places = np.array([at[node] for node in graph.nodes.tolist()]).reshape(-1, 2)
+    for shown, marker in ((~graph.changed, "o"), (graph.changed, "x")):
+        colours = [f"C{label % 10}" for label in graph.labels[shown]] if marker == "o" else FALLS
+        axis.scatter(*places[shown].T, c=colours, s=14, marker=marker, zorder=3)
+    axis.set(xticks=[], yticks=[], aspect="equal")
+    axis.margins(0.1)
 
 
 def draw_reconstructions(path: Path, heading: str, clips: Sequence[Reconstructed], seconds: float) -> None:

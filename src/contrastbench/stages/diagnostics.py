@@ -17,7 +17,7 @@ from contrastbench.modalities import modality_of
 from contrastbench.models.heads import Projection
 from contrastbench.objectives.diagnostics import effective_negatives, false_negative_rate
 from contrastbench.objectives.unremix import fill_others
-from contrastbench.params.image_track import ImagePretrainParams, ImageTrack
+from contrastbench.params.evaluation import ScratchParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.results.protocols import Protocol
@@ -56,16 +56,16 @@ def of_gradients(grid: Grid, job: Job, rows: RowWriter) -> None:
 
 def of_negatives(grid: Grid, job: Job, rows: RowWriter, device: torch.device) -> None:
     """Share of false negatives among those that weigh most, by what ranks them; of the common encoder the base rate."""
-    track = grid.track(job.track)
-    assert isinstance(track, ImageTrack) and track.diagnostics is not None
-    encoder, top = grid.common_encoder(job), track.diagnostics.top
+    params = grid.track(job.track).diagnostics
+    assert params is not None
+    encoder, top = grid.common_encoder(job), params.top
     method = build_method(
         required_params(grid, job), training_data(grid, job), job.seed
     )  # its settings count, not its weights
     generator = generator_for(device, "random weights", job.seed)
     found: dict[str, list[float]] = {}
     effective, anchors = [], 0
-    for first, second, labels in projected(grid, encoder, track.diagnostics.batches, device):
+    for first, second, labels in projected(grid, encoder, params.batches, device):
         ranked = method.weightings(first, second) if isinstance(method, TwoViews) else {}
         if job.method == encoder.method:
             random = torch.rand(len(labels), len(labels), generator=generator, device=device)
@@ -88,20 +88,21 @@ def of_negatives(grid: Grid, job: Job, rows: RowWriter, device: torch.device) ->
 def projected(
     grid: Grid, encoder: Job, batches: int, device: torch.device
 ) -> Iterator[tuple[Projection, Projection, Tensor]]:
-    """Batches of training images as the encoder saw them in training: projections of two views, labels (2B,).
+    """Batches of training examples as the encoder saw them in training: projections of two views, labels (2B,).
 
     They depend on the data set, the seed and how the encoder was trained alone; each batch is drawn anew.
     """
     data, params, method = training_data(grid, encoder), required_params(grid, encoder), load_trained(grid, encoder)
-    assert isinstance(params, ImagePretrainParams) and isinstance(method, ContrastiveMethod)
+    assert isinstance(params, ScratchParams) and isinstance(method, ContrastiveMethod)
     kind = modality_of(data)
-    images, y, augment = kind.examples(data, "train"), data.y("train"), kind.augmentation(params.augment)
+    x, y, augment = kind.examples(data, "train"), data.y("train"), kind.augmentation(params.augment)
     assert y is not None
     method.to(device).train()
     order = np.random.default_rng(seed_for("diagnosed images", encoder.seed))
     generator = generator_for(device, "diagnosed views", encoder.seed)
     for _ in range(batches):
-        index = np.sort(order.permutation(len(images))[: params.training.batch_size])
-        clean = kind.inputs(images[index], device)
-        first, second = (method.project(augment(clean, generator)) for _ in range(2))
+        index = np.sort(order.permutation(len(x))[: params.training.batch_size])
+        clean = kind.inputs(x[index], device)
+        views = [clean, *(augment(clean, generator) for _ in range(method.number_of_views))]
+        first, second = (method.project(view) for view in views[-2:])  # on graphs, the first view is the graph itself
         yield first, second, torch.tensor(y[index], device=device).repeat(2)

@@ -2,15 +2,19 @@
 
 Track uamix: spectrograms as the autoencoder reconstructs them, and mixtures with their virtual labels.
 Tracks with a robustness suite: adversarial images on the simplest method and on SwARo.
+Tracks of graphs: a few graphs, and what each kind of augmentation makes of them.
 """
 
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from contrastbench.attacks.pgd import pgd
+from contrastbench.augment.graph_batch import GraphBatch
 from contrastbench.augment.log_mel import SHIFT
 from contrastbench.augment.mixing import mix
 from contrastbench.datasets.base import SAMPLE_RATE
@@ -24,20 +28,25 @@ from contrastbench.jobs.weights import load_trained, training_data
 from contrastbench.methods.mae import MAE
 from contrastbench.modalities import modality_of
 from contrastbench.models.masked_autoencoder import reconstruct
+from contrastbench.params.graph_track import GraphTrack
+from contrastbench.params.graphs import Kind
 from contrastbench.params.settings_autoencoder import UaMixSettings
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.reporting.stills import (
     Attacked,
+    DrawnGraph,
     Mixed,
     Reconstructed,
     draw_adversarial_examples,
+    draw_graph_views,
     draw_mixtures,
     draw_reconstructions,
 )
 from contrastbench.training.seeds import generator_for
 
 CLIPS = 4  # reconstructed
+GRAPHS = 4
 BATCH = 6  # clips that are mixed with each other
 MIXTURES = 3
 IMAGES = 4
@@ -50,6 +59,7 @@ def figures(grid: Grid, job: Job, runtime: Runtime) -> None:
         "reconstructions": draw_reconstructed_clips,
         "mixtures": draw_mixed_clips,
         "adversarial-examples": draw_attacked_images,
+        "views": draw_views_of_graphs,
     }
     wanted = grid.figure_jobs(job.track, job.dataset, job.seed)
     if job.method not in wanted:
@@ -129,6 +139,37 @@ def draw_attacked_images(grid: Grid, jobs: list[Job], data: Prepared, path: Path
     heading = f"PGD with {suite.steps.pgd} steps on test images of {data.meta.name}, $l_\\infty$ radius {eps:.4g}"
     clean = _channels_last(images)
     draw_adversarial_examples(path, heading, clean, labels.cpu().numpy(), data.meta.classes, attacked, eps)
+
+
+def draw_views_of_graphs(grid: Grid, jobs: list[Job], data: Prepared, path: Path, device: torch.device) -> None:
+    """A few graphs as they are, and one view of each for every kind of augmentation, drawn by the track's parameters."""
+    (job,) = jobs
+    track, kind = grid.track(job.track), modality_of(data)
+    assert isinstance(track, GraphTrack)
+    stored = kind.examples(data, "train")
+    generator = generator_for(device, "figures", "views", job.seed)
+    chosen = torch.randperm(len(stored), generator=generator, device=device)[:GRAPHS].sort().values.cpu().numpy()
+    graphs = kind.inputs(stored[chosen], device)
+    number = torch.arange(len(graphs.x), device=device, dtype=graphs.x.dtype).unsqueeze(1)
+    numbered = replace(graphs, x=torch.cat([graphs.x, number], dim=1))  # who is who, when some have gone
+    views: dict[str, list[DrawnGraph]] = {"graph": _drawn(graphs, number)}
+    for name in get_args(Kind):
+        view = kind.augmentation(track.augment.model_copy(update={"kinds": (name,)}))(numbered, generator)
+        views[name] = _drawn(view, number if name == "attributes" else view.x[:, -1:], graphs)
+    draw_graph_views(path, f"Graphs of {data.meta.name} and one view of each by every kind of augmentation", views)
+
+
+def _drawn(graphs: GraphBatch, number: Tensor, original: GraphBatch | None = None) -> list[DrawnGraph]:
+    """Each graph with the numbers that its nodes had before; marked is whose features are not the ``original``'s."""
+    nodes, edges, batch = number[:, 0].long().cpu().numpy(), graphs.edge_index.cpu().numpy(), graphs.batch.cpu().numpy()
+    changed = np.zeros(len(nodes), bool)
+    if original is not None:
+        changed = (graphs.x[:, : original.x.shape[1]] != original.x[number[:, 0].long()]).any(dim=1).cpu().numpy()
+    labels = graphs.x[:, : (original or graphs).x.shape[1]].argmax(dim=1).cpu().numpy()
+    return [
+        DrawnGraph(nodes[own], nodes[edges[:, own[edges[0]]]].T, labels[own], changed[own])
+        for own in (batch == graph for graph in range(graphs.num_graphs))
+    ]
 
 
 def _validation_clips(data: Prepared, count: int, generator: Generator) -> tuple[Tensor, list[str]]:
