@@ -63,9 +63,9 @@ FROZEN = (
 FOLDS = (
     Group(
         "Stratified folds",
-        "Graphs are split into stratified folds (`folds.outer`) anew for every seed; each fold is the test set once, and "
-        "the encoder, which uses no labels, saw all graphs. `fold-svm`: the published protocol, a support vector machine "
-        "whose C is chosen by cross-validation inside each training part; `fold-linear`: logistic regression; "
+        "Graphs are split into stratified folds (`folds.outer`) anew for every seed; each fold is the test set once, "
+        "and the encoder, which uses no labels, saw all graphs. `fold-svm`: the published protocol, a support vector "
+        "machine whose C is chosen by cross-validation inside each training part; `fold-linear`: logistic regression; "
         "`fold-low-label-N`: that on N labels per class; `fold-knn`: nearest neighbours. `random` is the untrained "
         "encoder; `histogram` counts nodes by label and degree; `wl-kernel` is the Weisfeiler-Lehman subtree kernel.",
         ("fold-svm", "fold-linear", "fold-knn", "fold-low-label"),

@@ -100,11 +100,11 @@ def _graph(axis: Axes, graph: DrawnGraph, original: DrawnGraph, at: Mapping[int,
             axis.plot(*np.array([at[first], at[second]]).T, color=colour, linewidth=1, zorder=1)
     lost = np.array([at[node] for node in original.nodes.tolist() if node not in set(graph.nodes.tolist())])
     if len(lost):
-        axis.scatter(*lost.T, color=HIDDEN, s=14, zorder=2)
+        axis.scatter(lost[:, 0], lost[:, 1], color=HIDDEN, s=14, zorder=2)
     places = np.array([at[node] for node in graph.nodes.tolist()]).reshape(-1, 2)
-    for shown, marker in ((~graph.changed, "o"), (graph.changed, "x")):
-        colours = [f"C{label % 10}" for label in graph.labels[shown]] if marker == "o" else FALLS
-        axis.scatter(*places[shown].T, c=colours, s=14, marker=marker, zorder=3)
+    kept, noise = places[~graph.changed], places[graph.changed]
+    axis.scatter(kept[:, 0], kept[:, 1], c=[f"C{each % 10}" for each in graph.labels[~graph.changed]], s=14, zorder=3)
+    axis.scatter(noise[:, 0], noise[:, 1], c=FALLS, s=14, marker="x", zorder=3)
     axis.set(xticks=[], yticks=[], aspect="equal")
     axis.margins(0.1)
 

@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 
 from contrastbench.attacks.pgd import pgd
 from contrastbench.augment.graph_batch import GraphBatch
+from contrastbench.augment.graphs import augment_graphs
 from contrastbench.augment.log_mel import SHIFT
 from contrastbench.augment.mixing import mix
 from contrastbench.datasets.base import SAMPLE_RATE
@@ -142,7 +143,7 @@ def draw_attacked_images(grid: Grid, jobs: list[Job], data: Prepared, path: Path
 
 
 def draw_views_of_graphs(grid: Grid, jobs: list[Job], data: Prepared, path: Path, device: torch.device) -> None:
-    """A few graphs as they are, and one view of each for every kind of augmentation, drawn by the track's parameters."""
+    """A few graphs as they are, and one view of each for every kind of augmentation."""
     (job,) = jobs
     track, kind = grid.track(job.track), modality_of(data)
     assert isinstance(track, GraphTrack)
@@ -150,11 +151,12 @@ def draw_views_of_graphs(grid: Grid, jobs: list[Job], data: Prepared, path: Path
     generator = generator_for(device, "figures", "views", job.seed)
     chosen = torch.randperm(len(stored), generator=generator, device=device)[:GRAPHS].sort().values.cpu().numpy()
     graphs = kind.inputs(stored[chosen], device)
+    assert isinstance(graphs, GraphBatch)
     number = torch.arange(len(graphs.x), device=device, dtype=graphs.x.dtype).unsqueeze(1)
     numbered = replace(graphs, x=torch.cat([graphs.x, number], dim=1))  # who is who, when some have gone
     views: dict[str, list[DrawnGraph]] = {"graph": _drawn(graphs, number)}
     for name in get_args(Kind):
-        view = kind.augmentation(track.augment.model_copy(update={"kinds": (name,)}))(numbered, generator)
+        view = augment_graphs(numbered, track.augment.model_copy(update={"kinds": (name,)}), generator)
         views[name] = _drawn(view, number if name == "attributes" else view.x[:, -1:], graphs)
     draw_graph_views(path, f"Graphs of {data.meta.name} and one view of each by every kind of augmentation", views)
 
