@@ -35,7 +35,10 @@ class StoredGraphs:
     """
 
     def __init__(self, labels: np.ndarray, offsets: np.ndarray, edges: np.ndarray, edge_offsets: np.ndarray) -> None:
-        self.labels, self.offsets, self.edges, self.edge_offsets = labels, offsets, edges, edge_offsets
+        # As plain arrays, still memory-mapped: every operation on a np.memmap takes microseconds more.
+        self.labels, self.offsets, self.edges, self.edge_offsets = map(
+            np.asarray, (labels, offsets, edges, edge_offsets)
+        )
         self.kinds = int(labels.max()) + 1
 
     @classmethod
@@ -47,18 +50,20 @@ class StoredGraphs:
         return len(self.offsets) - 1
 
     def __getitem__(self, index: np.ndarray) -> PackedGraphs:
-        """The graphs at positions ``index`` (B,), in that order."""
-        nodes, graph = _runs(self.offsets, index)
-        edges, of_graph = _runs(self.edge_offsets, index)
-        first = np.concatenate([[0], np.cumsum(np.diff(self.offsets)[index])[:-1]]) if len(index) else index
-        numbered = np.asarray(self.edges)[edges].astype(np.int64) + first[of_graph, None]
-        labels = np.asarray(self.labels)[nodes].astype(np.int64)
-        return PackedGraphs(labels, np.ascontiguousarray(numbered.T), graph, len(index), self.kinds)
+        """The graphs at positions ``index`` (B,), in that order; one that is no position is an IndexError."""
+        index = np.arange(len(self))[index]
+        nodes, graph, first = _runs(self.offsets, index)
+        edges, of, _ = _runs(self.edge_offsets, index)
+        numbered = np.add(self.edges.take(edges, axis=0).T, first[of], order="C")
+        return PackedGraphs(self.labels[nodes].astype(np.int64), numbered, graph, len(index), self.kinds)
 
 
-def _runs(offsets: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of all that belongs to the graphs ``index``, one graph after another, and which graph each is of."""
-    length = np.diff(offsets)[index]
+def _runs(offsets: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The n positions of all that belongs to the B graphs ``index``, one graph after another.
+
+    And the place in ``index`` of the graph that each is of (n,), and where each graph's begin among the n (B,).
+    """
+    length = offsets[index + 1] - offsets[index]
     of = np.repeat(np.arange(len(index)), length)
-    begins = np.concatenate([[0], np.cumsum(length)[:-1]]) if len(index) else length
-    return np.arange(length.sum()) + (np.asarray(offsets)[index] - begins)[of], of
+    first = np.cumsum(length) - length
+    return np.arange(len(of)) + (offsets[index] - first)[of], of, first

@@ -78,22 +78,22 @@ def read_tu(
 
 
 def _contents(folder: Path) -> tuple[Path, dict[str, bytes]]:
-    """How the files' names begin, and the bytes of those that are read, by kind."""
+    """How the names of the files begin, and the bytes of those that are read, by kind."""
     name, archive = folder.name, folder.with_name(f"{folder.name}.zip")
-    kinds = (*COLUMNS, *OPTIONAL)
+    kinds = {f"{name}_{kind}.txt": kind for kind in (*COLUMNS, *OPTIONAL)}
     if folder.is_dir():
         where = folder / name
-        paths = {kind: folder / f"{name}_{kind}.txt" for kind in kinds}
-        contents = {kind: path.read_bytes() for kind, path in paths.items() if path.is_file()}
+        contents = {kinds[path.name]: path.read_bytes() for path in folder.iterdir() if path.name in kinds}
     elif archive.is_file():
-        where = archive / name / name
-        members = {kind: f"{name}/{name}_{kind}.txt" for kind in kinds}
-        with reading(archive, "zip archive", f"expected {name}/{name}_A.txt in it"), zipfile.ZipFile(archive) as zipped:
-            contents = {k: zipped.read(member) for k, member in members.items() if member in zipped.namelist()}
+        where = archive / name
+        with (
+            reading(archive, "zip archive", f"it must hold {name}_A.txt and others"),
+            zipfile.ZipFile(archive) as zipped,
+        ):
+            named = [(Path(member).name, member) for member in zipped.namelist()]
+            contents = {kinds[file]: zipped.read(member) for file, member in named if file in kinds}
     else:
-        raise UserError(
-            f"{folder}: no such folder, and no {archive.name} beside it; expected {name}_A.txt and others in it"
-        )
+        raise UserError(f"{folder}: no such folder, nor {archive.name} beside it; it must hold {name}_A.txt and others")
     for kind in COLUMNS:
         if kind not in contents:
             raise UserError(f"{where}_{kind}.txt: no such file")
