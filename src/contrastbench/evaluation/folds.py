@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import SVC
 
 from contrastbench.datasets.store import About
@@ -17,6 +17,8 @@ from contrastbench.errors import UserError
 from contrastbench.evaluation.labelled import Labelled
 from contrastbench.evaluation.linear_probe import ProbeResult
 from contrastbench.params.graphs import FoldsParams
+
+Kernel = Literal["rbf", "precomputed"]
 
 
 @dataclass(frozen=True)
@@ -47,23 +49,35 @@ class FoldVerdicts:
 
     correct     (n,) bool: whether each tested graph was classified correctly, in the order of the graphs
     accuracies  of each fold
-    strengths   what was chosen in each fold: C
+    strengths   C as it was chosen in each fold
     """
 
     correct: np.ndarray
     accuracies: list[float]
     strengths: list[float]
 
+    @classmethod
+    def of(cls, folds: Sequence[Fold], results: Sequence[ProbeResult]) -> "FoldVerdicts":
+        """The results of the folds as one."""
+        correct = [result.correct for result in results]
+        means = [float(each.mean()) for each in correct]
+        return cls(in_order(folds, correct), means, [result.strength for result in results])
+
     @property
     def detail(self) -> dict[str, Any]:
-        """For a row: the published value is the mean over folds, ``fold_mean``; the row's own is over graphs."""
-        accuracies = self.accuracies
+        """For a row, whose value is the share of graphs; the published one is the mean over folds, ``fold_mean``."""
         return {
-            "folds": len(accuracies),
-            "fold_mean": float(np.mean(accuracies)),
-            "fold_accuracies": accuracies,
+            "folds": len(self.accuracies),
+            "fold_mean": float(np.mean(self.accuracies)),
+            "fold_accuracies": self.accuracies,
             "fold_C": self.strengths,
         }
+
+
+def in_order(folds: Sequence[Fold], correct: Sequence[np.ndarray]) -> np.ndarray:
+    """The verdicts (n,) on all tested graphs, in the order of the graphs, of those on each fold's."""
+    tested = np.concatenate([fold.test for fold in folds])
+    return np.concatenate(correct)[np.argsort(tested)]
 
 
 def stratified_folds(labels: np.ndarray, params: FoldsParams, seed: int, about: About) -> list[Fold]:
@@ -83,46 +97,33 @@ def stratified_folds(labels: np.ndarray, params: FoldsParams, seed: int, about: 
 
 
 def svm_verdicts(
-    x: np.ndarray,
-    labels: np.ndarray,
-    folds: Sequence[Fold],
-    params: FoldsParams,
-    *,
-    kernel: Literal["rbf", "precomputed"] = "rbf",
+    x: np.ndarray, labels: np.ndarray, folds: Sequence[Fold], params: FoldsParams, *, kernel: Kernel = "rbf"
 ) -> FoldVerdicts:
-    """The published protocol in every fold, on features ``x`` (N, D) or the ``precomputed`` kernel (N, N) of all graphs."""
-    return in_order(folds, [svm(x, labels, fold, params, kernel=kernel) for fold in folds])
+    """The published protocol in every fold; ``x`` are features (N, D), or a ``precomputed`` kernel (N, N)."""
+    return FoldVerdicts.of(folds, [svm(x, labels, fold, params, kernel=kernel) for fold in folds])
 
 
-def svm(
-    x: np.ndarray,
-    labels: np.ndarray,
-    fold: Fold,
-    params: FoldsParams,
-    *,
-    kernel: Literal["rbf", "precomputed"] = "rbf",
-) -> ProbeResult:
+def svm(x: np.ndarray, labels: np.ndarray, fold: Fold, params: FoldsParams, *, kernel: Kernel = "rbf") -> ProbeResult:
     """A support vector machine on one fold, as GraphCL's and InfoGraph's code fits it to unscaled features.
 
-    scikit-learn's SVC with its default width (gamma ``scale``); C by a grid search over ``params.strengths`` with
-    ``params.inner`` folds of the training part, which scikit-learn does not shuffle; of equal accuracies the smaller C.
+    scikit-learn's SVC with its default width (gamma ``scale``); C by accuracy in ``params.inner`` folds of the training
+    part, which are not shuffled; of equal ones the smallest. The same as scikit-learn's GridSearchCV, in half its time
+    where graphs are few.
     """
-    against = fold.train if kernel == "precomputed" else slice(None)
-    search = GridSearchCV(SVC(kernel=kernel), {"C": sorted(params.strengths)}, cv=params.inner, scoring="accuracy")
-    search.fit(x[fold.train][:, against], labels[fold.train])
-    correct = search.predict(x[fold.test][:, against]) == labels[fold.test]
-    return ProbeResult(correct, search.best_params_["C"], float(search.best_score_))
+    within = [
+        (fold.train[train], fold.train[validation])
+        for train, validation in StratifiedKFold(params.inner).split(fold.train, labels[fold.train])
+    ]
 
+    def correct(strength: float, train: np.ndarray, test: np.ndarray) -> np.ndarray:
+        columns = train if kernel == "precomputed" else np.arange(x.shape[1])
+        model = SVC(C=strength, kernel=kernel).fit(x[np.ix_(train, columns)], labels[train])
+        return model.predict(x[np.ix_(test, columns)]) == labels[test]
 
-def in_order(folds: Sequence[Fold], results: Sequence[ProbeResult]) -> FoldVerdicts:
-    """The results of the folds as one, with the verdicts in the order of the graphs."""
-    tested = np.concatenate([fold.test for fold in folds])
-    correct = np.concatenate([result.correct for result in results])
-    return FoldVerdicts(
-        correct[np.argsort(tested)],
-        [float(result.correct.mean()) for result in results],
-        [result.strength for result in results],
-    )
+    strengths = sorted(params.strengths)
+    accuracies = [float(np.mean([correct(strength, *parts).mean() for parts in within])) for strength in strengths]
+    best = int(np.argmax(accuracies))
+    return ProbeResult(correct(strengths[best], fold.train, fold.test), strengths[best], accuracies[best])
 
 
 def _take(examples: Labelled, rows: np.ndarray) -> Labelled:
