@@ -1,6 +1,6 @@
-"""Random changes of graphs: GraphCL's four kinds (specification of graphs, section 5), of a whole batch at once.
+"""GraphCL's random changes of graphs (specification of graphs, section 5), made to a whole batch at once.
 
-How many nodes and edges are left follows from the draws, so that an accelerator is waited for where that is read.
+How many nodes and edges are left follows from the draws: the host reads that, and an accelerator is waited for.
 """
 
 import torch
@@ -19,74 +19,78 @@ def augment_graphs(graphs: GraphBatch, params: GraphAugmentParams, generator: Ge
                 fewer where no more can be reached
     attributes  floor(share * nodes) nodes get features from N(0.5, 0.5)
 
-    Of what ``nodes`` and ``subgraph`` leave, nodes without an edge go too, unless all are.
+    Of what ``nodes`` and ``subgraph`` leave of a graph, nodes without an edge go too, unless none has one.
     """
-    batch, count = graphs.batch, graphs.num_graphs
-    device = batch.device
-    drawn = torch.randint(len(params.kinds), (count,), generator=generator, device=device)
-    of_edge = batch[graphs.edge_index[0]]
-    sizes, edges = (torch.bincount(group, minlength=count).double() for group in (batch, of_edge))
+    x, edge_index, batch, count = graphs.x, graphs.edge_index, graphs.batch, graphs.num_graphs
+    kind = torch.randint(len(params.kinds), (count,), generator=generator, device=x.device)
+    drawn = {name: kind == number for number, name in enumerate(params.kinds)}
+    of_edge = batch[edge_index[0]]
+    nodes, edges = (torch.bincount(group, minlength=count).double() for group in (batch, of_edge))
 
-    def of_kind(kind: str) -> Tensor:
-        return drawn == params.kinds.index(kind) if kind in params.kinds else torch.zeros_like(drawn, dtype=torch.bool)
+    keep = torch.ones_like(batch, dtype=torch.bool)
+    if "nodes" in drawn:
+        keep[_some(batch, (params.share * nodes).long() * drawn["nodes"], generator)] = False
+    if "subgraph" in drawn:
+        keep &= ~drawn["subgraph"][batch]
+        more = (params.subgraph * nodes).long()
+        keep[_walk(graphs, drawn["subgraph"], more, params.walk == "connected", generator)] = True
+    kept_edges = keep[edge_index[0]] & keep[edge_index[1]]
+    if "edges" in drawn:
+        changed = _some(of_edge, (params.share * edges).long() * drawn["edges"], generator)
+        if params.added_edges:
+            edge_index = edge_index.index_copy(1, changed, _random_edges(of_edge[changed], nodes.long(), generator))
+        else:
+            kept_edges[changed] = False
+    edge_index = edge_index[:, kept_edges]
 
-    def some(kind: str, group: Tensor, sizes: Tensor) -> Tensor:
-        number = (params.share * sizes * of_kind(kind)).long()
-        return _lowest(torch.rand(len(group), generator=generator, device=device), group, number)
-
-    walking = of_kind("subgraph")
-    keep = ~walking[batch]
-    keep[some("nodes", batch, sizes)] = False
-    keep[_walk(graphs, walking, (params.subgraph * sizes).long(), params.walk == "connected", generator)] = True
-
-    edge_index, edge_kept = graphs.edge_index, keep[graphs.edge_index].all(dim=0)
-    changed = some("edges", of_edge, edges)
-    if params.added_edges:
-        ends = torch.randint(2**40, (2, len(changed)), generator=generator, device=device)
-        first, size = (values.long()[of_edge[changed]] for values in (sizes.cumsum(0) - sizes, sizes))
-        edge_index = edge_index.clone()
-        edge_index[:, changed] = first + ends % size
-    else:
-        edge_kept[changed] = False
-    edge_index = edge_index[:, edge_kept]
-
-    smaller = torch.zeros(count, dtype=torch.bool, device=device)
-    smaller[of_edge[edge_kept]] = True
-    smaller &= of_kind("nodes") | walking
-    joined = torch.zeros_like(keep)
+    joined, with_edges = torch.zeros_like(keep), torch.zeros_like(kind, dtype=torch.bool)
     joined[edge_index] = True
-    keep &= joined | ~smaller[batch]
+    with_edges[of_edge[kept_edges]] = True
+    for name in drawn.keys() & {"nodes", "subgraph"}:
+        keep &= joined | ~(drawn[name] & with_edges)[batch]
 
     number = keep.cumsum(0) - 1
-    x, masked = graphs.x[keep], number[some("attributes", batch, sizes)]
-    x[masked] = 0.5 + 0.5 * torch.randn(len(masked), x.shape[1], generator=generator, device=device)
+    x = x[keep]
+    if "attributes" in drawn:
+        masked = number[_some(batch, (params.share * nodes).long() * drawn["attributes"], generator)]
+        x[masked] = 0.5 + 0.5 * torch.randn(len(masked), x.shape[1], generator=generator, device=x.device)
     return GraphBatch(x, number[edge_index], batch[keep], count)
 
 
+def _some(group: Tensor, number: Tensor, generator: Generator) -> Tensor:
+    """Positions in ``group`` (n,): of each group as many members as ``number`` (B,) says, drawn evenly."""
+    return _lowest(torch.rand(len(group), generator=generator, device=group.device), group, number)
+
+
 def _lowest(keys: Tensor, group: Tensor, number: Tensor) -> Tensor:
-    """Positions of the ``number`` (B,) lowest of each group's keys, all of them below 1 where any counts."""
+    """Positions of each group's lowest ``keys`` (n,), as many as ``number`` (B,) says; a key of 1 is never one."""
     position = ((number[group] > 0) & (keys < 1)).nonzero().squeeze(1)
-    order = (group[position] + keys[position].double()).argsort()
-    position = position[order]
+    position = position[(group[position] + keys[position].double()).argsort()]
     of = group[position]
     rank = torch.arange(len(of), device=of.device) - torch.searchsorted(of, of)
     return position[rank < number[of]]
 
 
+def _random_edges(group: Tensor, nodes: Tensor, generator: Generator) -> Tensor:
+    """A directed edge (2, m) for each of ``group`` (m,), between any two of that graph's ``nodes`` (B,)."""
+    ends = torch.randint(2**40, (2, len(group)), generator=generator, device=group.device)
+    return (nodes.cumsum(0) - nodes)[group] + ends % nodes[group]
+
+
 def _walk(graphs: GraphBatch, walking: Tensor, more: Tensor, connected: bool, generator: Generator) -> Tensor:
     """The nodes of a random walk in each graph that is ``walking`` (B,): a start, and ``more`` (B,) that join it.
 
-    The next to join is drawn evenly from the neighbours of those that the walk has (``connected``) or of the start.
-    A neighbour that joins after an exponential time does just that, as the exponential distribution has no memory:
-    those that join are the nodes that are reached first.
+    The next to join is drawn evenly from the neighbours of all that the walk has (``connected``) or of its start. If
+    every node joins an exponential time after its first neighbour, that is who joins next, because an exponential
+    distribution has no memory. So the walk is the nodes with the shortest paths from the start, and as the path to each
+    leads through others of the walk, it has no more than ``more`` edges: so many rounds of Bellman and Ford find it.
     """
-    batch, device = graphs.batch, graphs.batch.device
-    start = _lowest(torch.rand(len(batch), generator=generator, device=device), batch, walking.long())
-    reached = torch.full((len(batch),), torch.inf, dtype=torch.float64, device=device)
-    reached[start] = 0
-    source, target = graphs.edge_index[:, walking[batch[graphs.edge_index[0]]]]
+    batch, (source, target) = graphs.batch, graphs.edge_index
+    inside = walking[batch[source]].nonzero().squeeze(1)
+    source, target = source[inside], target[inside]
+    reached = torch.full((len(batch),), torch.inf, dtype=torch.float64, device=batch.device)
     time = torch.empty_like(reached).exponential_(generator=generator)[target]
-    while True:
-        before, reached = reached, reached.scatter_reduce(0, target, reached[source] + time, "amin")
-        if not connected or torch.equal(reached, before):
-            return _lowest(1 - 1 / (1 + reached), batch, (1 + more) * walking)
+    reached[_some(batch, walking.long(), generator)] = 0
+    for _ in range(int((more * walking).max()) if connected else 1):
+        reached.scatter_reduce_(0, target, reached.index_select(0, source) + time, "amin")
+    return _lowest(1 - 1 / (1 + reached), batch, (1 + more) * walking)
