@@ -38,7 +38,9 @@ def rows(stage, job=JOB):
 
 def files_of_seeds(stage, track):
     """What a stage leaves for all seeds of a track, in folders of wildcards for data set and method."""
-    jobs = [Job(track, "{dataset}", "{method}", seed) for seed in GRID.track(track).seeds]
+    jobs = [
+        Job(track, "{dataset}", "{method}", seed) for seed in GRID.track(track).seeds
+    ]
     return [run(stage, name, job) for job in jobs for name in STAGES[stage].leaves]
 
 

@@ -82,7 +82,9 @@ for TRACK in GRID.params.tracks:
             resources:
                 **resources_of(STAGE, TRACK),
             params:
+                stage=STAGE,  # the command is put together when the loop has ended
+                track=TRACK,
                 state=state(STAGE, TRACK),
             shell:
-                f"contrastbench {STAGE} {TRACK} {{wildcards.dataset}} {{wildcards.method}}"
+                "contrastbench {params.stage} {params.track} {wildcards.dataset} {wildcards.method}"
                 f" --preset {PRESET} --state {{params.state}} > {{log}} 2>&1"
