@@ -149,7 +149,7 @@ def test_scores_equal_their_definition(uncertainty, pseudo_label, temperature, d
     torch.manual_seed(0)
     network = ShortcutNetwork(5).double()
     graphs = Projection(pooled, network(pooled).detach())
-    others = without_own(nodes @ graphs.output.T, batch)
+    others = without_own(nodes.requires_grad_() @ graphs.output.T, batch)
     ours = score_graphs(
         nodes,
         graphs,
@@ -164,6 +164,7 @@ def test_scores_equal_their_definition(uncertainty, pseudo_label, temperature, d
         nodes, (network, pooled), batch, uncertainty, pseudo_label, temperature or 1.0, distance
     )
     torch.testing.assert_close(torch.stack(ours), expected, rtol=1e-5, atol=1e-7)
+    assert ours[0].requires_grad == (uncertainty == "infonce_z")  # a pseudo-label's nodes are constants
 
 
 @pytest.mark.parametrize("normalization", ["minmax", "softmix", "exp"])
@@ -173,9 +174,10 @@ def test_scores_equal_their_definition(uncertainty, pseudo_label, temperature, d
 @pytest.mark.parametrize("constant", [0, 1, 3])
 def test_weights_are_those_of_unremix_for_the_same_scores(normalization, standardized, weights, sharpness, constant):
     """Of images, an anchor's negatives stand in the columns of all samples but two."""
-    size = 8
+    size = 24
     negative = ~torch.eye(size // 2, dtype=torch.bool).repeat(2, 2)
     columns = torch.randn(3, size, size, generator=torch.Generator().manual_seed(1))
+    columns[:, :, 5] = 50.0  # beyond the clip
     columns[3 - constant :] = 0.5
     settings = {"standardized": standardized, "normalization": normalization, "sharpness": sharpness}
     expected = negative_weights(Scores(*columns, "both"), weights, temperature=1.0, **settings)[negative]
