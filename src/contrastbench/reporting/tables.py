@@ -185,7 +185,7 @@ def table_of(dataset: str, group: Group, cells: list[Cell]) -> Table:
 
 
 def _column_order(column: Column) -> tuple:
-    leading = ("linear", "clean")
+    leading = ("linear", "clean", "fold-svm")
     return (column.protocol.family not in leading, natural(column.protocol.name), column.metric)
 
 
