@@ -201,7 +201,7 @@ _JUDGING_STAGES = (
         "inductive",
         Scope.SEEDS,
         "Train an encoder on the training part of each fold and judge it on the rest; writes result rows.",
-        ("data",),
+        ("data", "weights"),  # the record of the training on all graphs says the device
         rows=True,
         sections=("folds", "probe", "inductive"),
         code=("features", "inductive"),

@@ -91,13 +91,17 @@ def draw_graph_views(path: Path, heading: str, views: Mapping[str, Sequence[Draw
             whole.add_nodes_from(original.nodes.tolist())
             at = networkx.kamada_kawai_layout(whole)
             _graph(axis, graph, original, at)
-    _save(figure, path, "Grey: what a view has lost. Colours: node labels. Crosses: nodes whose features became noise.")
+    note = (
+        "Grey: what a view has lost; half a line is one direction of an edge. Colours: node labels.\n"
+        "Crosses: nodes whose features became noise."
+    )
+    _save(figure, path, note)
 
 
 def _graph(axis: Axes, graph: DrawnGraph, original: DrawnGraph, at: Mapping[int, np.ndarray]) -> None:
     for edges, colour in ((original.edges, HIDDEN), (graph.edges, "0.3")):
-        for first, second in edges.tolist():
-            axis.plot(*np.array([at[first], at[second]]).T, color=colour, linewidth=1, zorder=1)
+        for first, second in edges.tolist():  # directed: half of the way, so that a lost direction shows
+            axis.plot(*np.array([at[first], (at[first] + at[second]) / 2]).T, color=colour, linewidth=1, zorder=1)
     lost = np.array([at[node] for node in original.nodes.tolist() if node not in set(graph.nodes.tolist())])
     if len(lost):
         axis.scatter(lost[:, 0], lost[:, 1], color=HIDDEN, s=14, zorder=2)
