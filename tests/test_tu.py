@@ -16,7 +16,7 @@ from contrastbench import registry
 from contrastbench.datasets import adapter, fetch, mutag
 from contrastbench.datasets.base import Adapter, Split
 from contrastbench.datasets.graph_arrays import read_npz
-from contrastbench.datasets.tu import SPLIT_RULE, read_tu
+from contrastbench.datasets.tu import SPLIT_RULE, published, read_tu
 from contrastbench.errors import UserError
 from contrastbench.params.data import DataParams
 
@@ -283,6 +283,13 @@ def test_published_sets_are_checked_by_their_files(tmp_path, name, unpacked):
     assert found == raw / (folder if unpacked else f"{folder}.zip")
     with pytest.raises(UserError, match=rf"{folder}_A.txt: wrong file \(md5 .*, published .*delete it and fetch again"):
         source.read(raw, PARAMS)
+
+
+@pytest.mark.parametrize(("constant", "labels"), [(False, EXPECTED["x"]), (True, [0] * 6)])
+def test_a_published_set_may_be_read_with_all_nodes_alike(tmp_path, constant, labels):
+    write(tmp_path, FILES)
+    source = published("own", "OWN", CLASSES, nodes="numbers", md5={}, constant=constant)
+    assert source.read(tmp_path, PARAMS)["train"].x.tolist() == labels
 
 
 @pytest.mark.parametrize(("read", "file"), [(read_tu, "OWN"), (read_npz, "own.npz")])
