@@ -25,10 +25,12 @@ from contrastbench.params.graphs import FoldsParams
 from contrastbench.params.root import load
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.records import trained_record
 from contrastbench.results.rows import Row, unpack_correct
 from contrastbench.stages import cross_validate as cross_validate_stage
 from contrastbench.stages import inductive as inductive_stage
 from contrastbench.stages.inductive import equal_batches
+from contrastbench.training.record import TrainingLog
 
 ABOUT = about("toy", "graph", ("benign", "toxic"))
 STRENGTHS = (0.01, 1.0, 100.0)
@@ -333,12 +335,24 @@ def test_rows_are_the_protocols_on_the_features(grid: Grid) -> None:
 
 def test_the_kernel_is_judged_by_the_svm_alone_and_computed_once(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    monkeypatch.setattr(cross_validate_stage, "wl_kernel", lambda *given: calls.append(given) or wl_kernel(*given))
+
+    def counted(graphs: StoredGraphs, iterations: int) -> np.ndarray:
+        calls.append(iterations)
+        return wl_kernel(graphs, iterations)
+
+    monkeypatch.setattr(cross_validate_stage, "wl_kernel", counted)
     first, second = (judged(grid, "cross_validate", job("wl-kernel", seed)) for seed in (0, 1))
     assert list(first) == list(second) == ["fold-svm"]
-    assert len(calls) == 1 and calls[0][1] == 2
+    assert calls == [2]
     assert first["fold-svm"].n == COUNT and first["fold-svm"].value > 0.8
     assert first["fold-svm"].correct != second["fold-svm"].correct, "folds are a seed's own"
+    data = open_prepared(grid.data_folder("graphs", "mutag"))
+    labels, params = np.asarray(data.y("train")), grid.track("graphs").folds  # type: ignore[attr-defined]
+    folds = stratified_folds(labels, params, 1, data.meta)
+    kernel = wl_kernel(StoredGraphs.of(data, "train"), 2)
+    expected = svm_verdicts(kernel, labels, folds, params, kernel="precomputed")
+    assert np.array_equal(verdicts(second["fold-svm"]), expected.correct)
+    assert second["fold-svm"].detail == expected.detail
 
 
 def test_inductive_encoders_that_are_not_trained_are_the_same_in_every_fold(grid: Grid) -> None:
@@ -406,6 +420,18 @@ def test_a_killed_inductive_run_continues(grid: Grid, monkeypatch: pytest.Monkey
     assert {name: (row.value, row.correct, row.detail) for name, row in found.items()} == {
         name: (row.value, row.correct, row.detail) for name, row in expected.items()
     }
+
+
+def test_rows_name_the_warnings_and_the_device_of_their_own_trainings(
+    grid: Grid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = trained_record(grid, job("graphcl")) | {"warnings": ["of the whole"], "device": "another"}
+    monkeypatch.setattr("contrastbench.jobs.rows.trained_record", lambda *given: whole)
+    logs = iter(TrainingLog(warnings=warnings) for warnings in ([], ["collapsed"], []))
+    monkeypatch.setattr(inductive_stage, "train", lambda *given, **named: next(logs))
+    for row in judged(grid, "inductive", job("graphcl")).values():
+        assert row.detail["failed_checks"] == ["fold 1: collapsed"]
+        assert row.device == "cpu"
 
 
 def test_batches_of_a_training_part_are_equal_and_as_many_as_published() -> None:

@@ -79,11 +79,11 @@ def inductive(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
 def _trained(grid: Grid, job: Job, runtime: Runtime, data: Prepared, fold: Fold, kept: Path) -> dict[str, Any]:
     """The ``features`` (N, D) of all graphs by an encoder of the fold's training part, and its training's ``warnings``.
 
-    Files beside ``kept`` hold its training's checkpoint, and all of this once it is done.
+    Files named ``kept`` hold its training's checkpoint and, once it is done, all of this.
     """
     params = required_params(grid, job)
     assert isinstance(params, ScratchParams)
-    identity = "-".join([params_hash(params), grid.code("inductive", job), data.contents, kept.name])
+    identity = "-".join([params_hash(params), grid.code("inductive", job), data.contents])
     done = load_checkpoint(kept.with_suffix(".features"), identity)
     if done is None:
         method = build_method(params, data, job.seed)
