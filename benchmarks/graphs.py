@@ -3,16 +3,18 @@
     python benchmarks/graphs.py [--seconds 20] [--data data/prepared/proteins] [--tiny]
 
 CPU time of one thread; the sides take turns, and medians and their ratios are printed. GraphCL's way is what its code
-does with each graph by itself, written anew, with the same four kinds of change: by its adjacency matrix (``aug.py``),
-then a search for the batch's nodes without edges (``gsimclr.py``). What that code does in vain is left out. An epoch is
-every batch read, augmented, and stepped with, by the same encoder, loss and optimiser on both sides. The protocol is a
-grid search for a support vector machine's C in two of the outer folds, on features of an untrained encoder.
+does with each graph by itself, written anew: a copy of its ``Data``, one of the four changes of ``aug.py`` (by way of
+an adjacency matrix), torch-geometric's batch, and ``gsimclr.py``'s search for nodes without edges; what it computes and
+never uses is left out. An epoch is every batch read, augmented, and stepped with, by the same encoder, loss and
+optimiser on both sides. The protocol is a grid search for a support vector machine's C in two of the outer folds, on
+features of an untrained encoder.
 
 Where the folder of ``--data`` is missing, graphs of about PROTEINS' sizes are made.
 """
 
 import argparse
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -21,100 +23,100 @@ import torch
 from losses import in_turns
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.svm import SVC
-from torch import Tensor
 from torch.nn.functional import one_hot
+from torch_geometric.data import Batch, Data
 
 from contrastbench.augment.graph_batch import GraphBatch
 from contrastbench.augment.graphs import augment_graphs
 from contrastbench.datasets.graph_store import StoredGraphs
 from contrastbench.datasets.store import open_prepared
 from contrastbench.evaluation.folds import Fold, svm_verdicts
-from contrastbench.methods import Batch, Step, method_class
+from contrastbench.methods import Batch as Examples
+from contrastbench.methods import Step, method_class
 from contrastbench.modalities import modality
 from contrastbench.params.graph_track import GraphTrack
 from contrastbench.params.graphs import FoldsParams
 from contrastbench.params.root import load
 
 ROOT = Path(__file__).resolve().parent.parent
-CPU = torch.device("cpu")
-Graph = tuple[Tensor, Tensor]  # x (n, F), edges (2, E)
 
 
-def without_nodes(x: Tensor, edges: Tensor, dropped: np.ndarray) -> Graph:
+def without_nodes(graph: Data, dropped: np.ndarray) -> Data:
     """The edges that are left by way of the adjacency matrix; the nodes themselves stay for now."""
-    adjacency = torch.zeros(len(x), len(x))
-    adjacency[edges[0], edges[1]] = 1
+    adjacency = torch.zeros(len(graph.x), len(graph.x))
+    adjacency[graph.edge_index[0], graph.edge_index[1]] = 1
     adjacency[dropped, :] = 0
     adjacency[:, dropped] = 0
-    return x, adjacency.nonzero().t()
+    graph.edge_index = adjacency.nonzero().t()
+    return graph
 
 
-def nodes(x: Tensor, edges: Tensor, rng: np.random.Generator) -> Graph:
-    """A tenth of the nodes dropped."""
-    return without_nodes(x, edges, rng.choice(len(x), len(x) // 10, replace=False))
+def drop_nodes(graph: Data, rng: np.random.Generator) -> Data:
+    """A tenth of the nodes go."""
+    count = len(graph.x)
+    return without_nodes(graph, rng.choice(count, count // 10, replace=False))
 
 
-def fewer_edges(x: Tensor, edges: Tensor, rng: np.random.Generator) -> Graph:
-    """A tenth of the directed edges removed."""
-    count = edges.shape[1]
-    return x, edges[:, rng.choice(count, count - count // 10, replace=False)]
+def drop_edges(graph: Data, rng: np.random.Generator) -> Data:
+    """A tenth of the directed edges go."""
+    count = graph.edge_index.shape[1]
+    graph.edge_index = graph.edge_index[:, rng.choice(count, count - count // 10, replace=False)]
+    return graph
 
 
-def subgraph(x: Tensor, edges: Tensor, rng: np.random.Generator) -> Graph:
-    """A fifth of the nodes kept: GraphCL's loop, with the union of neighbours that its code drops."""
-    source, target = edges.numpy()
-    kept = [rng.integers(len(x))]
+def subgraph(graph: Data, rng: np.random.Generator) -> Data:
+    """A fifth of the nodes stay: GraphCL's loop, with the union of neighbours that its code forgets."""
+    (source, target), count = graph.edge_index.numpy(), len(graph.x)
+    kept = [rng.integers(count)]
     neighbours = set(target[source == kept[0]])
-    for _ in range(len(x)):
-        if len(kept) > len(x) // 5 or not neighbours:
+    for _ in range(count):
+        if len(kept) > count // 5 or not neighbours:
             break
         node = rng.choice(list(neighbours))
         if node not in kept:
             kept.append(node)
             neighbours |= set(target[source == node])
-    return without_nodes(x, edges, np.array([node for node in range(len(x)) if node not in kept], dtype=np.int64))
+    return without_nodes(graph, np.array([node for node in range(count) if node not in kept], dtype=np.int64))
 
 
-def attributes(x: Tensor, edges: Tensor, rng: np.random.Generator) -> Graph:
-    """A tenth of the nodes with random features."""
-    masked = rng.choice(len(x), len(x) // 10, replace=False)
-    x[masked] = torch.tensor(rng.normal(0.5, 0.5, (len(masked), x.shape[1])), dtype=torch.float32)
-    return x, edges
+def mask_nodes(graph: Data, rng: np.random.Generator) -> Data:
+    """A tenth of the nodes get random features."""
+    count, features = graph.x.shape
+    masked = rng.choice(count, count // 10, replace=False)
+    graph.x[masked] = torch.tensor(rng.normal(0.5, 0.5, (len(masked), features)), dtype=torch.float32)
+    return graph
 
 
-def collated(graphs: list[Graph]) -> GraphBatch:
+def collated(graphs: list[Data]) -> GraphBatch:
     """Graphs as one batch."""
-    sizes = [len(x) for x, _ in graphs]
-    begins = np.cumsum([0, *sizes])
-    edges = torch.cat([edges + begin for (_, edges), begin in zip(graphs, begins, strict=False)], dim=1)
-    batch = torch.repeat_interleave(torch.arange(len(graphs)), torch.tensor(sizes))
-    return GraphBatch(torch.cat([x for x, _ in graphs]), edges, batch, len(graphs))
+    together = Batch.from_data_list(graphs)
+    return GraphBatch(together.x, together.edge_index, together.batch, together.num_graphs)
 
 
 def with_edges_only(graphs: GraphBatch) -> GraphBatch:
-    """Without the nodes that have no edge, searched for one by one."""
+    """Without the nodes that have no edge, searched for one by one, and without the loops of the others."""
     source, target = graphs.edge_index.numpy()
     kept = [node for node in range(len(graphs.x)) if node in source or node in target]
     number = {node: position for position, node in enumerate(kept)}
-    edges = [[number[source[edge]], number[target[edge]]] for edge in range(len(source))]
+    edges = [[number[source[n]], number[target[n]]] for n in range(len(source)) if source[n] != target[n]]
     return GraphBatch(graphs.x[kept], torch.tensor(edges).t().contiguous(), graphs.batch[kept], graphs.num_graphs)
 
 
-def graphcls_view(graphs: list[Graph], rng: np.random.Generator) -> GraphBatch:
+def graphcls_view(graphs: list[Data], rng: np.random.Generator) -> GraphBatch:
     """One change of every graph, of a kind drawn for it."""
-    kinds = (nodes, fewer_edges, subgraph, attributes)
-    changed = [kinds[rng.integers(4)](x.clone(), edges.clone(), rng) for x, edges in graphs]
-    return with_edges_only(collated(changed))
+    kinds = (drop_nodes, drop_edges, subgraph, mask_nodes)
+    return with_edges_only(collated([kinds[rng.integers(4)](deepcopy(graph), rng) for graph in graphs]))
 
 
-def one_by_one(graphs: StoredGraphs, index: np.ndarray) -> list[Graph]:
-    """Graphs as GraphCL's data set hands them out."""
+def one_by_one(graphs: StoredGraphs, index: np.ndarray) -> list[Data]:
+    """Graphs as GraphCL's data set hands them out: with loops at all nodes but the last."""
     found = []
     for graph in index:
         labels = graphs.labels[graphs.offsets[graph] : graphs.offsets[graph + 1]]
         edges = graphs.edges[graphs.edge_offsets[graph] : graphs.edge_offsets[graph + 1]]
         x = one_hot(torch.from_numpy(labels.astype(np.int64)), graphs.kinds).float()
-        found.append((x, torch.from_numpy(edges.astype(np.int64)).t().contiguous()))
+        loops = torch.arange(len(labels) - 1).expand(2, -1)
+        found.append(Data(x, torch.cat([torch.from_numpy(edges.astype(np.int64)).t(), loops], dim=1)))
     return found
 
 
@@ -139,6 +141,11 @@ def batches(count: int, size: int) -> Iterator[np.ndarray]:
     return (np.sort(order[begin : begin + size]) for begin in range(0, count - size + 1, size))
 
 
+def inputs(graphs: StoredGraphs, index: np.ndarray) -> Any:
+    """Graphs as contrastbench reads them: a GraphBatch."""
+    return modality("graph").inputs(graphs[index], torch.device("cpu"))
+
+
 def compare(title: str, ours: Callable[[], object], other: str, theirs: Callable[[], object], seconds: float) -> None:
     """Print the medians of both sides, and how many times ours theirs is."""
     medians = in_turns({"contrastbench": ours, other: theirs}, seconds)
@@ -149,7 +156,7 @@ def compare(title: str, ours: Callable[[], object], other: str, theirs: Callable
 def augmentation(graphs: StoredGraphs, track: GraphTrack, size: int, seconds: float) -> None:
     """One view of a batch."""
     index = next(batches(len(graphs), size))
-    apart, batch = one_by_one(graphs, index), collated(one_by_one(graphs, index))
+    apart, batch = one_by_one(graphs, index), inputs(graphs, index)
     generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
     compare(
         f"augmentation, B = {size}",
@@ -162,7 +169,7 @@ def augmentation(graphs: StoredGraphs, track: GraphTrack, size: int, seconds: fl
 
 def epoch(graphs: StoredGraphs, track: GraphTrack, size: int, seconds: float) -> None:
     """Every batch of an epoch, from stored graphs to Adam's step."""
-    kind, rng = modality("graph"), np.random.default_rng(0)
+    rng = np.random.default_rng(0)
 
     def epoch_of(read: Callable[[np.ndarray, torch.Generator], tuple[Any, Any]]) -> Callable[[], None]:
         torch.manual_seed(0)
@@ -173,7 +180,7 @@ def epoch(graphs: StoredGraphs, track: GraphTrack, size: int, seconds: float) ->
         def run() -> None:
             for index in batches(len(graphs), size):
                 clean, view = read(index, generator)
-                batch = Batch(clean, [view], torch.from_numpy(index), None)
+                batch = Examples(clean, [view], torch.from_numpy(index), None)
                 loss = method.training_step(batch, Step(0, 1, 1, generator))["loss"]
                 optimizer.zero_grad()
                 loss.backward()
@@ -182,7 +189,7 @@ def epoch(graphs: StoredGraphs, track: GraphTrack, size: int, seconds: float) ->
         return run
 
     def ours(index: np.ndarray, generator: torch.Generator) -> tuple[Any, Any]:
-        clean: Any = kind.inputs(graphs[index], CPU)
+        clean = inputs(graphs, index)
         return clean, augment_graphs(clean, track.augment, generator)
 
     def theirs(index: np.ndarray, generator: torch.Generator) -> tuple[Any, Any]:
@@ -194,11 +201,11 @@ def epoch(graphs: StoredGraphs, track: GraphTrack, size: int, seconds: float) ->
 
 def protocol(graphs: StoredGraphs, labels: np.ndarray, track: GraphTrack, seconds: float) -> None:
     """The published protocol in two outer folds."""
-    kind, params = modality("graph"), track.folds
+    params = track.folds
     torch.manual_seed(0)
     with torch.no_grad():
-        encoder = kind.build_encoder(track.encoder, (graphs.kinds,)).eval()
-        x = encoder(kind.inputs(graphs[np.arange(len(graphs))], CPU)).numpy()
+        encoder = modality("graph").build_encoder(track.encoder, (graphs.kinds,)).eval()
+        x = encoder(inputs(graphs, np.arange(len(graphs)))).numpy()
     split = StratifiedKFold(params.outer, shuffle=True, random_state=0).split(x, labels)
     folds = [Fold(*parts) for parts in split][:2]
     assert svm_verdicts(x, labels, folds, params).accuracies == scikit_learn(x, labels, folds, params)

@@ -24,7 +24,7 @@ def augment_graphs(graphs: GraphBatch, params: GraphAugmentParams, generator: Ge
     x, edge_index, batch, count = graphs.x, graphs.edge_index, graphs.batch, graphs.num_graphs
     kind = torch.randint(len(params.kinds), (count,), generator=generator, device=x.device)
     drawn = {name: kind == number for number, name in enumerate(params.kinds)}
-    of_edge = batch[edge_index[0]]
+    of_edge = batch.index_select(0, edge_index[0])
     nodes, edges = (torch.bincount(group, minlength=count).double() for group in (batch, of_edge))
 
     keep = torch.ones_like(batch, dtype=torch.bool)
@@ -34,41 +34,43 @@ def augment_graphs(graphs: GraphBatch, params: GraphAugmentParams, generator: Ge
         keep &= ~drawn["subgraph"][batch]
         more = (params.subgraph * nodes).long()
         keep[_walk(graphs, drawn["subgraph"], more, params.walk == "connected", generator)] = True
-    kept_edges = keep[edge_index[0]] & keep[edge_index[1]]
+    kept_edges = keep.index_select(0, edge_index[0]) & keep.index_select(0, edge_index[1])
     if "edges" in drawn:
         changed = _some(of_edge, (params.share * edges).long() * drawn["edges"], generator)
         if params.added_edges:
             edge_index = edge_index.index_copy(1, changed, _random_edges(of_edge[changed], nodes.long(), generator))
         else:
             kept_edges[changed] = False
-    edge_index = edge_index[:, kept_edges]
+    edge_index = edge_index.index_select(1, kept_edges.nonzero().squeeze(1))
 
     joined, with_edges = torch.zeros_like(keep), torch.zeros_like(kind, dtype=torch.bool)
     joined[edge_index] = True
-    with_edges[of_edge[kept_edges]] = True
+    with_edges[batch[joined]] = True
     for name in drawn.keys() & {"nodes", "subgraph"}:
         keep &= joined | ~(drawn[name] & with_edges)[batch]
 
-    number = keep.cumsum(0) - 1
-    x = x[keep]
+    number, kept = keep.cumsum(0) - 1, keep.nonzero().squeeze(1)
+    x = x.index_select(0, kept)
     if "attributes" in drawn:
         masked = number[_some(batch, (params.share * nodes).long() * drawn["attributes"], generator)]
         x[masked] = 0.5 + 0.5 * torch.randn(len(masked), x.shape[1], generator=generator, device=x.device)
-    return GraphBatch(x, number[edge_index], batch[keep], count)
+    return GraphBatch(x, number.take(edge_index), batch[kept], count)
 
 
 def _some(group: Tensor, number: Tensor, generator: Generator) -> Tensor:
     """Positions in ``group`` (n,): of each group as many members as ``number`` (B,) says, drawn evenly."""
-    return _lowest(torch.rand(len(group), generator=generator, device=group.device), group, number)
+    members = (number > 0).index_select(0, group).nonzero().squeeze(1)
+    keys = torch.rand(len(members), generator=generator, device=group.device)
+    return members[_lowest(keys, group[members], number)]
 
 
 def _lowest(keys: Tensor, group: Tensor, number: Tensor) -> Tensor:
-    """Positions of each group's lowest ``keys`` (n,), as many as ``number`` (B,) says; a key of 1 is never one."""
-    position = ((number[group] > 0) & (keys < 1)).nonzero().squeeze(1)
-    position = position[(group[position] + keys[position].double()).argsort()]
-    of = group[position]
-    rank = torch.arange(len(of), device=of.device) - torch.searchsorted(of, of)
-    return position[rank < number[of]]
+    """Positions of each group's lowest ``keys`` (n,), all in [0, 1), as many as ``number`` (B,) says."""
+    order = (group + keys.double()).argsort()
+    of = group[order]
+    begin = torch.searchsorted(of, torch.arange(len(number), device=of.device))
+    rank = torch.arange(len(of), device=of.device) - begin[of]
+    return order[rank < number[of]]
 
 
 def _random_edges(group: Tensor, nodes: Tensor, generator: Generator) -> Tensor:
@@ -86,11 +88,13 @@ def _walk(graphs: GraphBatch, walking: Tensor, more: Tensor, connected: bool, ge
     leads through others of the walk, it has no more than ``more`` edges: so many rounds of Bellman and Ford find it.
     """
     batch, (source, target) = graphs.batch, graphs.edge_index
-    inside = walking[batch[source]].nonzero().squeeze(1)
+    inside = walking[batch].index_select(0, source).nonzero().squeeze(1)
     source, target = source[inside], target[inside]
     reached = torch.full((len(batch),), torch.inf, dtype=torch.float64, device=batch.device)
     time = torch.empty_like(reached).exponential_(generator=generator)[target]
     reached[_some(batch, walking.long(), generator)] = 0
     for _ in range(int((more * walking).max()) if connected else 1):
         reached.scatter_reduce_(0, target, reached.index_select(0, source) + time, "amin")
-    return _lowest(1 - 1 / (1 + reached), batch, (1 + more) * walking)
+    found = reached.isfinite().nonzero().squeeze(1)
+    arrival = reached[found]
+    return found[_lowest(arrival / (1 + arrival), batch[found], 1 + more)]
