@@ -107,23 +107,37 @@ def svm(x: np.ndarray, labels: np.ndarray, fold: Fold, params: FoldsParams, *, k
     """A support vector machine on one fold, as GraphCL's and InfoGraph's code fits it to unscaled features.
 
     scikit-learn's SVC with its default width (gamma ``scale``); C by accuracy in ``params.inner`` folds of the training
-    part, which are not shuffled; of equal ones the smallest. The same as scikit-learn's GridSearchCV, in half its time
-    where graphs are few.
+    part, which are not shuffled; of equal ones the smallest. The verdicts are those of scikit-learn's GridSearchCV, in
+    less time, because distances are computed once for all parts, and a kernel once for all C.
     """
-    within = [
-        (fold.train[train], fold.train[validation])
-        for train, validation in StratifiedKFold(params.inner).split(fold.train, labels[fold.train])
-    ]
+    squared = _squared_distances(x) if kernel == "rbf" else None
 
-    def correct(strength: float, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-        columns = train if kernel == "precomputed" else np.arange(x.shape[1])
-        model = SVC(C=strength, kernel=kernel).fit(x[np.ix_(train, columns)], labels[train])
-        return model.predict(x[np.ix_(test, columns)]) == labels[test]
+    def correct(train: np.ndarray, test: np.ndarray, strengths: Sequence[float]) -> list[np.ndarray]:
+        """Whether each graph of ``test`` is classified correctly, (n,), for each strength."""
+        every = np.concatenate([train, test])
+        gram = x[np.ix_(every, train)] if squared is None else _rbf(squared[np.ix_(every, train)], x[train])
+        models = (SVC(C=each, kernel="precomputed").fit(gram[: len(train)], labels[train]) for each in strengths)
+        return [model.predict(gram[len(train) :]) == labels[test] for model in models]
 
-    strengths = sorted(params.strengths)
-    accuracies = [float(np.mean([correct(strength, *parts).mean() for parts in within])) for strength in strengths]
+    strengths, within = sorted(params.strengths), StratifiedKFold(params.inner).split(fold.train, labels[fold.train])
+    found = [correct(fold.train[train], fold.train[validation], strengths) for train, validation in within]
+    accuracies = np.mean([[each.mean() for each in part] for part in found], axis=0)
     best = int(np.argmax(accuracies))
-    return ProbeResult(correct(strengths[best], fold.train, fold.test), strengths[best], accuracies[best])
+    (tested,) = correct(fold.train, fold.test, [strengths[best]])
+    return ProbeResult(tested, strengths[best], float(accuracies[best]))
+
+
+def _squared_distances(x: np.ndarray) -> np.ndarray:
+    """Between all rows of ``x`` (N, D): (N, N) float64."""
+    rows = x.astype(np.float64)
+    norms = np.square(rows).sum(axis=1)
+    return np.maximum(norms[:, None] + norms - 2 * rows @ rows.T, 0)
+
+
+def _rbf(squared: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """The kernel of ``squared`` distances, with the width that scikit-learn takes for ``train`` (n, D)."""
+    width = train.shape[1] * train.astype(np.float64).var()
+    return np.exp(squared / -(width or 1.0))
 
 
 def _take(examples: Labelled, rows: np.ndarray) -> Labelled:
