@@ -58,7 +58,8 @@ class Adapter:
     """A data set.
 
     modality     under which it is registered (``registry.py``)
-    read         (raw folder, parameters) -> splits as published; must include ``train`` and ``test``
+    read         (raw folder, parameters) -> splits as published; must include ``train``, and ``test`` where
+                 examples are not judged in folds
     split_rule   one sentence that says what the published splits are; where ``validation`` is absent, the
                  store carves it out of ``train``
     unpacked     folders in the raw folder that ``read`` accepts instead of the archives, because it checks

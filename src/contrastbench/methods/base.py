@@ -13,7 +13,8 @@ from contrastbench.models.base import Shape
 class Batch:
     """One batch on the training device.
 
-    clean   (B, C, H, W) float32, not augmented; images in [0, 1], spectrograms normalised (H = time, W = mel)
+    clean   (B, C, H, W) float32, not augmented; images in [0, 1], spectrograms normalised (H = time, W = mel); of
+            graphs a GraphBatch
     views   as many augmented versions of ``clean`` as the method's ``number_of_views``
     index   (B,) int64, position of each sample in the training split
     labels  (B,) int64, or None: only a method with ``uses_labels`` ever sees them in training

@@ -28,7 +28,7 @@ class Stored(Protocol):
 
 
 class Modality(ABC):
-    """One kind of data, without state. Inputs are (B, C, H, W) float32 in the two modalities that there are."""
+    """One kind of data, without state. Inputs are (B, C, H, W) float32 of images and sound, a GraphBatch of graphs."""
 
     def examples(self, data: Prepared, split: str) -> Stored:
         """The examples of one split, as they are stored."""
