@@ -14,6 +14,13 @@ def asked_protocols(grid: Grid, stage: str, job: Job) -> set[Protocol]:
     if stage in ("probe", "transfer_probe"):
         low = {Protocol(family="low-label", shots=shots) for shots in section.probe.low_label_shots}
         return {Protocol(family="linear"), Protocol(family="knn"), *low}
+    if stage == "cross_validate":
+        if job.method == "wl-kernel":  # it has no features
+            return {Protocol(family="fold-svm")}
+        low = {Protocol(family="fold-low-label", shots=shots) for shots in section.probe.low_label_shots}
+        return {*(Protocol(family=f"fold-{name}") for name in ("svm", "linear", "knn")), *low}
+    if stage == "inductive":
+        return {Protocol(family=f"inductive-{name}") for name in ("svm", "linear")}
     if stage == "validate_knn":
         return {Protocol(family="validation-knn")}
     if stage in ("few_shot", "validate_few_shot"):
@@ -42,13 +49,14 @@ def asked_protocols(grid: Grid, stage: str, job: Job) -> set[Protocol]:
         heads = suite.heads_of(section.base_method(job.method), variant=variant)
         return {protocol.model_copy(update={"head": head}) for protocol in found for head in heads}
     if stage == "diagnostics":
-        if job.method == "simclr":  # whose encoder all share
-            return {Protocol(family="false-negatives", score=score, source="simclr") for score in ("random", "all")}
+        common = {"unremix": "simclr", "graphs": "graphcl-simclr"}[job.track]  # whose encoder all share
+        if job.method == common:
+            return {Protocol(family="false-negatives", score=score, source=common) for score in ("random", "all")}
         ranked = ("weights", "uncertainty", "similarity", "representativeness")
         return {
             *(Protocol(family=f"gradient-{name}") for name in ("cosine", "cosine-best", "norm-ratio")),
-            *(Protocol(family="false-negatives", score=score, source="simclr") for score in ranked),
-            Protocol(family="effective-negatives", source="simclr"),
+            *(Protocol(family="false-negatives", score=score, source=common) for score in ranked),
+            Protocol(family="effective-negatives", source=common),
         }
     if stage == "audio_attack":
         sound = section.audio_attack

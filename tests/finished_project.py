@@ -10,6 +10,7 @@ from uamix_cases import SIZES
 
 from contrastbench.cli import app
 from contrastbench.datasets.base import Split
+from contrastbench.datasets.graph_arrays import graphs_split
 from contrastbench.datasets.store import write_prepared
 from contrastbench.pipeline.grid import TARGETS, Grid
 from contrastbench.pipeline.layout import Job
@@ -62,6 +63,15 @@ CHANGES = {
         "low_shot": {"datasets": ON_SOUND, "shots": [1, 2], "draws": 2},
         "audio_attack": {"datasets": ON_SOUND, "segments": 6, "steps": 2},
     },
+    "graphs": {
+        "methods": ["histogram", "wl-kernel", "random", "graphcl-simclr", "graphcl-unremix", "infograph"],
+        "ablation": [],
+        "batches": {"mutag": 10},
+        "diagnostics": {"batches": 2},
+        "folds": {"outer": 2, "inner": 2, "strengths": [0.1, 10.0]},
+        "inductive": {"folds": 1},
+        "probe": {"l2_grid": [0.1, 1.0], "low_label_shots": [2], "low_label_draws": 2, "knn_neighbours": 3},
+    },
 }
 
 
@@ -80,6 +90,8 @@ def finish(folder: Path) -> Grid:
         facts = about(name, classes=("low", "middle", "high"))
         write_prepared(grid.layout.prepared(name), facts, sound, "as made")
         command(f"spectrograms uamix {name} --preset small")
+    facts = about("mutag", "graph", ("star", "ring"))
+    write_prepared(grid.layout.prepared("mutag"), facts, {"train": rings_and_stars()}, "as made")
     command("prepare digits")
     for stage in STAGES.values():
         if stage.leaves or stage.rows:
@@ -88,10 +100,21 @@ def finish(folder: Path) -> Grid:
     return grid
 
 
+def rings_and_stars() -> Split:
+    """Thirty graphs of 4 to 9 nodes with two labels, half of them rings and half stars."""
+    draw, graphs, ends = np.random.default_rng(0), [], []
+    for number in range(30):
+        first, size = len(graphs), int(draw.integers(4, 10))
+        graphs += size * [number]
+        ends += [(first + node, first + ((node + 1) % size if number % 2 else 0)) for node in range(size)]
+    labels = draw.integers(0, 2, len(graphs))
+    return graphs_split("rings and stars", ("star", "ring"), np.arange(30) % 2, *map(np.array, (graphs, ends)), labels)
+
+
 def every_job(grid: Grid, stage: str) -> list[Job]:
-    """The jobs of a stage that any target of any track asks for, each once."""
+    """The jobs of a stage that any target of any track asks for, as they are run, each once."""
     found = [job for track in grid.params.tracks for target in TARGETS for job in grid.jobs(stage, track, target)]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(grid.run_as(stage, job) for job in found))
 
 
 def command_of(stage: str, job: Job) -> str:

@@ -10,7 +10,7 @@ from contrastbench.datasets import adapter
 from contrastbench.errors import UserError
 from contrastbench.params.base import overlay, params_hash, read_yaml
 from contrastbench.params.root import load, presets
-from contrastbench.registry import AUDIO_DATASETS, DATASETS, IMAGE_DATASETS
+from contrastbench.registry import DATASETS, DATASETS_OF, IMAGE_DATASETS, MODALITIES, WITHOUT_ENCODER
 
 
 @pytest.fixture
@@ -384,6 +384,55 @@ FEW_SHOT, LOW_SHOT, AUDIO_ATTACK = (DEFAULTS["uamix"][name] for name in ("few_sh
         ("uamix.few_shot.shots", [1, 1], "uamix.few_shot.shots = [1, 1]: 1 is listed twice"),
         ("uamix.few_shot.classifiers", ["cl2n", "cl2n"], "'cl2n' is listed twice"),
         ("uamix.low_shot.shots", [], "uamix.low_shot.shots = []"),
+        ("graphs.datasets", ["mutagg"], "unknown data set 'mutagg'; did you mean 'mutag'?"),
+        ("graphs.datasets", ["digits"], "'digits' holds image data, not graph data; known: mutag, ptc-mr,"),
+        ("unremix.datasets", ["mutag"], "'mutag' holds graph data, not image data; known: digits,"),
+        ("graphs.methods", ["graphcl", "pixels"], "'pixels' takes image and audio data, and this track graph data"),
+        ("graphs.methods", ["simclr"], "the method 'simclr' takes image data, and this track graph data"),
+        ("unremix.methods", ["histogram"], "'histogram' takes graph data, and this track image data"),
+        ("swaro.methods", ["wl-kernel"], "the reference row 'wl-kernel' takes graph data, and this track image data"),
+        ("uamix.methods", ["histogram"], "'histogram' takes graph data, and this track audio data"),
+        ("unremix.methods", ["graphcl"], "the method 'graphcl' takes graph data, and this track image data"),
+        (
+            "graphs.search",
+            DEFAULTS["swaro"]["search"] | {"methods": ["graphcl"]},
+            "graphs.search: trials are judged on",
+        ),
+        ("graphs.transfer", [{"train": "mutag", "probe": "nci1"}], "graphs.transfer: features of another data set's"),
+        ("graphs.robustness", ROBUSTNESS, "graphs.robustness: this section attacks images"),
+        ("graphs.folds", None, "graphs.folds = null: must be a section"),
+        ("graphs.curve.every_epochs", 5, "graphs.curve.every_epochs = 5: must be 0"),
+        ("graphs.inductive", {"folds": 11}, "graphs.inductive.folds = 11: at most folds.outer, 10"),
+        ("graphs.inductive", {"folds": 0}, "graphs.inductive.folds = 0"),
+        (
+            "graphs.batches.mutga",
+            94,
+            "graphs.batches.mutga = \"mutga\": unknown data set 'mutga'; did you mean 'mutag'?",
+        ),
+        ("graphs.batches.digits", 94, "graphs.batches.digits = \"digits\": 'digits' holds image data, not graph data"),
+        ("graphs.batches.mutag", 1, "graphs.batches.mutag = 1"),
+        (
+            "graphs.augment.kinds",
+            ["nodes", "nodes"],
+            'graphs.augment.kinds = ["nodes", "nodes"]: \'nodes\' is listed twice',
+        ),
+        ("graphs.augment.kinds", [], "graphs.augment.kinds = []"),
+        ("graphs.augment.kinds", ["node"], "input should be 'nodes', 'edges', 'subgraph' or 'attributes'"),
+        ("graphs.augment.share", 1.5, "graphs.augment.share = 1.5"),
+        ("graphs.augment.walk", "random", "input should be 'connected' or 'published'"),
+        ("graphs.folds.outer", 1, "graphs.folds.outer = 1: input should be greater than or equal to 2"),
+        ("graphs.folds.strengths", [1.0, 1.0], "1.0 is listed twice"),
+        ("graphs.encoder.layers", 0, "graphs.encoder.layers = 0"),
+        ("graphs.settings.infograph_hcl.sign", "soft", "input should be 'published' or 'hard'"),
+        ("graphs.settings.infograph_hcl.beta", -1.0, "graphs.settings.infograph_hcl.beta = -1.0"),
+        ("graphs.settings.infograph_unremix.temperature", 0.2, "temperature: unknown key"),
+        ("graphs.training.graphcl.epochs", 0, "graphs.training.graphcl.epochs = 0"),
+        ("graphs.diagnostics.encoder", "infograph", "is no method that contrasts two views of a batch"),
+        (
+            "graphs.variants.long",
+            {"method": "graphcl", "training.infograph.epochs": 3},
+            "graphs.variants.long.training.infograph.epochs: graphcl does not read this key",
+        ),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -395,9 +444,10 @@ def test_a_mistake_is_one_line_with_file_key_and_remedy(project, path, value, ex
 
 
 def test_data_sets_are_registered_under_their_modality():
-    for modality, names in (("image", IMAGE_DATASETS), ("audio", AUDIO_DATASETS)):
+    for modality, names in DATASETS_OF.items():
         assert {adapter(name).modality for name in names} == {modality}
-    assert {**IMAGE_DATASETS, **AUDIO_DATASETS} == DATASETS
+    assert DATASETS_OF.keys() == MODALITIES.keys()
+    assert sum(map(len, DATASETS_OF.values())) == len(DATASETS)
 
 
 def test_labels_of_variants_are_what_snakemakes_wildcards_take(repository):
@@ -524,7 +574,7 @@ def test_every_preset_is_valid_and_each_of_its_methods_resolves(repository, pres
     params = load(preset, repository)
     for name in params.tracks:
         track = params.track(name)
-        for label in {*track.methods, *track.ablation, *track.variants} - {"pixels"}:
+        for label in {*track.methods, *track.ablation, *track.variants} - WITHOUT_ENCODER.keys():
             resolved = track.pretrain(label, track.datasets[0])
             assert resolved.method == track.base_method(label)
 

@@ -27,11 +27,14 @@ from contrastbench.results.rows import Row
 
 SIMCLR, SWARO = Job("unremix", "digits", "simclr", 0), Job("swaro", "digits", "swaro", 0)
 MAE, TUNED = Job("uamix", "instruments", "mae", 0), Job("uamix", "instruments", "uamix-mae", 0)
+INFOGRAPH = Job("graphs", "mutag", "infograph", 0)
 # A job of every stage that reads weights.
 ON = {
     "features": SIMCLR,
     "probe": SIMCLR,
     "transfer_probe": replace(SIMCLR, dataset="digits-to-mnist5k"),
+    "cross_validate": INFOGRAPH,
+    "inductive": INFOGRAPH,
     "few_shot": MAE,
     "low_shot": TUNED,
     "corruptions": SIMCLR,
@@ -51,7 +54,16 @@ ON_OTHER_DATA = {
 }
 READERS = [*ON.items(), *ON_OTHER_DATA.items()]
 VALIDATING = ("validate", "validate_knn", "validate_few_shot")
-WITH_FEATURES = ("probe", "few_shot", "low_shot", "corruptions", "audio_attack", "attack", *VALIDATING)
+WITH_FEATURES = (
+    "probe",
+    "cross_validate",
+    "few_shot",
+    "low_shot",
+    "corruptions",
+    "audio_attack",
+    "attack",
+    *VALIDATING,
+)
 
 
 def named(value: object) -> str:
@@ -157,11 +169,12 @@ def test_features_of_other_code_are_refused(grid: Grid, stage: str, monkeypatch:
     assert "made from other data, weights or code" in told and remedy == command_of("features", ON[stage])
 
 
-@pytest.mark.parametrize("stage", ["probe", "few_shot", "low_shot"])
+@pytest.mark.parametrize("stage", ["probe", "cross_validate", "few_shot", "low_shot"])
 def test_features_of_other_data_are_refused_where_there_are_no_weights(grid: Grid, stage: str) -> None:
-    job = replace(ON[stage], method="pixels")
+    of_graphs = stage == "cross_validate"
+    job = replace(ON[stage], method="histogram" if of_graphs else "pixels")
     path = grid.data_folder(job.track, job.dataset) / "meta.json"
-    held = open_prepared(path.parent).meta.splits["test"].arrays["x"].sha256
+    held = open_prepared(path.parent).meta.splits["train" if of_graphs else "test"].arrays["x"].sha256
     path.write_text(path.read_text().replace(held, "0" * len(held)))  # as if the array had been made again
     told, remedy = refused(grid, stage, job)
     assert "made from other data, weights or code" in told and remedy == command_of("features", job)
@@ -220,14 +233,15 @@ def test_rows_name_what_is_asked_of_them(finished: Path) -> None:
     grid = Grid("small", finished)
     sections = {"transfer_probe": ["probe"], "corruptions": ["corruptions", "probe"]}
     sections["head_corruptions"] = ["corruptions", "robustness"]
+    sections |= {"cross_validate": ["folds", "probe"], "inductive": ["folds", "probe", "inductive"]}
     sections |= {"validate_knn": ["probe"], "validate_few_shot": ["few_shot"]}
     sections |= {name: ["robustness"] for name in ("attack", "validate", "shifted_attack", "transfer_attack")}
-    found = rows_of(finished)
+    found, references = rows_of(finished), ("pixels", "histogram", "wl-kernel")
     assert {row.stage for row in found} == {stage.name for stage in WITH_ROWS}
     for row in found:
         job = Job(row.track, row.dataset, row.method, row.seed)
         params: list[Section] = [grid.params.data]
-        if row.method != "pixels":
+        if row.method not in references:
             params.append(grid.track(row.track).pretrain(row.method, job.trained.dataset))
         for name in sections.get(row.stage, [row.stage]):
             params.append(getattr(grid.track(row.track), name).on(job.trained.dataset, job.judged))
@@ -237,9 +251,9 @@ def test_rows_name_what_is_asked_of_them(finished: Path) -> None:
         assert row.params_hash == joined(hashes) == grid.asked_params(row.stage, job, row.protocol.source)
         judged, trained = (finished / grid.data_folder(row.track, name) for name in (job.judged, job.trained.dataset))
         assert row.data_hash == open_prepared(judged).meta.hash
-        assert row.trained_data_hash == (None if row.method == "pixels" else open_prepared(trained).meta.hash)
+        assert row.trained_data_hash == (None if row.method in references else open_prepared(trained).meta.hash)
         code = grid.training_code(job)
-        led_to_it = {"pixels": [], "uamix-mae": ["pretrain", "tune"]}.get(row.base, ["pretrain"])
+        led_to_it = {"uamix-mae": ["pretrain", "tune"], **{name: [] for name in references}}.get(row.base, ["pretrain"])
         assert len(code) == len(led_to_it) + (row.track == "uamix"), "of sound also that of its spectrograms"
         code += [grid.code(name, job) for name in STAGES[row.stage].code]
         if row.protocol.source not in (None, row.method):
@@ -316,7 +330,11 @@ def test_rows_made_just_now_all_count_and_none_is_of_older_code(
     assert len(loaded.rows) == len(rows_of(finished))
 
 
-@pytest.mark.parametrize(("stage", "job"), READERS[1:], ids=named)
+# The stage ``inductive`` trains its own encoders: their warnings and device, not those of the one that saw all graphs.
+OF_THAT_TRAINING = [(stage, job) for stage, job in READERS[1:] if stage != "inductive"]
+
+
+@pytest.mark.parametrize(("stage", "job"), OF_THAT_TRAINING, ids=named)
 def test_a_warning_of_training_marks_every_row(grid: Grid, stage: str, job: Job) -> None:
     warning = "the loss never moved"
     edit_record(grid, trained_by(job), {"warnings": [warning]})
@@ -328,7 +346,7 @@ def test_a_warning_of_training_marks_every_row(grid: Grid, stage: str, job: Job)
     assert any(warning in row.detail.get("failed_checks", []) for row in rows)
 
 
-@pytest.mark.parametrize(("stage", "job"), READERS[1:], ids=named)
+@pytest.mark.parametrize(("stage", "job"), OF_THAT_TRAINING, ids=named)
 def test_the_device_of_a_row_is_that_of_training(grid: Grid, stage: str, job: Job) -> None:
     edit_record(grid, trained_by(job), {"device": "NVIDIA H100"})
     rows = run(grid, stage, job)
