@@ -245,6 +245,60 @@ def test_at_equal_cost_each_length_of_the_first_method_is_a_comparison():
     assert PARAMS.swaro.cost
 
 
+# Published values
+
+
+def reaching(rows: list[Row], **changes: object):
+    """What ``rows`` say of the claim that GraphCL reaches its published value on MUTAG, 86.80 ± 1.34."""
+    wanted = {"track": "graphs", "datasets": ["mutag"], "protocols": ["fold-svm"], "left": ["graphcl"]}
+    return judged(rows, **wanted | {"right": ["published"], "relation": "reaches"} | changes)
+
+
+def in_folds(*percent: float, method: str = "graphcl", dataset: str = "mutag", **fields) -> list[Row]:
+    place = {"protocol": "fold-svm", "dataset": dataset, "track": "graphs", "stage": "cross_validate"}
+    return [row(method, seed, value / 100, **place | fields) for seed, value in enumerate(percent)]
+
+
+@pytest.mark.parametrize(
+    ("units", "margin", "standing", "verdict"),
+    [
+        (0.5, 1, "met", Verdict.SUPPORTED),
+        (-0.95, 1, "met", Verdict.SUPPORTED),
+        (3.0, 1, "above", Verdict.SUPPORTED),
+        (-1.05, 1, "below", Verdict.CONTRADICTED),
+        (-1.05, 2, "below", Verdict.SUPPORTED),
+        (-0.95, 0.9, "met", Verdict.CONTRADICTED),
+    ],
+)
+def test_a_published_value_is_reached_within_the_margin_or_above(units, margin, standing, verdict):
+    found = reaching(in_folds(86.80 + 1.34 * units), margin=margin)  # one seed: the published spread alone
+    (outcome,) = found.outcomes
+    assert (found.verdict, outcome.why) == (verdict, f"published 86.8 ± 1.3, {standing}")
+    assert outcome.difference == pytest.approx(1.34 * units) and outcome.title.startswith("graphcl - published, ")
+    assert f"{1.34 * units:+.1f}; published 86.8 ± 1.3, {standing} |" in as_markdown([found])
+
+
+def test_what_cannot_be_held_against_a_published_value_says_why():
+    both = {"left": ["graphcl", "infograph"]}
+    infograph = in_folds(89.0, 90.0, method="infograph")
+    failing = in_folds(86.0, 87.0, failed_checks=["broken"])
+    unpublished = in_folds(60.0, method="graphcl", dataset="ptc-mr", preset="graphs")
+    on_ptc = {"presets": ["graphs"], "datasets": ["ptc-mr"]}
+    for rows, changes, why in (
+        ([], {}, ["no rows"]),
+        (infograph, {}, ["no rows of graphcl"]),
+        (failing, {}, ["graphcl fails a sanity check"]),
+        (unpublished, on_ptc, ["no published number"]),
+    ):
+        result = reaching(rows, **changes)
+        assert result.verdict is Verdict.NOT_TESTABLE and [each.why for each in result.outcomes] == why
+    partly = reaching(infograph, **both)
+    assert partly.verdict is Verdict.NOT_TESTABLE and partly.count(Verdict.SUPPORTED) == 1
+    on_both = [*unpublished, *in_folds(62.0, method="infograph", dataset="ptc-mr", preset="graphs")]
+    (outcome,) = reaching(on_both, **on_ptc | both).outcomes
+    assert (outcome.left, outcome.verdict) == ("infograph", Verdict.SUPPORTED), "GraphCL has none there to reach"
+
+
 # The file
 
 
@@ -284,6 +338,14 @@ def save(folder: Path, **changes: object) -> None:
         ({"margin": -1}, "margin = -1"),
         ({"margin": 0}, "margin = 0"),
         ({"relation": "<"}, 'relation = "<"'),
+        ({"relation": "reaches"}, "relation: 'published', alone on the right, is what others reach"),
+        ({"right": ["published"]}, "relation: 'published', alone on the right, is what others reach"),
+        ({"relation": "reaches", "right": ["published", "simclr"]}, "relation: 'published', alone on the right"),
+        ({"left": ["published"]}, "left, right: no 'published' among the methods"),
+        (
+            {"relation": "reaches", "left": ["mochi"], "right": ["published"]},
+            "left, right: no 'mochi' among the methods",
+        ),
         ({"left": []}, "left"),
         ({"margins": 1}, "margins: unknown key; did you mean 'margin'?"),
     ],

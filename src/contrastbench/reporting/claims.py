@@ -167,8 +167,8 @@ def _cannot_be(claim: Claim, root: Path) -> str | None:
             return f"track: preset {preset!r} has {', '.join(params.tracks)}, not {claim.track}"
         track = params.track(claim.track)
         known = methods_of(track, claim.target)
-        for method in (*claim.left, *claim.right):
-            if method not in (*known, PUBLISHED):
+        for method in (*claim.left, *(() if claim.relation == "reaches" else claim.right)):
+            if method not in known:
                 return (
                     f"left, right: no {method!r} among the {claim.target} of preset {preset!r}; {hint(method, known)}"
                 )
@@ -322,17 +322,24 @@ def judge(name: str, claim: Claim, columns: Mapping[Place, Mapping[str, Cell]], 
 def _held_against_published(
     name: str, claim: Claim, columns: Mapping[Place, Mapping[str, Cell]], lacking: Iterable[Place]
 ) -> Judged:
-    """A claim that published values are reached; a place for which none is published says nothing."""
-    places = [(place, left) for place in lacking for left in claim.left]
-    outcomes = [Outcome(*each, PUBLISHED, Verdict.NOT_TESTABLE, why="no rows") for each in places]
+    """A claim that published values are reached; a column for which none is published says nothing."""
+
+    def not_testable(place: Place, left: str, why: str) -> Outcome:
+        return Outcome(place, left, PUBLISHED, Verdict.NOT_TESTABLE, why=why)
+
+    outcomes = [not_testable(place, left, "no rows") for place in lacking for left in claim.left]
     for place, column in columns.items():
+        outcomes += [not_testable(place, left, f"no rows of {left}") for left in claim.left if left not in column]
         for each in beside(column[left] for left in claim.left if left in column):
-            reached = each.units >= -claim.margin
-            verdict = Verdict.SUPPORTED if reached else Verdict.CONTRADICTED
-            why = f"published {each.published.value:.1f} ± {each.published.spread:.1f}, {each.standing}"
             left, older = each.published.method, each.cell.older
+            if each.cell.failed_checks:
+                outcomes.append(not_testable(place, left, f"{left} fails a sanity check"))
+                continue
+            verdict = Verdict.SUPPORTED if each.units >= -claim.margin else Verdict.CONTRADICTED
+            why = f"published {each.published.value:.1f} ± {each.published.spread:.1f}, {each.standing}"
             outcomes.append(Outcome(place, left, PUBLISHED, verdict, each.difference, why=why, older=older))
-    return Judged(name, claim, tuple(outcomes))
+    everywhere = [not_testable(place, left, "no published number") for place in columns for left in claim.left]
+    return Judged(name, claim, tuple(outcomes or everywhere))
 
 
 def _anywhere(left: str, right: str, columns: Mapping[Place, Mapping[str, Cell]]) -> bool:
