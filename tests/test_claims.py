@@ -368,10 +368,12 @@ def test_names_and_patterns_of_protocols_are_known(project, pattern):
 
 def test_the_shipped_claims_name_what_their_presets_run():
     claims = load_claims(ROOT)
-    assert {each.track for each in claims.values()} == {"unremix", "swaro", "uamix"}
+    assert {each.track for each in claims.values()} == {"unremix", "swaro", "uamix", "graphs"}
     for each in claims.values():
         assert each.source == "abstract" or (ROOT / each.source).is_file()
-        assert set(each.presets) <= {"default", "cifar", "esc50", "tuned"} and load(each.presets[0], ROOT)
+        assert set(each.presets) <= {"default", "cifar", "esc50", "tuned", "graphs", "graphs-more"} and load(
+            each.presets[0], ROOT
+        )
 
 
 # What is rendered

@@ -74,7 +74,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = Project(tmp_path_factory.mktemp("contributing"))
     shutil.copytree(REPOSITORY / "tests", project.folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))
     new = apply_blocks(project.folder)
-    assert len(new) == 7 and len(NAMED_BLOCK.findall(GUIDE)) == 24
+    assert len(new) == 8 and len(NAMED_BLOCK.findall(GUIDE)) == 26
     return project
 
 
@@ -106,6 +106,29 @@ def test_the_pictures_are_prepared_as_they_lie(finished):
     assert x.shape == (24, 32, 32, 3) and x.dtype == np.uint8
     brighter = x[..., 0].mean(axis=(1, 2)) < x[..., 2].mean(axis=(1, 2))
     np.testing.assert_array_equal(brighter, y == 1)
+
+
+def test_the_graphs_are_prepared_as_they_lie(project):
+    """Two triangles and a path between them, in the layout of the TU Dortmund collection."""
+    raw = project.folder / "data/raw/mygraphs/MYGRAPHS"
+    raw.mkdir(parents=True)
+    edges = [(1, 2), (2, 3), (3, 1), (4, 5), (6, 7), (7, 8), (8, 6)]
+    files = {
+        "A": [f"{first}, {second}" for pair in edges for first, second in (pair, pair[::-1])],
+        "graph_indicator": [1, 1, 1, 2, 2, 3, 3, 3],
+        "graph_labels": [1, 0, 1],
+        "node_labels": [0, 0, 1, 2, 2, 1, 0, 0],
+    }
+    for name, lines in files.items():
+        (raw / f"MYGRAPHS_{name}.txt").write_text("\n".join(map(str, lines)) + "\n")
+    project.run("contrastbench", "prepare", "mygraphs")
+    data = open_prepared(project.folder / "data/prepared/mygraphs")
+    assert data.meta.classes == ["stands", "runs"] and data.meta.splits.keys() == {"train"}
+    assert data.y("train").tolist() == [1, 0, 1] and data.x("train").tolist() == files["node_labels"]
+    assert [data.column("train", name).tolist() for name in ("offsets", "edge_offsets")] == [
+        [0, 3, 5, 8],
+        [0, 6, 8, 14],
+    ]
 
 
 def test_the_rows_are_there_and_sane(finished):
