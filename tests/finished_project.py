@@ -69,7 +69,7 @@ CHANGES = {
         "batches": {"mutag": 10},
         "diagnostics": {"batches": 2},
         "folds": {"outer": 2, "inner": 2, "strengths": [0.1, 10.0]},
-        "inductive": {"folds": 1},
+        "inductive": {},
         "probe": {"l2_grid": [0.1, 1.0], "low_label_shots": [2], "low_label_draws": 2, "knn_neighbours": 3},
     },
 }

@@ -245,7 +245,7 @@ GRAPHS = {
         "training": {"graphcl": {"epochs": 2, "checkpoint_every_steps": 1, "log_every_steps": 1}},
         "batches": {"mutag": 11},
         "folds": {"outer": 3, "inner": 2, "strengths": [0.1, 10.0], "wl_iterations": 2},
-        "inductive": {"folds": 3},
+        "inductive": {},
         "probe": {"l2_grid": [0.1, 1.0], "low_label_shots": [2], "low_label_draws": 2, "knn_neighbours": 3},
     },
 }
@@ -386,19 +386,6 @@ def test_inductive_encoders_never_see_the_test_part(grid: Grid, monkeypatch: pyt
     assert sizes == [(22, 22, 11)] * 3
     assert found["inductive-svm"].n == COUNT
     assert not grid.layout.run("checkpoints", job("graphcl")).joinpath("inductive").exists()
-
-
-def test_first_folds_alone(grid: Grid, tmp_path: Path) -> None:
-    section = grid.track("graphs")
-    fewer = section.model_copy(update={"inductive": section.inductive.model_copy(update={"folds": 2})})  # type: ignore[attr-defined]
-    other = Grid("small", grid.root, grid.params.model_copy(update={"graphs": fewer}))
-    all_folds, some = (judged(each, "inductive", job("graphcl")) for each in (grid, other))
-    labels = np.asarray(open_prepared(grid.data_folder("graphs", "mutag")).y("train"))
-    folds = stratified_folds(labels, section.folds, 0, ABOUT)[:2]  # type: ignore[attr-defined]
-    tested = np.sort(np.concatenate([fold.test for fold in folds]))
-    for name, row in some.items():
-        assert row.n == len(tested) and row.detail["folds"] == 2
-        assert np.array_equal(verdicts(row), verdicts(all_folds[name])[tested])
 
 
 def test_a_killed_inductive_run_continues(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from contrastbench.cli.options import (
 )
 from contrastbench.errors import UserError
 from contrastbench.jobs.runtime import Runtime
-from contrastbench.pipeline.data_check import check_image_size, verify_data
+from contrastbench.pipeline.data_check import check_batch_of_graphs, check_image_size, verify_data
 from contrastbench.pipeline.device import claim_device, count_devices
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
@@ -35,7 +35,7 @@ from contrastbench.registry import dataset_module
 from contrastbench.results.load import parse_all
 from contrastbench.results.rows import Row, write_rows
 
-Figure = Annotated[str, typer.Argument(help="reconstructions, mixtures or adversarial-examples.")]
+Figure = Annotated[str, typer.Argument(help="reconstructions, mixtures, adversarial-examples or views.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -67,7 +67,7 @@ def spectrograms_command(track: Track, dataset: Dataset, preset: Preset = "defau
 def figures_command(
     track: Track, dataset: Dataset, figure: Figure, seed: Seed, preset: Preset = "default", device: Device = "auto"
 ) -> None:
-    """Draw a still image of the report's gallery: reconstructions, mixtures or adversarial examples."""
+    """Draw a still image of the report's gallery: reconstructions, mixtures, adversarial examples or views."""
     grid = Grid(preset)
     grid.track(track)
     verify_data([path.parent for path in grid.figure_inputs(track, dataset, figure, seed) if path.name == "meta.json"])
@@ -95,6 +95,7 @@ def _training(stage: Stage) -> Callable[..., None]:
         for job in jobs:
             _require_state(grid, stage, job, state)
             check_image_size(grid, job.track, job.dataset)
+            check_batch_of_graphs(grid, job.track, job.dataset)
             _verify(grid, stage, job)
             if devices == 1:
                 _train(stage, job, grid, on)

@@ -1,4 +1,4 @@
-"""IMDB-BINARY with the same label for all nodes: what GraphCL's code makes of it."""
+"""IMDB-BINARY with the same label for all nodes: what GraphCL's and InfoGraph's code make of it."""
 
 from contrastbench.datasets.imdb_binary import CLASSES, FOLDER, MD5
 from contrastbench.datasets.tu import published

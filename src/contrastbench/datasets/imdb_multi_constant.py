@@ -1,4 +1,4 @@
-"""IMDB-MULTI with the same label for all nodes: what GraphCL's code makes of it."""
+"""IMDB-MULTI with the same label for all nodes: what GraphCL's and InfoGraph's code make of it."""
 
 from contrastbench.datasets.imdb_multi import CLASSES, FOLDER, MD5
 from contrastbench.datasets.tu import published

@@ -9,7 +9,12 @@ from contrastbench.errors import UserError
 from contrastbench.params.data import DataParams
 
 CLASSES = ("not mutagenic", "mutagenic")  # published as -1 (63) and 1 (125)
-MD5 = {"A": "073286d1cb221c0a77c9f6be1f81f4f6", "graph_labels": "bea332baacf1ed2f413cc1da507c8811"}
+MD5 = {
+    "A": "073286d1cb221c0a77c9f6be1f81f4f6",
+    "graph_indicator": "30cde5dae8e80ce469bf94783f6b3e66",
+    "graph_labels": "bea332baacf1ed2f413cc1da507c8811",
+    "node_labels": "73d20730024a67a91e6ed9562ea3adc8",
+}
 
 
 def _read(_: Path, __: DataParams) -> dict[str, Split]:

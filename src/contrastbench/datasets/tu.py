@@ -47,11 +47,15 @@ def read_tu(
     NAME_graph_labels.txt     the label of each graph; the i-th smallest is class i of ``classes``
     NAME_node_labels.txt      the label of each node; where there is no such file it is the node's degree
 
-    and other files, which are not read. ``constant`` gives all nodes the same label; ``md5`` holds what is published of
-    the files, by KIND ("A", ...). Files that are missing, not of numbers, or contradict each other are a UserError, and
-    so is what :func:`graphs_split` refuses, which also says what becomes of edges.
+    and other files, which are not read. ``constant`` gives all nodes the same label; ``md5`` holds what the files must
+    be, by KIND ("A", ...): of a published set, all that there are. Files that are missing, not of numbers, or
+    contradict each other are a UserError, and so is what :func:`graphs_split` refuses, which also says what becomes of
+    edges.
     """
     where, contents = _contents(folder)
+    for kind in (*COLUMNS, *(md5 or {})):
+        if kind not in contents:
+            raise UserError(f"{where}_{kind}.txt: no such file")
     for kind, digest in (md5 or {}).items():
         found = hashlib.md5(contents[kind], usedforsecurity=False).hexdigest()
         if found != digest:
@@ -94,9 +98,6 @@ def _contents(folder: Path) -> tuple[Path, dict[str, bytes]]:
             contents = {kinds[file]: zipped.read(member) for file, member in named if file in kinds}
     else:
         raise UserError(f"{folder}: no such folder, nor {archive.name} beside it; it must hold {name}_A.txt and others")
-    for kind in COLUMNS:
-        if kind not in contents:
-            raise UserError(f"{where}_{kind}.txt: no such file")
     return where, contents
 
 

@@ -13,7 +13,7 @@ from contrastbench.params.settings import settings_of_modality
 from contrastbench.params.track import TrackParams
 from contrastbench.params.training import TrainingParams
 from contrastbench.params.values import BatchSize
-from contrastbench.params.variants import GraphVariant, Label, Variant
+from contrastbench.params.variants import GraphVariant, Label, Variant, flat
 
 
 class GraphPretrainParams(ScratchParams):
@@ -78,10 +78,12 @@ class GraphTrack(TrackParams):
         return self
 
     @model_validator(mode="after")
-    def _no_more_folds_than_there_are(self) -> Self:
-        if self.inductive and self.inductive.folds > self.folds.outer:
-            message = f"at most folds.outer, {self.folds.outer}"
-            raise refusal(message, "inductive", "folds", value=self.inductive.folds)
+    def _variants_have_the_tracks_batches(self) -> Self:
+        for label, variant in self.variants.items():
+            for key in flat(variant.training):
+                if key.endswith(".batch_size"):
+                    message = "`batches` decides the size for each data set; change it there, in a preset"
+                    raise refusal(message, "variants", label, "training", *key.split("."))
         return self
 
     def pretrain(self, label: str, dataset: str) -> GraphPretrainParams:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from contrastbench.params.base import Section
-from contrastbench.params.values import Depth, Draws, Share, Strengths, Width, without_repeats
+from contrastbench.params.values import Depth, Share, Strengths, Width, without_repeats
 
 Kind = Literal["nodes", "edges", "subgraph", "attributes"]
 
@@ -53,7 +53,5 @@ class FoldsParams(Section):
 class InductiveParams(Section):
     """The switch for encoders that are trained on the training folds alone, one for each test fold and seed.
 
-    folds  how many of the outer folds are judged so, the first ones
+    It has no keys: ``inductive: {}``.
     """
-
-    folds: Draws

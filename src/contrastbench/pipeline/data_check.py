@@ -8,6 +8,7 @@ from pathlib import Path
 
 from contrastbench.datasets.store import open_prepared, verify_prepared
 from contrastbench.errors import UserError
+from contrastbench.params.graph_track import GraphTrack
 from contrastbench.params.images import AugmentParams
 from contrastbench.pipeline.grid import Grid
 
@@ -33,6 +34,16 @@ def check_data(grid: Grid) -> None:
         for dataset in grid.track(track).datasets:
             if grid.layout.prepared(dataset) in present:
                 check_image_size(grid, track, dataset)
+                check_batch_of_graphs(grid, track, dataset)
+
+
+def check_batch_of_graphs(grid: Grid, track: str, dataset: str) -> None:
+    """Refuse a batch that is larger than the set of graphs that ``batches`` gives it for."""
+    section = grid.track(track)
+    size = section.batches.get(dataset, 0) if isinstance(section, GraphTrack) else 0
+    count = open_prepared(grid.layout.prepared(dataset)).meta.splits["train"].count
+    if size > count:
+        raise UserError(f"{track}.batches.{dataset} = {size}: {dataset} has {count} graphs; at most {count}")
 
 
 def check_image_size(grid: Grid, track: str, dataset: str) -> None:

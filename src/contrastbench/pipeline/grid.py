@@ -176,6 +176,8 @@ class Grid:
             self.pretrain_params(job)
             if method in WITHOUT_ENCODER and stage.encoder:
                 raise UserError(f"{method}: a reference row without an encoder; {stage.command} needs one")
+            if method in KERNELS and not self._takes(stage, track, method):
+                raise UserError(f"{method}: a kernel between graphs, without features; cross-validate judges it")
         known = stage.data(section)
         is_pair = job.dataset != job.trained.dataset
         if is_pair and not stage.takes_pairs:

@@ -26,7 +26,7 @@ from contrastbench.pipeline.stages import WITH_ROWS
 from contrastbench.registry import hint
 from contrastbench.reporting.cells import Cell, cells_of
 from contrastbench.reporting.cost import at_equal_cost, line_of, trainings
-from contrastbench.reporting.published import beside
+from contrastbench.reporting.published import at_published_setting, beside
 from contrastbench.reporting.significance import (
     ALPHA,
     MOST_SEEDS,
@@ -166,6 +166,8 @@ def _cannot_be(claim: Claim, root: Path) -> str | None:
         if claim.track not in params.tracks:
             return f"track: preset {preset!r} has {', '.join(params.tracks)}, not {claim.track}"
         track = params.track(claim.track)
+        if claim.relation == "reaches" and not at_published_setting(track):
+            return f"presets: {claim.track} of preset {preset!r} is not at the published setting"
         known = methods_of(track, claim.target)
         for method in (*claim.left, *(() if claim.relation == "reaches" else claim.right)):
             if method not in known:

@@ -7,22 +7,40 @@ The systems that this suite re-implements have none here: no source gives a numb
 
 import csv
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache
+from functools import cache, reduce
 from importlib.resources import files
 
+from contrastbench.params.graph_track import GraphTrack
+from contrastbench.params.track import TrackParams
+from contrastbench.registry import REFERENCES
 from contrastbench.reporting.cells import Cell
 from contrastbench.reporting.tables import Table
 
 HEADING = "published, other setting"
 WITHOUT_NUMBERS = ("unremix", "graphcl-unremix", "infograph-unremix", "swaro", "uamix-mae")
+# What a track of graphs must have for its values to be at the published setting.
+SETTING: dict[str, object] = {
+    "encoder.layers": 3,
+    "encoder.width": 32,
+    "training.graphcl.epochs": 20,
+    "training.graphcl.learning_rate": 0.01,
+    "training.infograph.epochs": 20,
+    "training.infograph.learning_rate": 0.001,
+    "settings.graphcl.temperature": 0.2,
+    "folds.outer": 10,
+    "folds.inner": 5,
+    "folds.strengths": (0.001, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0),
+}
 NEAR = 1.0  # in units of both spreads: about two standard errors of the difference of two means over five seeds
 READING = (
     "Published mean ± standard deviation, and what was measured here at the same setting, over seeds. The difference "
     "is also given in units of both spreads, the root of the sum of their squares; `met`: at most one such unit, about "
-    "two standard errors of the difference where both are means over five seeds."
+    "two standard errors of the difference where both are means over five seeds. It says that a number was reproduced, "
+    "and not that anything was learned: beside it stands what the same protocol makes of the untrained encoder and of "
+    "rows without an encoder, measured here."
 )
 
 
@@ -57,10 +75,14 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True)
 class Beside:
-    """A published number and the cell that was measured at its setting; of one seed alone, without a spread."""
+    """A published number and the cell that was measured at its setting; of one seed alone, without a spread.
+
+    references  the cells of the same column that have learned nothing, by method
+    """
 
     published: Published
     cell: Cell
+    references: Mapping[str, Cell] = field(default_factory=dict)
 
     @property
     def difference(self) -> float:
@@ -104,28 +126,55 @@ def published_for(table: Table) -> dict[str, list[Published]]:
     return found
 
 
+def at_published_setting(track: TrackParams) -> bool:
+    """Whether a track's values may be held against those published."""
+    return isinstance(track, GraphTrack) and all(
+        reduce(getattr, key.split("."), track) == value for key, value in SETTING.items()
+    )
+
+
 def beside(cells: Iterable[Cell]) -> list[Beside]:
-    """Every published number of a setting that is run here, beside the cell that was measured; in the file's order."""
+    """Every published number of a setting that is run here, beside the cell that was measured; in the file's order.
+
+    The ``cells`` are of tracks that are :func:`at_published_setting`.
+    """
     by_place = {(cell.key.dataset, cell.key.protocol.name, cell.key.method): cell for cell in cells}
-    return [
-        Beside(number, by_place[place])
-        for number in published()
-        if number.spread is not None and (place := (number.dataset, number.protocol, number.method)) in by_place
-    ]
+    found = []
+    for number in published():
+        cell = by_place.get((number.dataset, number.protocol, number.method))
+        if number.spread is not None and cell is not None:
+            places = {name: (number.dataset, number.protocol, name) for name in REFERENCES}
+            references = {name: by_place[place] for name, place in places.items() if place in by_place}
+            found.append(Beside(number, cell, references))
+    return found
 
 
 def beside_markdown(found: Iterable[Beside]) -> str:
     """A table with a line for each number."""
-    lines = [
-        "| data | method | published | measured | difference | in spreads | |",
-        "| --- | --- | ---: | ---: | ---: | ---: | --- |",
+    shown = list(found)
+    names = [name for name in REFERENCES if any(name in each.references for each in shown)]
+    heads = [
+        "data",
+        "method",
+        "published",
+        "measured",
+        "difference",
+        "in spreads",
+        "",
+        *(f"`{name}`" for name in names),
     ]
-    for each in found:
+    lines = [f"| {' | '.join(heads)} |", f"| --- | --- |{' ---: |' * 4} --- |{' ---: |' * len(names)}"]
+    for each in shown:
         number, cell = each.published, each.cell
+        standing = "failed a sanity check" if cell.failed_checks else each.standing
         sd = "" if cell.sd is None else f" ± {100 * cell.sd:.1f}"
         lines.append(
             f"| {number.dataset} | `{number.method}` | {number.value:.1f} ± {number.spread:.1f} | "
             f"{100 * cell.mean:.1f}{sd} ({cell.seeds} seeds) | {each.difference:+.1f} | {each.units:+.1f} | "
-            f"{each.standing} |"
+            f"{standing} | {' | '.join(_mean(each.references.get(name)) for name in names)} |"
         )
     return "\n".join([*lines, "", READING, ""])
+
+
+def _mean(cell: Cell | None) -> str:
+    return "" if cell is None else f"{100 * cell.mean:.1f}"

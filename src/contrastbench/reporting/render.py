@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from contrastbench.reporting.cells import Cell, Column
-from contrastbench.reporting.published import HEADING, beside, beside_markdown, published_for
+from contrastbench.reporting.published import HEADING, published_for
 from contrastbench.reporting.tables import BEST, TIED, Difference, Table
 from contrastbench.results.metrics import METRICS
 
@@ -104,8 +104,6 @@ def as_markdown(tables: list[Table], heading: str = "") -> str:
     """All tables with the sentence on how to read them, and the legend once."""
     parts = [f"# {heading}\n"] if heading else []
     parts += [legend(tables) + "\n"]
-    held = beside(cell for table in tables for cell in table.cells.values())
-    parts += ["## Published beside measured\n", beside_markdown(held)] * bool(held)
     for table in tables:
         parts += [f"## {table.title}\n", f"{table.group.reading} {table.seeds}.\n", markdown_grid(table)]
     return "\n".join(parts)

@@ -17,7 +17,7 @@ from contrastbench.reporting.claims import FILE as CLAIMS
 from contrastbench.reporting.claims import judged_claims, load_claims
 from contrastbench.reporting.claims_render import as_markdown as claims_as_markdown
 from contrastbench.reporting.cost import cost_tables
-from contrastbench.reporting.published import beside, beside_markdown
+from contrastbench.reporting.published import at_published_setting, beside, beside_markdown
 from contrastbench.reporting.render import as_csv, as_latex, as_markdown, legend, markdown_grid
 from contrastbench.reporting.search import search_tables
 from contrastbench.reporting.tables import Table, ablation_tables, own_rows, tables_of
@@ -154,6 +154,9 @@ def _published_region(names: str, loaded: Loaded, where: str, root: Path) -> str
     cells = []
     for name in names.split():
         preset, _, track = name.partition("/")
+        section = section_of(preset, track, root)
+        if section is None or not at_published_setting(section):
+            raise UserError(f"{where}: published: {name!r}: no track at the published setting")
         tables = target_tables(by_track(loaded, preset).get(track, Loaded()), preset, track, "methods", root)
         cells += [cell for table in tables for cell in table.cells.values()]
     found = beside(cells)

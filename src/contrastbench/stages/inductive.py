@@ -48,18 +48,18 @@ class Chosen:
 
 
 def inductive(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
-    """Judge an encoder for each of the first ``inductive.folds`` folds of a seed: a row for each protocol.
+    """Judge an encoder for each fold of a seed: a row for each protocol, with a verdict on every graph.
 
-    All are trained with the job's seed and parameters. Rows hold the verdicts on the graphs of those folds, in the
-    order of the graphs. A killed run continues from the last checkpoint of the fold that it was at.
+    All are trained with the job's seed and parameters. A killed run continues from the last checkpoint of the fold that
+    it was at.
     """
     section = grid.track(job.track)
-    assert isinstance(section, GraphTrack) and section.inductive is not None
+    assert isinstance(section, GraphTrack)
     data = training_data(grid, job)
     rows = RowWriter(grid, "inductive", job, data.meta.hash)
     rows.device, rows.warnings = device_name(runtime.device), []  # of its own encoders, not of the one that saw all
     labels = np.asarray(data.y("train"))
-    folds = stratified_folds(labels, section.folds, job.seed, data.meta)[: section.inductive.folds]
+    folds = stratified_folds(labels, section.folds, job.seed, data.meta)
     kept = grid.layout.run("checkpoints", job) / "inductive"
     by_svm, by_probe = [], []
     for number, fold in enumerate(folds):
@@ -94,7 +94,7 @@ def _trained(grid: Grid, job: Job, runtime: Runtime, data: Prepared, fold: Fold,
             warnings = train(
                 method,
                 part,
-                equal_batches(params.training, len(fold.train)),
+                equal_batches(_published_training(grid, job), len(fold.train)),
                 seed=job.seed,
                 checkpoint=kept.with_suffix(".pt"),
                 identity=identity,
@@ -108,8 +108,15 @@ def _trained(grid: Grid, job: Job, runtime: Runtime, data: Prepared, fold: Fold,
     return done
 
 
+def _published_training(grid: Grid, job: Job) -> TrainingParams:
+    """The training of a job's method with the size of batches that holds for any data set."""
+    params = grid.track(job.track).pretrain(job.method, "")
+    assert isinstance(params, ScratchParams)
+    return params.training
+
+
 def equal_batches(params: TrainingParams, count: int) -> TrainingParams:
-    """``params`` for ``count`` examples, fewer than their batches were made for.
+    """``params``, with the published size of batches, for ``count`` examples.
 
     As many batches as a loader makes that keeps a last, smaller one, but of equal size, because the training loop skips
     what does not fill a batch.
