@@ -13,8 +13,10 @@ from contrastbench import cli
 from contrastbench.errors import UserError
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.pipeline.device import resolve_device
+from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.resolved import PARAMS_VARIABLE
+from contrastbench.pipeline.together import check_batches, sharing
 from contrastbench.training import loop, processes
 from contrastbench.training.engine import engine_for
 from contrastbench.training.processes import launch, writes_files
@@ -157,6 +159,15 @@ def test_a_batch_that_cannot_be_shared_is_refused_before_anything_is_read(tmp_pa
     with pytest.raises(UserError, match=r"^unremix, simclr: training.batch_size = 128: 3 devices .*; 126 or 129 would"):
         handed_over(monkeypatch, 3)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["params.yaml", "presets"]
+
+
+def test_devices_do_not_share_a_batch_of_graphs(repository):
+    grid = Grid(root=repository)
+    graphs, images = Job("graphs", "mutag", "graphcl", 0), Job("unremix", "mnist5k", "simclr", 0)
+    assert [sharing(grid.track(job.track), 3) for job in (graphs, images)] == [1, 3]
+    check_batches(grid, [graphs], 3)  # whatever its batches are
+    with pytest.raises(UserError, match="3 devices cannot share it equally"):
+        check_batches(grid, [graphs, images], 3)
 
 
 def test_a_mistake_in_the_processes_is_told_as_of_one():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_project import small_grid
 from typer.testing import CliRunner
 
 from contrastbench.cli import app
@@ -15,7 +16,8 @@ from contrastbench.errors import UserError
 from contrastbench.pipeline import plan as plan_module
 from contrastbench.pipeline.estimate import START_S, Measured, Task, estimate
 from contrastbench.pipeline.grid import Grid
-from contrastbench.pipeline.plan import keep_plan, make_plan, plan_against_actual, plan_file
+from contrastbench.pipeline.layout import ALL_SEEDS, Job
+from contrastbench.pipeline.plan import job_of_files, keep_plan, make_plan, plan_against_actual, plan_file, tasks
 from contrastbench.pipeline.runs import benchmarks
 from contrastbench.pipeline.stages import STAGES
 
@@ -138,6 +140,29 @@ def test_a_job_of_all_seeds_is_planned_by_how_many_they_are(project, monkeypatch
     answered(monkeypatch, ["results/rows/seeds/probe/unremix/digits/simclr/all.jsonl\t-\tjudge\t-\t-\tupdate pending"])
     ((job,)) = make_plan("seeds").jobs
     assert job.cost is not None and job.cost.seconds == pytest.approx(START_S + 4 * 3)
+
+
+def test_seeds_that_are_together_are_one_job(tmp_path):
+    grid, apart = (
+        small_grid(tmp_path, {"graphs": {"seeds_together": each}}, str(each).lower()) for each in (True, False)
+    )
+    seeds = [Job("graphs", "mutag", "graphcl", seed) for seed in (0, 1)]
+    one, other = Job("graphs", "mutag", "graphcl", ALL_SEEDS), Job("graphs", "mutag", "graphcl", 7)
+    for stage in ("pretrain", "features"):
+        assert [grid.run_as(stage, each) for each in (*seeds, one, other)] == [one, one, one, other]
+        assert grid.members(stage, one) == seeds and grid.members(stage, other) == [other]
+        assert grid.outputs(stage, one) == [path for each in seeds for path in grid.outputs(stage, each)]
+        assert set(grid.inputs(stage, one)) == {path for each in seeds for path in grid.inputs(stage, each)}
+        assert grid.rule(STAGES[stage], "graphs") == f"{stage}_graphs" and grid.rule(STAGES[stage], "swaro") == stage
+        owners = {job_of_files(grid)[str(path)] for path in grid.outputs(stage, one)}
+        assert owners == {(stage, "graphs/mutag/graphcl/all")}
+        assert apart.run_as(stage, seeds[1]) == seeds[1] and apart.rule(STAGES[stage], "graphs") == stage
+    assert grid.run_as("pretrain", Job("swaro", "digits", "swaro", 0)).seed == 0
+    assert grid.rule(STAGES["cross_validate"], "graphs") == STAGES["cross_validate"].rule
+    together, single = (
+        {(task.stage, task.name): task.epochs for task in tasks(each, tmp_path)} for each in (grid, apart)
+    )
+    assert together["pretrain", "graphs/mutag/graphcl/all"] == 2 * single["pretrain", "graphs/mutag/graphcl/1"]
 
 
 def test_what_must_be_downloaded_is_named_with_its_size(project, monkeypatch):

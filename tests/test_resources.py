@@ -8,14 +8,17 @@ import torch
 from small_project import prepared_data, small_grid
 from torch import nn
 
+from contrastbench.augment.graph_batch import GraphBatch
 from contrastbench.models.encoders import build_encoder
+from contrastbench.models.gin import GIN
 from contrastbench.models.vit import AudioViT
+from contrastbench.params.graphs import GINParams
 from contrastbench.params.images import EncoderParams
 from contrastbench.params.vit import ViTParams
 from contrastbench.pipeline import resources
 from contrastbench.pipeline.grid import Grid
-from contrastbench.pipeline.layout import Job
-from contrastbench.pipeline.resources import ASSUMED, LONGEST, Needs, needs
+from contrastbench.pipeline.layout import ALL_SEEDS, Job
+from contrastbench.pipeline.resources import ASSUMED, LONGEST, START_MINUTES, Needs, needs
 
 DIGITS = Job("unremix", "digits", "unremix", 0)
 ATTACKED = Job("swaro", "digits", "swaro", 0)
@@ -54,6 +57,14 @@ def test_the_cost_of_a_spectrogram_is_what_its_encoder_computes():
     assert counted(vit, torch.rand(1, 1, 128, 64)) == pytest.approx(cost, rel=0.15)
 
 
+def test_the_cost_of_a_graph_is_what_its_encoder_computes():
+    params = GINParams(layers=3, width=32)
+    cost, _ = resources._cost(params, ())
+    nodes = torch.zeros(resources.NODES, 32)
+    graph = GraphBatch(nodes, torch.zeros(2, 0, dtype=torch.int64), nodes[:, 0].long(), 1)
+    assert counted(GIN(params, (32,)), graph) == cost
+
+
 def asked(folder: Path, changes: dict, stage: str = "pretrain", job: Job = DIGITS, on_gpu: bool = False) -> Needs:
     return needs(small_grid(folder, changes), stage, job, on_gpu=on_gpu)
 
@@ -87,6 +98,17 @@ def test_time_grows_with_epochs_attacks_and_encoder_and_ends_at_a_day(tmp_path):
         for n in (0, 100_000)
     )
     assert few < many
+
+
+def test_time_grows_with_folds_and_with_seeds_that_are_together(tmp_path):
+    one, every = (Job("graphs", "mutag", "graphcl", seed) for seed in (0, ALL_SEEDS))
+    few, many = (
+        asked(tmp_path, of_track("graphs", folds={"outer": outer}), "cross_validate", every).runtime for outer in (2, 8)
+    )
+    assert few > START_MINUTES and many - START_MINUTES == pytest.approx(4 * (few - START_MINUTES), rel=0.05)
+    long = of_track("graphs", training={"graphcl": {"epochs": 1000}}, encoder={"width": 32}, seeds=[0, 1, 2, 3])
+    alone, together = (asked(tmp_path, long, job=job).runtime for job in (one, every))
+    assert together - START_MINUTES == pytest.approx(4 * (alone - START_MINUTES), rel=0.05)
 
 
 def test_each_attempt_asks_for_more_and_none_for_more_than_a_day(tmp_path):
