@@ -343,8 +343,8 @@ def save(folder: Path, **changes: object) -> None:
         ({"relation": "reaches", "right": ["published", "simclr"]}, "relation: 'published', alone on the right"),
         ({"left": ["published"]}, "left, right: no 'published' among the methods"),
         (
-            {"relation": "reaches", "left": ["mochi"], "right": ["published"]},
-            "left, right: no 'mochi' among the methods",
+            {"relation": "reaches", "right": ["published"]},
+            "presets: unremix of preset 'default' is not at the published setting",
         ),
         ({"left": []}, "left"),
         ({"margins": 1}, "margins: unknown key; did you mean 'margin'?"),

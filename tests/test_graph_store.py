@@ -2,8 +2,12 @@
 
 import numpy as np
 import pytest
+from audio_sets import about
 
+from contrastbench.datasets.base import Split
 from contrastbench.datasets.graph_store import PackedGraphs, StoredGraphs
+from contrastbench.datasets.store import open_prepared, write_prepared
+from contrastbench.modalities.graphs import Graphs
 
 # Per graph its node labels and edges: a path, two nodes without an edge, one node, a triangle.
 GRAPHS = [
@@ -71,3 +75,20 @@ def test_positions():
     check(graphs[np.array([True, False, True, False])], GRAPHS, [0, 2])
     with pytest.raises(IndexError):
         graphs[np.array([4])]
+
+
+def test_counts_of_labels_and_of_degrees_are_those_of_a_loop(tmp_path):
+    """What the row `histogram` sees."""
+    graphs = stored(GRAPHS)
+    split = Split(
+        graphs.labels,
+        np.arange(len(GRAPHS)) % 2,
+        {"offsets": graphs.offsets, "edges": graphs.edges, "edge_offsets": graphs.edge_offsets},
+    )
+    write_prepared(tmp_path / "made", about("made", "graph", ("a", "b")), {"train": split}, "as made")
+    expected = np.zeros((len(GRAPHS), 5 + 3))  # labels 0 to 4, degrees 0 to 2
+    for number, (nodes, edges) in enumerate(GRAPHS):
+        for node, label in enumerate(nodes):
+            expected[number, label] += 1
+            expected[number, 5 + sum(start == node for start, _ in edges)] += 1
+    assert np.array_equal(Graphs().reference_features(open_prepared(tmp_path / "made"), "train"), expected)

@@ -1,9 +1,14 @@
 import math
+import shutil
 
 import pytest
+from conftest import REPOSITORY
 from reporting_rows import loaded, row
 
+from contrastbench.errors import UserError
 from contrastbench.evaluation.suite import AttackSpec
+from contrastbench.params.base import overlay, read_yaml
+from contrastbench.params.root import from_content
 from contrastbench.registry import DATASETS, METHODS
 from contrastbench.reporting.cells import Cell, cells_of
 from contrastbench.reporting.published import (
@@ -11,6 +16,7 @@ from contrastbench.reporting.published import (
     READING,
     WITHOUT_NUMBERS,
     Standing,
+    at_published_setting,
     beside,
     beside_markdown,
     published,
@@ -107,6 +113,7 @@ def test_of_one_seed_the_published_spread_alone_counts():
 def test_only_what_was_measured_at_the_published_setting_stands_beside_it():
     """In the order of the file; numbers of other settings never, whatever was measured."""
     measured = cells(
+        *in_folds("random", 84.0, 85.0),
         *in_folds("infograph", 88.0, 90.0),
         *in_folds("graphcl-unremix", 90.0, 91.0),
         *in_folds("graphcl", 85.0, 87.0),
@@ -119,21 +126,45 @@ def test_only_what_was_measured_at_the_published_setting_stands_beside_it():
     assert [each.cell.mean for each in found] == pytest.approx([0.86, 0.89])
     lines = beside_markdown(found).splitlines()
     assert lines[2:4] == [
-        "| mutag | `graphcl` | 86.8 ± 1.3 | 86.0 ± 1.4 (2 seeds) | -0.8 | -0.4 | met |",
-        "| mutag | `infograph` | 89.0 ± 1.1 | 89.0 ± 1.4 (2 seeds) | -0.0 | -0.0 | met |",
+        "| mutag | `graphcl` | 86.8 ± 1.3 | 86.0 ± 1.4 (2 seeds) | -0.8 | -0.4 | met | 84.5 |",
+        "| mutag | `infograph` | 89.0 ± 1.1 | 89.0 ± 1.4 (2 seeds) | -0.0 | -0.0 | met | 84.5 |",
     ]
-    assert {line.count("|") for line in lines[:4]} == {8} and lines[-1] == READING
+    assert lines[0].endswith("| in spreads |  | `random` |")
+    assert {line.count("|") for line in lines[:4]} == {9} and lines[-1] == READING
+
+
+def test_a_cell_that_fails_a_check_is_not_called_met():
+    failing = row("graphcl", 0, 0.87, dataset="mutag", protocol="fold-svm", failed_checks=["collapsed"])
+    (found,) = beside(cells(failing))
+    assert "| failed a sanity check |" in beside_markdown([found])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"encoder": {"layers": 2}},
+        {"training": {"graphcl": {"epochs": 19}}},
+        {"training": {"infograph": {"learning_rate": 0.01}}},
+        {"folds": {"inner": 3}},
+        {"folds": {"strengths": [1.0]}},
+    ],
+)
+def test_values_at_another_setting_are_held_against_nothing(changes):
+    whole = read_yaml(REPOSITORY / "params.yaml")
+    assert at_published_setting(from_content(whole, "x").track("graphs"))
+    assert not at_published_setting(from_content(overlay(whole, {"graphs": changes}), "x").track("graphs"))
+    assert not at_published_setting(from_content(whole, "x").track("unremix"))
 
 
 def test_numbers_with_a_spread_are_not_of_another_setting():
     (table,) = tables_of(loaded([*in_folds("graphcl", 85.0, 87.0), *in_folds("random", 84.0, 85.0)]))
     assert published_for(table) == {} and HEADING not in as_markdown([table])
-    assert as_markdown([table]).count("86.8") == 1 and beside_markdown(beside(table.cells.values())) in as_markdown(
-        [table]
-    )
+    assert "86.8" not in as_markdown([table])
 
 
 def test_a_region_of_published_numbers_is_rendered_from_the_presets_that_it_names(tmp_path):
+    shutil.copy(REPOSITORY / "params.yaml", tmp_path)
+    shutil.copytree(REPOSITORY / "presets", tmp_path / "presets")
     page = tmp_path / "README.md"
     page.write_text("Before.\n<!-- published: default/graphs graphs/graphs -->\nstale\n<!-- end -->\nAfter.\n")
     rows = [*in_folds("graphcl", 85.0, 87.0), *in_folds("infograph", 76.0, 77.0, dataset="nci1", preset="graphs")]
@@ -145,3 +176,6 @@ def test_a_region_of_published_numbers_is_rendered_from_the_presets_that_it_name
     assert "| nci1 | `infograph` | 76.2 ± 1.1 | 76.5 ± 0.7 (2 seeds) |" in text
     assert "| mutag | `infograph` |" not in text, "of a preset that is not named"
     assert "\nNo rows yet for default/graphs graphs/graphs.\n" in with_tables(page, loaded([]), tmp_path)
+    page.write_text("<!-- published: smoke/graphs -->\n<!-- end -->\n")
+    with pytest.raises(UserError, match="'smoke/graphs': no track at the published setting"):
+        with_tables(page, loaded(rows), tmp_path)

@@ -163,17 +163,19 @@ def beside_markdown(found: Iterable[Beside]) -> str:
         "",
         *(f"`{name}`" for name in names),
     ]
-    lines = [f"| {' | '.join(heads)} |", f"| --- | --- |{' ---: |' * 4} --- |{' ---: |' * len(names)}"]
+    lines = [_line(heads), _line(["---", "---", *["---:"] * 4, "---", *["---:"] * len(names)])]
     for each in shown:
         number, cell = each.published, each.cell
-        standing = "failed a sanity check" if cell.failed_checks else each.standing
         sd = "" if cell.sd is None else f" ± {100 * cell.sd:.1f}"
-        lines.append(
-            f"| {number.dataset} | `{number.method}` | {number.value:.1f} ± {number.spread:.1f} | "
-            f"{100 * cell.mean:.1f}{sd} ({cell.seeds} seeds) | {each.difference:+.1f} | {each.units:+.1f} | "
-            f"{standing} | {' | '.join(_mean(each.references.get(name)) for name in names)} |"
-        )
+        standing = "failed a sanity check" if cell.failed_checks else each.standing
+        texts = [number.dataset, f"`{number.method}`", f"{number.value:.1f} ± {number.spread:.1f}"]
+        texts += [f"{100 * cell.mean:.1f}{sd} ({cell.seeds} seeds)", f"{each.difference:+.1f}", f"{each.units:+.1f}"]
+        lines.append(_line([*texts, standing, *(_mean(each.references.get(name)) for name in names)]))
     return "\n".join([*lines, "", READING, ""])
+
+
+def _line(texts: list[str]) -> str:
+    return f"| {' | '.join(texts)} |"
 
 
 def _mean(cell: Cell | None) -> str:
