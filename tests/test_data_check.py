@@ -23,7 +23,7 @@ def grid(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> G
     shutil.copytree(repository / "presets", tmp_path / "presets")
     monkeypatch.chdir(tmp_path)
     grid = Grid("smoke")
-    zeros = Split(np.zeros((10, 8, 8, 1), np.uint8), np.arange(10))
+    zeros = Split(np.zeros((100, 8, 8, 1), np.uint8), np.arange(100) % 10)
     for folder in (*map(grid.layout.prepared, grid.datasets()), grid.layout.spectrograms("uamix", "instruments")):
         write_prepared(folder, adapter(folder.name), {"train": zeros, "test": zeros}, "")
     return grid
@@ -36,7 +36,8 @@ def change(path: Path) -> None:
 
 def test_whole_data_pass(grid: Grid) -> None:
     assert [str(folder) for folder in data_folders(grid)] == [
-        "data/prepared/digits", "data/prepared/instruments", "data/spectrograms/smoke/uamix/instruments",
+        "data/prepared/digits", "data/prepared/instruments", "data/prepared/mutag",
+        "data/spectrograms/smoke/uamix/instruments",
     ]  # fmt: skip
     check_data(grid)
     verify_data(data_folders(grid))
@@ -46,6 +47,16 @@ def test_data_that_are_not_made_yet_are_nothing_to_check(grid: Grid) -> None:
     shutil.rmtree("data")
     check_data(grid)
     assert data_folders(grid) == []
+
+
+def test_a_batch_is_not_larger_than_a_set_of_graphs(grid: Grid) -> None:
+    for count in (94, 93):
+        graphs = Split(np.zeros(count, np.int32), np.arange(count) % 2)
+        write_prepared(grid.layout.prepared("mutag"), adapter("mutag"), {"train": graphs}, "")
+        if count == 94:
+            check_data(grid)
+    with pytest.raises(UserError, match="^graphs.batches.mutag = 94: mutag has 93 graphs; at most 93$"):
+        check_data(grid)
 
 
 def test_the_presence_of_every_array_is_checked_and_the_remedy_names_the_preset(grid: Grid) -> None:

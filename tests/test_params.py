@@ -402,8 +402,7 @@ FEW_SHOT, LOW_SHOT, AUDIO_ATTACK = (DEFAULTS["uamix"][name] for name in ("few_sh
         ("graphs.robustness", ROBUSTNESS, "graphs.robustness: this section attacks images"),
         ("graphs.folds", None, "graphs.folds = null: must be a section"),
         ("graphs.curve.every_epochs", 5, "graphs.curve.every_epochs = 5: must be 0"),
-        ("graphs.inductive", {"folds": 11}, "graphs.inductive.folds = 11: at most folds.outer, 10"),
-        ("graphs.inductive", {"folds": 0}, "graphs.inductive.folds = 0"),
+        ("graphs.inductive", {"folds": 3}, "graphs.inductive.folds: unknown key; known keys: none"),
         (
             "graphs.batches.mutga",
             94,

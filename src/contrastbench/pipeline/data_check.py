@@ -40,7 +40,9 @@ def check_data(grid: Grid) -> None:
 def check_batch_of_graphs(grid: Grid, track: str, dataset: str) -> None:
     """Refuse a batch that is larger than the set of graphs that ``batches`` gives it for."""
     section = grid.track(track)
-    size = section.batches.get(dataset, 0) if isinstance(section, GraphTrack) else 0
+    if not isinstance(section, GraphTrack) or dataset not in section.batches:
+        return
+    size = section.batches[dataset]
     count = open_prepared(grid.layout.prepared(dataset)).meta.splits["train"].count
     if size > count:
         raise UserError(f"{track}.batches.{dataset} = {size}: {dataset} has {count} graphs; at most {count}")
