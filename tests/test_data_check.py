@@ -55,7 +55,7 @@ def test_a_batch_is_not_larger_than_a_set_of_graphs(grid: Grid) -> None:
         write_prepared(grid.layout.prepared("mutag"), adapter("mutag"), {"train": graphs}, "")
         if count == 94:
             check_data(grid)
-    with pytest.raises(UserError, match="^graphs.batches.mutag = 94: mutag has 93 graphs; at most 93$"):
+    with pytest.raises(UserError, match=r"^graphs\.batches\.mutag = 94: mutag has 93 graphs; at most 93$"):
         check_data(grid)
 
 
