@@ -123,7 +123,7 @@ DIAGNOSTICS = (
     Group(
         "Selection of negatives on one encoder",
         "Labels are used only to look. Share of same-class samples among the heaviest tenth (`diagnostics.top`) of "
-        "each anchor's negatives, on batches of training images that pass through the same trained encoder for all "
+        "each anchor's negatives, on batches of training examples that pass through the same trained encoder for all "
         "methods: by the method's `weights`, by each score alone, at `random`, and among `all` negatives (the base "
         "rate). `effective-negatives`: 100 % where all count alike. It says what a loss would choose there, and not "
         "what it chose in its own training.",

@@ -149,8 +149,8 @@ def beside(cells: Iterable[Cell]) -> list[Beside]:
     return found
 
 
-def beside_markdown(found: Iterable[Beside]) -> str:
-    """A table with a line for each number."""
+def beside_lines(found: Iterable[Beside]) -> list[list[str]]:
+    """A heading, and a line for each number, as texts with code between backticks; nothing for no number."""
     shown = list(found)
     names = [name for name in REFERENCES if any(name in each.references for each in shown)]
     heads = [
@@ -163,15 +163,22 @@ def beside_markdown(found: Iterable[Beside]) -> str:
         "",
         *(f"`{name}`" for name in names),
     ]
-    lines = [_line(heads), _line(["---", "---", *["---:"] * 4, "---", *["---:"] * len(names)])]
+    lines = []
     for each in shown:
         number, cell = each.published, each.cell
         sd = "" if cell.sd is None else f" ± {100 * cell.sd:.1f}"
-        standing = "failed a sanity check" if cell.failed_checks else each.standing
+        standing = "failed a sanity check" if cell.failed_checks else str(each.standing)
         texts = [number.dataset, f"`{number.method}`", f"{number.value:.1f} ± {number.spread:.1f}"]
         texts += [f"{100 * cell.mean:.1f}{sd} ({cell.seeds} seeds)", f"{each.difference:+.1f}", f"{each.units:+.1f}"]
-        lines.append(_line([*texts, standing, *(_mean(each.references.get(name)) for name in names)]))
-    return "\n".join([*lines, "", READING, ""])
+        lines.append([*texts, standing, *(_mean(each.references.get(name)) for name in names)])
+    return [heads, *lines] if lines else []
+
+
+def beside_markdown(found: Iterable[Beside]) -> str:
+    """The same as a table."""
+    heads, *lines = beside_lines(found)
+    rule = ["---", "---", *["---:"] * 4, "---", *["---:"] * (len(heads) - 7)]
+    return "\n".join([*map(_line, [heads, rule, *lines]), "", READING, ""])
 
 
 def _line(texts: list[str]) -> str:

@@ -31,7 +31,14 @@ from contrastbench.reporting.figures import (
     training_curves,
 )
 from contrastbench.reporting.provenance import costs, facts
-from contrastbench.reporting.published import HEADING, published_for
+from contrastbench.reporting.published import (
+    HEADING,
+    READING,
+    at_published_setting,
+    beside,
+    beside_lines,
+    published_for,
+)
 from contrastbench.reporting.render import FAILED, OLDER, TIE, cell_text, difference_text, notes
 from contrastbench.reporting.rendered import by_track, section_of, target_tables
 from contrastbench.reporting.robustness_figures import (
@@ -59,7 +66,8 @@ IMAGES = 4_000_000  # bytes of all images as they are inlined
 class TrackSection:
     """One system's part of the page; ``targets`` are the tables of other targets than the default one.
 
-    ``claims`` are what the preset's rows say of those about the track.
+    ``claims`` are what the preset's rows say of those about the track; ``published`` are the lines of a table of
+    published numbers beside what was measured at their setting.
     """
 
     name: str
@@ -67,6 +75,7 @@ class TrackSection:
     tables: list[Table]
     targets: dict[str, list[Table]]
     claims: list[Judged] = field(default_factory=list)
+    published: list[list[str]] = field(default_factory=list)
     charts: list[Chart] = field(default_factory=list)
 
     @property
@@ -123,6 +132,7 @@ def build_report(
         difference_text=difference_text,
         published_for=published_for,
         published_heading=HEADING,
+        published_reading=READING,
         failed=FAILED,
         older=OLDER,
         notes=notes(table for each in tracks for table in each.all_tables),
@@ -145,6 +155,8 @@ def track_section(track: str, rows: Loaded, runs: list[Run], preset: str, root: 
     section = TrackSection(track, TITLES.get(track, track), tables, dict(zip(OTHER_TARGETS, others, strict=True)))
     about = {name: each for name, each in load_claims(root).items() if each.track == track and preset in each.presets}
     section.claims = judged_claims(about, rows, root, preset)
+    if params and at_published_setting(params):
+        section.published = beside_lines(beside(cell for table in tables for cell in table.cells.values()))
     section.charts += [*search_lines(rows, params), *cost_lines(rows, params)] if params else []
     section.charts += protocol_curves(cells) + attack_heatmap(cells) + corruptions_by_head(cells)
     section.charts += transfer_matrix(cells) + sensitivity_to_strength(cells)
