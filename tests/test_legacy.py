@@ -91,8 +91,11 @@ GRIDS = {preset: Grid(preset, REPOSITORY) for preset in ("default", "cifar", "es
 
 
 def test_their_hashes_of_parameters_are_still_those_asked_for(loaded: Loaded, tmp_path: Path) -> None:
-    """But for the grid of the linear probe, which has grown since."""
+    """But for the grid of the linear probe, which has grown since, and the epochs on CIFAR-10."""
     shutil.copytree(REPOSITORY / "presets", tmp_path / "presets")
+    cifar = (REPOSITORY / "presets/cifar.yaml").read_text(encoding="utf-8")
+    assert cifar.count("    epochs: 12\n") == 1
+    (tmp_path / "presets/cifar.yaml").write_text(cifar.replace("    epochs: 12\n", "    epochs: 4\n"), encoding="utf-8")
     params = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
     then = params.replace("l2_grid: [0.001, 0.01, 0.1, 1.0, 10.0, 100.0]", "l2_grid: [0.001, 0.01, 0.1, 1.0, 10.0]")
     assert then != params

@@ -93,6 +93,6 @@ def judged_labels(root: Path, preset: str, track: str, dataset: str) -> tuple[np
         if (folder / "meta.json").is_file():
             with reading(folder, "prepared data set", "delete it and prepare it again"):
                 meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-                split = "test" if "test" in meta["splits"] else "train"
+                split = "test" if (folder / "test_y.npy").is_file() else "train"
                 return np.load(folder / f"{split}_y.npy"), [str(name) for name in meta["classes"]]
     return None
