@@ -14,9 +14,9 @@ LEGEND = (
     "Holm-corrected over the claim's comparisons, 5 %. No difference larger than the margin: by two one-sided tests "
     "(TOST), Holm-corrected, 5 %. Undecided: none of these; told are the seeds that would find a difference of the "
     "margin with 80 % probability at the corrected level, from the measured variance (where there are as many, those "
-    "that would decide, were the difference what is measured). A published value is reached by "
-    "a mean that is at most the margin below it, in units of both spreads; that is no test. Not testable here: rows are "
-    f"missing, or fail a sanity check. {OLDER}: {MADE_BY_OLDER}."
+    "that would decide, were the difference what is measured). A published value is reached by a mean that is at most "
+    "the margin below it, in units of both spreads; that is no test. Not testable here: rows are missing, or "
+    f" fail a sanity check. {OLDER}: {MADE_BY_OLDER}."
 )
 
 
