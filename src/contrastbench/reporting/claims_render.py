@@ -16,7 +16,7 @@ LEGEND = (
     "margin with 80 % probability at the corrected level, from the measured variance (where there are as many, those "
     "that would decide, were the difference what is measured). A published value is reached by a mean that is at most "
     "the margin below it, in units of both spreads; that is no test. Not testable here: rows are missing, or "
-    f" fail a sanity check. {OLDER}: {MADE_BY_OLDER}."
+    f"fail a sanity check. {OLDER}: {MADE_BY_OLDER}."
 )
 
 
