@@ -429,6 +429,16 @@ FEW_SHOT, LOW_SHOT, AUDIO_ATTACK = (DEFAULTS["uamix"][name] for name in ("few_sh
         ("graphs.diagnostics.encoder", "infograph", "is no method that contrasts two views of a batch"),
         (
             "graphs.variants.long",
+            {"method": "infograph", "augment": {"share": 0.2}},
+            "graphs.variants.long.augment.share: infograph does not read this key",
+        ),
+        (
+            "graphs.variants.long",
+            {"method": "graphcl", "training": {"graphcl": {"batch_size": 16}}},
+            "graphs.variants.long.training.graphcl.batch_size: `batches` decides the size",
+        ),
+        (
+            "graphs.variants.long",
             {"method": "graphcl", "training.infograph.epochs": 3},
             "graphs.variants.long.training.infograph.epochs: graphcl does not read this key",
         ),

@@ -86,6 +86,14 @@ class GraphTrack(TrackParams):
                     raise refusal(message, "variants", label, "training", *key.split("."))
         return self
 
+    def _check_read(self, variant: Variant, *path: str | int) -> None:
+        """Also: InfoGraph augments nothing."""
+        super()._check_read(variant, *path)
+        if variant.method.startswith("infograph"):
+            for key in flat(variant.changes()):
+                if key.startswith("augment."):
+                    raise refusal(f"{variant.method} does not read this key", *path, key)
+
     def pretrain(self, label: str, dataset: str) -> GraphPretrainParams:
         """The resolved parameters of one method or variant, on batches of the data set's own size."""
         params = super().pretrain(label, dataset)
