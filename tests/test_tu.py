@@ -334,3 +334,12 @@ def test_the_real_sets(real_data, tmp_path, name, nodes, edges, kinds, classes):
     assert (len(data.x("train")), len(data.column("train", "edges"))) == (nodes, edges)
     assert data.x("train").max() + 1 == kinds
     assert np.bincount(data.y("train")).tolist() == classes and len(data.meta.classes) == len(classes)
+
+
+def test_a_misspelt_file_of_node_labels_is_refused(tmp_path):
+    """Its nodes would have degrees for labels, without a word."""
+    files = {kind: text for kind, text in FILES.items() if kind != "node_labels"} | {"node_label": FILES["node_labels"]}
+    with pytest.raises(
+        UserError, match=r"OWN_node_label.txt: a file of node labels is called OWN_node_labels.txt; ren"
+    ):
+        read_tu(write(tmp_path, files), CLASSES)

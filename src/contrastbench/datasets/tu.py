@@ -87,7 +87,8 @@ def _contents(folder: Path) -> tuple[Path, dict[str, bytes]]:
     kinds = {f"{name}_{kind}.txt": kind for kind in (*COLUMNS, *OPTIONAL)}
     if folder.is_dir():
         where = folder / name
-        contents = {kinds[path.name]: path.read_bytes() for path in folder.iterdir() if path.name in kinds}
+        files = [path.name for path in folder.iterdir()]
+        contents = {kinds[file]: (folder / file).read_bytes() for file in files if file in kinds}
     elif archive.is_file():
         where = archive / name
         with (
@@ -95,9 +96,13 @@ def _contents(folder: Path) -> tuple[Path, dict[str, bytes]]:
             zipfile.ZipFile(archive) as zipped,
         ):
             named = [(Path(member).name, member) for member in zipped.namelist()]
+            files = [file for file, _ in named]
             contents = {kinds[file]: zipped.read(member) for file, member in named if file in kinds}
     else:
         raise UserError(f"{folder}: no such folder, nor {archive.name} beside it; it must hold {name}_A.txt and others")
+    misspelt = next((file for file in files if "node_label" in file.lower() and file not in kinds), None)
+    if misspelt:  # else its nodes would have degrees for labels, and nobody would be told
+        raise UserError(f"{where.parent / misspelt}: a file of node labels is called {name}_node_labels.txt; rename it")
     return where, contents
 
 
