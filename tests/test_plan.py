@@ -146,8 +146,8 @@ def test_seeds_that_are_together_are_one_job(tmp_path):
     grid, apart = (
         small_grid(tmp_path, {"graphs": {"seeds_together": each}}, str(each).lower()) for each in (True, False)
     )
-    seeds = [Job("graphs", "mutag", "graphcl", seed) for seed in (0, 1)]
-    one, other = Job("graphs", "mutag", "graphcl", ALL_SEEDS), Job("graphs", "mutag", "graphcl", 7)
+    seeds = [Job("graphs", "mutag", "graphcl-simclr", seed) for seed in (0, 1)]
+    one, other = Job("graphs", "mutag", "graphcl-simclr", ALL_SEEDS), Job("graphs", "mutag", "graphcl-simclr", 7)
     for stage in ("pretrain", "features"):
         assert [grid.run_as(stage, each) for each in (*seeds, one, other)] == [one, one, one, other]
         assert grid.members(stage, one) == seeds and grid.members(stage, other) == [other]
@@ -155,14 +155,17 @@ def test_seeds_that_are_together_are_one_job(tmp_path):
         assert set(grid.inputs(stage, one)) == {path for each in seeds for path in grid.inputs(stage, each)}
         assert grid.rule(STAGES[stage], "graphs") == f"{stage}_graphs" and grid.rule(STAGES[stage], "swaro") == stage
         owners = {job_of_files(grid)[str(path)] for path in grid.outputs(stage, one)}
-        assert owners == {(stage, "graphs/mutag/graphcl/all")}
+        assert owners == {(stage, "graphs/mutag/graphcl-simclr/all")}
         assert apart.run_as(stage, seeds[1]) == seeds[1] and apart.rule(STAGES[stage], "graphs") == stage
     assert grid.run_as("pretrain", Job("swaro", "digits", "swaro", 0)).seed == 0
     assert grid.rule(STAGES["cross_validate"], "graphs") == STAGES["cross_validate"].rule
     together, single = (
         {(task.stage, task.name): task.epochs for task in tasks(each, tmp_path)} for each in (grid, apart)
     )
-    assert together["pretrain", "graphs/mutag/graphcl/all"] == 2 * single["pretrain", "graphs/mutag/graphcl/1"]
+    assert (
+        together["pretrain", "graphs/mutag/graphcl-simclr/all"]
+        == 2 * single["pretrain", "graphs/mutag/graphcl-simclr/1"]
+    )
 
 
 def test_what_must_be_downloaded_is_named_with_its_size(project, monkeypatch):
