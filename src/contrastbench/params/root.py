@@ -1,6 +1,8 @@
 """The parameters of a run: ``params.yaml``, with a preset's overlay merged over it."""
 
 import re
+from collections.abc import Callable, Mapping
+from operator import not_
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,8 +12,10 @@ from contrastbench.errors import UserError
 from contrastbench.params.audio_track import AudioTrack
 from contrastbench.params.base import Section, overlay, read_yaml, refusal, validate
 from contrastbench.params.data import DataParams
+from contrastbench.params.declared import DeclaredDataset, declare, fitted
 from contrastbench.params.graph_track import GraphTrack
 from contrastbench.params.image_track import ImageTrack
+from contrastbench.params.plugins import register_plugins
 from contrastbench.params.track import TrackParams
 from contrastbench.params.values import without_repeats
 from contrastbench.registry import hint
@@ -28,10 +32,16 @@ TRACKS: dict[str, type[TrackParams]] = {
 
 
 class Params(Section):
-    """Every number of a run: these sections, and one per track. ``tracks`` says which of them a preset runs."""
+    """Every number of a run: these sections, and one per track. ``tracks`` says which of them a preset runs.
+
+    plugins   files of one's own that declare methods, data sets or attacks
+    datasets  data sets of one's own, by name
+    """
 
     tracks: tuple[str, ...] = Field(min_length=1)
+    plugins: tuple[str, ...] = Field(default=(), exclude_if=not_)
     data: DataParams
+    datasets: Mapping[str, DeclaredDataset] = Field(default={}, exclude_if=not_)
 
     @field_validator("tracks")
     @classmethod
@@ -70,7 +80,7 @@ def load(preset: str = DEFAULT, root: Path = Path()) -> Params:
     base_file = root / "params.yaml"
     content = read_yaml(base_file)
     if preset == DEFAULT:
-        return validate(_AllParams, content, lambda _: str(base_file))
+        return _validated(content, {}, lambda _: str(base_file))
     preset_file = root / "presets" / f"{preset}.yaml"
     if preset not in presets(root):  # before it is opened: not every name can be a file's
         raise UserError(f"unknown preset {preset!r}; {hint(preset, presets(root))}")
@@ -79,16 +89,23 @@ def load(preset: str = DEFAULT, root: Path = Path()) -> Params:
     changes = read_yaml(preset_file)
     if "data" in changes:
         raise UserError(f"{preset_file}: data: presets share the prepared data and may not change this section")
-    return validate(
-        _AllParams,
+    return _validated(
         overlay(content, changes),
+        changes,
         lambda path: str(preset_file if _is_set(changes, path) or not _is_set(content, path[:-1]) else base_file),
     )
 
 
 def from_content(content: dict[str, Any], source: str) -> Params:
     """The parameters that a mapping of all sections says; ``source`` leads the message of a UserError."""
-    return validate(_AllParams, content, lambda _: source)
+    return _validated(content, content, lambda _: source)
+
+
+def _validated(content: dict[str, Any], changes: dict[str, Any], source: Callable[[list[str]], str]) -> Params:
+    """The parameters, once everything that they may name is known; ``changes`` are what is set over the defaults."""
+    register_plugins(content.get("plugins"))
+    declare(content.get("datasets"))
+    return validate(_AllParams, fitted(content, changes), source)
 
 
 def _is_set(changes: Any, path: list[str]) -> bool:
