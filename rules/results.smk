@@ -25,7 +25,7 @@ rule figures:
 
 rule tables:
     input:
-        lambda wildcards: GRID.rows(wildcards.track),
+        lambda wildcards: GRID.tables_inputs(wildcards.track),
     output:
         [str(GRID.layout.table("{track}", ending)) for ending in ENDINGS],
         str(GRID.layout.metrics("{track}")),
@@ -41,7 +41,7 @@ rule tables:
 
 rule target_tables:
     input:
-        lambda wildcards: GRID.rows(wildcards.track, wildcards.target),
+        lambda wildcards: GRID.tables_inputs(wildcards.track, wildcards.target),
     output:
         [str(GRID.layout.table("{track}-{target}", ending)) for ending in ENDINGS],
     log:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contrastbench.errors import UserError
+from contrastbench.files import write_text
 from contrastbench.params.root import DEFAULT, TRACKS
 from contrastbench.pipeline.data_check import check_data
 from contrastbench.pipeline.dates import bring_back_future_dates
@@ -83,6 +84,8 @@ def begin(
     if is_main_process:
         hold_folder()
         bring_back_future_dates()
+        if not grid.layout.begun.is_file():
+            write_text(grid.layout.begun, "")
     hold(grid.preset, params)
     os.environ[DEVICE_VARIABLE] = on
     os.environ[DEVICES_VARIABLE] = str(devices)

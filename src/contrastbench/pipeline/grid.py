@@ -443,6 +443,16 @@ class Grid:
         jobs = [(stage.name, job) for stage in WITH_ROWS for job in self.jobs(stage.name, track, target)]
         return [self.layout.rows(name, job) for name, job in jobs]
 
+    def tables_inputs(self, track: str, target: Target = "methods") -> list[Path]:
+        """What the tables of a target wait for: its rows, and what those were made from.
+
+        Committed tables and rows come with a clone and look finished. They are older than its first run, which makes
+        the tables stale; and their data, weights and features are missing, which makes the rows so.
+        """
+        jobs = [(stage.name, job) for stage in WITH_ROWS for job in self.jobs(stage.name, track, target)]
+        made_from = dict.fromkeys(path for name, job in jobs for path in self.inputs(name, job))
+        return [self.layout.begun, *self.rows(track, target), *made_from]
+
     def tables(self, track: str, target: Target = "methods") -> list[Path]:
         """The rendered tables of a track's target; none where the preset does not run it."""
         if track not in self.params.tracks or not self.labels(track, target):

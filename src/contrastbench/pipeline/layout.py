@@ -72,6 +72,11 @@ class Layout:
         """Everything that the stages leave, besides data and results."""
         return Path("runs") / self.preset
 
+    @property
+    def begun(self) -> Path:
+        """Written when the first run of a checkout begins: results that are older came with git."""
+        return Path("runs/begun")
+
     def run(self, stage: str, job: Job) -> Path:
         """Folder that ``stage`` writes for ``job``."""
         return self.runs / stage / job.folder
