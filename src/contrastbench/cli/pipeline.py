@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from contrastbench.pipeline.dvc_file import DVC_FILE, write_dvc_file
+from contrastbench.cli.options import Preset
+from contrastbench.pipeline.dvc_file import DVC_FILE, dvc_grid, write_dvc_file
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.record import record, restore, run_step, write_fingerprints
 
@@ -20,23 +21,23 @@ def register(app: typer.Typer) -> None:
 
 def fingerprint_command() -> None:
     """Refresh the files by which DVC sees that a step's code has changed in meaning."""
-    for path in write_fingerprints(Grid()):
+    for path in write_fingerprints(dvc_grid()):
         typer.echo(f"changed: {path}")
 
 
-def dvc_file_command() -> None:
-    """Render dvc.yaml anew after methods, data sets or tracks in params.yaml have changed."""
-    typer.echo(f"{DVC_FILE}: {'written' if write_dvc_file(Grid()) else 'already fits params.yaml'}")
+def dvc_file_command(preset: Preset = "default") -> None:
+    """Render dvc.yaml for a preset, anew after its methods, data sets or tracks have changed."""
+    typer.echo(f"{DVC_FILE}: {'written' if write_dvc_file(Grid(preset)) else 'already fits the parameters'}")
 
 
 def run_command(step: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")]) -> None:
     """Make one DVC stage's outputs through Snakemake; `dvc repro` calls this."""
-    raise typer.Exit(run_step(Grid(), step))
+    raise typer.Exit(run_step(dvc_grid(), step))
 
 
 def record_command() -> None:
     """Commit all outputs to DVC, if Snakemake has nothing left to do."""
-    record(Grid())
+    record(dvc_grid())
     typer.echo("recorded: commit dvc.lock and results/ to git, then `dvc push` if you have a remote")
 
 
@@ -44,5 +45,5 @@ def restore_command(
     force: Annotated[bool, typer.Option("--force", help="Overwrite outputs that no commit records.")] = False,
 ) -> None:
     """Bring back the outputs of the checked-out commit from DVC's cache; nothing is run."""
-    restore(Grid(), force=force)
+    restore(dvc_grid(), force=force)
     typer.echo("restored: snakemake and dvc have nothing to do")

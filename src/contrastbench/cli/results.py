@@ -14,6 +14,7 @@ from contrastbench.files import behind_link, write_text
 from contrastbench.params.root import DEFAULT, load
 from contrastbench.pipeline.grid import OTHER_TARGETS, Grid, Target
 from contrastbench.pipeline.layout import Layout
+from contrastbench.pipeline.tools import whole_run
 
 if TYPE_CHECKING:  # pandas and scipy are loaded by the commands that need them: every pipeline step starts this program
     from contrastbench.results.load import Loaded
@@ -50,11 +51,9 @@ def load_rows(preset: str | None = None) -> Loaded:
 
 def making(preset: str | None) -> str:
     """The command that makes the rows of a preset; an unknown preset is a UserError."""
-    if preset in (None, DEFAULT):
-        return "`snakemake --cores all`"
-    if Path("params.yaml").is_file():
+    if preset not in (None, DEFAULT) and Path("params.yaml").is_file():
         load(preset or DEFAULT)
-    return f"`snakemake --cores all --config preset={preset}`"
+    return whole_run(preset or DEFAULT)
 
 
 def presets_of(loaded: Loaded, preset: str | None) -> list[str]:

@@ -7,14 +7,25 @@ import yaml
 
 from contrastbench.errors import UserError
 from contrastbench.files import write_text
+from contrastbench.params.base import read_yaml
+from contrastbench.params.root import DEFAULT
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.steps import PipelineStep, steps
 
 DVC_FILE = Path("dvc.yaml")
 HEADER = """\
-# Rendered from params.yaml by `contrastbench dvc-file`; do not edit.
-# Snakemake runs the work and DVC records it: docs/architecture.md says how they share it.
+# Rendered by `contrastbench dvc-file`, with `--preset` for another preset than the default; do not edit.
+# Snakemake runs the work and DVC records it: docs/dvc.md.
 """
+
+
+def dvc_grid() -> Grid:
+    """The grid of the preset that ``dvc.yaml`` here is of; of the default where there is none."""
+    declared = read_yaml(DVC_FILE).get("vars") if DVC_FILE.is_file() else None
+    match declared:
+        case [{"preset": str(preset)}]:
+            return Grid(preset)
+    return Grid()
 
 
 def render(grid: Grid) -> str:
@@ -25,15 +36,19 @@ def render(grid: Grid) -> str:
         "deps": ["src/contrastbench"],
         "outs": [{"runs/fingerprints": {"persist": True}}],
     }
-    stages = {"fingerprint": fingerprint} | {step.name: _stage(step) for step in steps(grid)}
-    return HEADER + yaml.safe_dump({"stages": stages}, sort_keys=False, width=120)
+    preset = {} if grid.preset == DEFAULT else {"vars": [{"preset": grid.preset}]}
+    files = {path: read_yaml(grid.root / path) for path in grid.params_files}
+    stages = {"fingerprint": fingerprint} | {step.name: _stage(step, files) for step in steps(grid)}
+    return HEADER + yaml.safe_dump(preset | {"stages": stages}, sort_keys=False, width=120)
 
 
-def _stage(step: PipelineStep) -> dict[str, Any]:
+def _stage(step: PipelineStep, files: dict[Path, dict[str, Any]]) -> dict[str, Any]:
+    """The entry of one step; ``files`` are the files of parameters, of which DVC refuses to track a key that is not set."""
+    set_in = {str(path): [key for key in step.keys if _is_set(content, key)] for path, content in files.items()}
     stage: dict[str, Any] = {
         "cmd": f"contrastbench run {step.name}",
         "deps": [str(path) for path in (*step.code, *step.inputs)],
-        "params": list(step.keys),
+        "params": [*set_in.pop("params.yaml"), *({path: keys} for path, keys in set_in.items() if keys)],
     }
     # Kept while a stage runs again: Snakemake decides which of the files in them are stale.
     outs = [{str(path): {"persist": True}} for path in step.folders]
@@ -48,6 +63,14 @@ def _stage(step: PipelineStep) -> dict[str, Any]:
     return stage
 
 
+def _is_set(content: Any, key: str) -> bool:
+    for part in key.split("."):
+        if not isinstance(content, dict) or part not in content:
+            return False
+        content = content[part]
+    return True
+
+
 def write_dvc_file(grid: Grid) -> bool:
     """Write ``dvc.yaml`` where it is absent or stale; True when it was written."""
     text = render(grid)
@@ -58,6 +81,8 @@ def write_dvc_file(grid: Grid) -> bool:
 
 
 def require_fitting_dvc_file(grid: Grid) -> None:
-    """Refuse to go on with a ``dvc.yaml`` that does not fit params.yaml."""
+    """Refuse to go on with a ``dvc.yaml`` that does not fit the parameters of its preset."""
     if not DVC_FILE.is_file() or DVC_FILE.read_text(encoding="utf-8") != render(grid):
-        raise UserError(f"{DVC_FILE}: does not fit params.yaml (methods, data sets); run `contrastbench dvc-file`")
+        files = " and ".join(map(str, grid.params_files))
+        option = "" if grid.preset == DEFAULT else f" --preset {grid.preset}"
+        raise UserError(f"{DVC_FILE}: does not fit {files} (methods, data sets); run `contrastbench dvc-file{option}`")

@@ -69,6 +69,12 @@ class Grid:
         """The resolved parameters."""
         return self.given or resolved(self.preset, self.root)
 
+    @property
+    def params_files(self) -> list[Path]:
+        """The files that set the parameters, from ``root``: each overlays those before it."""
+        overlays = [] if self.preset == DEFAULT else [Path("presets") / f"{self.preset}.yaml"]
+        return [Path("params.yaml"), *overlays]
+
     @cached_property
     def layout(self) -> Layout:
         """Where the files of this preset lie."""

@@ -14,7 +14,7 @@ from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.records import trained_record
 from contrastbench.pipeline.stages import TRAINING
 from contrastbench.pipeline.steps import step, steps
-from contrastbench.pipeline.tools import call, dvc, last_line, snakemake_is_done
+from contrastbench.pipeline.tools import call, dvc, last_line, snakemake, snakemake_is_done, whole_run
 
 LOCK_FILE = Path("dvc.lock")
 FINGERPRINTS = Path("runs/fingerprints")  # follow from the code: nothing is lost with them
@@ -30,10 +30,11 @@ def run_step(grid: Grid, name: str) -> int:
     require_fitting_dvc_file(grid)
     wanted = step(grid, name)
     files = map(str, wanted.files)
-    code = call("snakemake", "--cores", "all", "--allowed-rules", *wanted.rules, "--", *files).returncode
+    code = snakemake(grid.preset, "--cores", "all", "--allowed-rules", *wanted.rules, "--", *files).returncode
     if code == 0:
         if params_hash(load(grid.preset, grid.root)) != params_hash(grid.params):
-            raise UserError("params.yaml has changed since this step began; run `dvc repro` again")
+            files = " or ".join(map(str, grid.params_files))
+            raise UserError(f"{files} has changed since this step began; run `dvc repro` again")
         verify_data([folder for folder in data_folders(grid) if folder in (*wanted.inputs, *wanted.folders)])
     return code
 
@@ -62,8 +63,8 @@ def record(grid: Grid) -> None:
     cache of runs.
     """
     require_fitting_dvc_file(grid)
-    if not snakemake_is_done():
-        raise UserError("nothing recorded: Snakemake has work to do; run `snakemake --cores all` first")
+    if not snakemake_is_done(grid.preset):
+        raise UserError(f"nothing recorded: Snakemake has work to do; run {whole_run(grid.preset)} first")
     gone = [str(path) for each in steps(grid) for path in each.files if not path.is_file()]
     if gone:  # Snakemake misses no file whose readers are done; a commit without it could not be restored
         raise UserError(f"nothing recorded: {_some(gone)} missing; run `dvc repro`")
@@ -87,7 +88,7 @@ def restore(grid: Grid, *, force: bool = False) -> None:
     """
     require_fitting_dvc_file(grid)
     _require_recorded(grid)
-    _require_whole_cache()
+    _require_whole_cache(grid.preset)
     # Without targets DVC would also remove outputs of other commits. Fingerprints are written anew below.
     owners = [step.name for step in steps(grid) if step.folders]
     answer = call("dvc", "checkout", *(["--force"] if force else []), *owners, quiet=True)
@@ -101,7 +102,7 @@ def restore(grid: Grid, *, force: bool = False) -> None:
         )
     # All jobs, not only those that want to run: in a fresh clone the others would have no record of the code and the
     # parameters that made them, and a later change of those would go unseen.
-    answer = call("snakemake", "--touch", "--forceall", "--cores", "1", quiet=True)
+    answer = snakemake(grid.preset, "--touch", "--forceall", "--cores", "1", quiet=True)
     if answer.returncode != 0:
         raise UserError(f"not restored: snakemake --touch failed: {last_line(answer)}")
 
@@ -112,19 +113,19 @@ def _require_recorded(grid: Grid) -> None:
     lacking = [step.name for step in steps(grid) if not isinstance(known, dict) or step.name not in known]
     if lacking:
         raise UserError(
-            f"not restored: {LOCK_FILE} of this commit records no {lacking[0]}; run `snakemake --cores all`, "
+            f"not restored: {LOCK_FILE} of this commit records no {lacking[0]}; run {whole_run(grid.preset)}, "
             "then `contrastbench record`"
         )
 
 
-def _require_whole_cache() -> None:
+def _require_whole_cache(preset: str) -> None:
     """Refuse to begin where DVC's cache lacks a file: DVC deletes first and then finds that it has nothing to put."""
     status = json.loads(dvc("data", "status", "--granular", "--json"))
     lacking = [path for path in status.get("not_in_cache", []) if not Path(path).is_relative_to(FINGERPRINTS)]
     if lacking:
         raise UserError(
             f"not restored, nothing touched: DVC's cache lacks {_some(lacking)}; run `dvc pull` where there is a "
-            "remote, else `snakemake --cores all`"
+            f"remote, else {whole_run(preset)}"
         )
 
 

@@ -81,7 +81,7 @@ def _prepare(grid: Grid) -> PipelineStep:
         files=tuple(folder / "meta.json" for folder in folders),
         code={grid.layout.fingerprint("prepare"): code},
         inputs=(),
-        keys=("data", *(f"{track}.datasets" for track in grid.params.tracks)),
+        keys=("data", "datasets", *(f"{track}.datasets" for track in grid.params.tracks)),
         folders=folders,
     )
 

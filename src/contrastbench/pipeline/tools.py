@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from contrastbench.errors import UserError
+from contrastbench.params.root import DEFAULT
 
 NOTHING_TO_DO = "Nothing to be done"
 
@@ -31,9 +32,19 @@ def call(tool: str, *arguments: str, quiet: bool = False) -> subprocess.Complete
     )
 
 
-def snakemake_is_done(*targets: str) -> bool:
-    """Whether Snakemake, asked in a dry run, has nothing to do for ``targets`` (the default target if none)."""
-    answer = call("snakemake", "--dry-run", "--cores", "1", *targets, quiet=True)
+def snakemake(preset: str, *arguments: str, quiet: bool = False) -> subprocess.CompletedProcess[str]:
+    """Call Snakemake for a preset; ``arguments`` follow its ``--config``."""
+    return call("snakemake", "--config", f"preset={preset}", *arguments, quiet=quiet)
+
+
+def whole_run(preset: str) -> str:
+    """What makes all of a preset, as a message names it."""
+    return f"`snakemake --cores all{'' if preset == DEFAULT else f' --config preset={preset}'}`"
+
+
+def snakemake_is_done(preset: str) -> bool:
+    """Whether Snakemake, asked in a dry run, has nothing to do for a preset's default target."""
+    answer = snakemake(preset, "--dry-run", "--cores", "1", quiet=True)
     if answer.returncode != 0:
         raise UserError(f"snakemake --dry-run failed: {last_line(answer)}")
     return NOTHING_TO_DO in answer.stdout + answer.stderr
