@@ -55,7 +55,7 @@ def project(tmp_path, monkeypatch) -> Path:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/simclr.md").write_text("<!-- table: default/unremix -->\n<!-- end -->\n")
     write(tmp_path, [*rows(), row("unremix-exp", correct=verdicts(0.6))])
-    assert run("tables").exit_code == 0
+    assert run("tables", "--docs").exit_code == 0
     git(tmp_path, "add", "--all")
     git(tmp_path, "commit", "--quiet", "--message", "results")
     return tmp_path
@@ -72,7 +72,7 @@ def test_a_mistake_in_another_preset_stops_no_tables(project):
     write(project, [*asked(rows()), row("simclr", preset="cifar", correct=verdicts(0.6))])
     assert run("tables", "--preset", "default", "--track", "unremix").exit_code == 0
     assert run("tables", "--track", "unremix").exit_code == 0
-    assert isinstance(run("tables").exception, UserError)
+    assert isinstance(run("tables", "--docs").exception, UserError)
 
 
 def test_true_tables_pass(project):
@@ -101,14 +101,14 @@ def test_a_tampered_file_fails_and_is_named(project, name):
     assert result.exit_code == 1
     assert f"{name}: stale" in result.output
     assert result.output.count("\n") == 1
-    assert run("tables").exit_code == 0 and run("check-results").exit_code == 0
+    assert run("tables", "--docs").exit_code == 0 and run("check-results").exit_code == 0
 
 
 @pytest.mark.parametrize("name", ["results/tables/default/unremix.md", "results/metrics/default/unremix.json"])
 def test_a_rendered_file_of_any_bytes_is_stale_and_mended(project, name):
     (project / name).write_bytes(b"\xff\xfe{[NaN, 1e999]")
     assert f"{name}: stale" in run("check-results").output
-    assert run("tables").exit_code == 0 and run("check-results").exit_code == 0
+    assert run("tables", "--docs").exit_code == 0 and run("check-results").exit_code == 0
 
 
 def test_a_folder_in_the_place_of_a_rendered_file_is_one_line(project):
@@ -116,14 +116,14 @@ def test_a_folder_in_the_place_of_a_rendered_file_is_one_line(project):
     (project / name).unlink()
     (project / name).mkdir()
     assert f"{name}: missing" in run("check-results").output
-    error = run("tables").exception
+    error = run("tables", "--docs").exception
     assert isinstance(error, UserError) and str(error).startswith(f"{name}: cannot be written")
 
 
 def test_a_document_that_is_no_text_is_one_line(project):
     (project / "docs/simclr.md").write_bytes(b"\xff\xfe")
-    for command in ("tables", "check-results"):
-        error = run(command).exception
+    for command in (["tables", "--docs"], ["check-results"]):
+        error = run(*command).exception
         assert isinstance(error, UserError) and "docs/simclr.md: not a readable document" in str(error)
 
 
@@ -138,6 +138,19 @@ def test_a_changed_row_makes_every_file_that_shows_it_stale(project):
     }
 
 
+def test_documents_are_rewritten_by_docs_alone(project):
+    """Rows of a private experiment must not end up in README."""
+    write(project, [row("simclr", 0, correct=verdicts(0.3)), row(preset="mine")])
+    before = {name: (project / name).read_bytes() for name in ("README.md", "docs/simclr.md")}
+    for command in (["tables", "--preset", "mine"], ["tables"]):
+        assert run(*command).exit_code == 0
+    assert (project / "results/tables/mine/unremix.md").is_file()
+    assert {name: (project / name).read_bytes() for name in before} == before
+    assert run("tables", "--docs").output == "written: README.md\nwritten: docs/simclr.md\n"
+    for option in ("--preset", "--track"):
+        assert "--docs: goes without" in str(run("tables", "--docs", option, "mine").exception)
+
+
 def test_missing_and_left_over_files_fail(project):
     (project / "results/tables/default/unremix.csv").unlink()
     (project / "results/tables/default/swaro.md").write_text("of no row")
@@ -145,7 +158,7 @@ def test_missing_and_left_over_files_fail(project):
     (project / "results/tables/gone/unremix.md").write_text("of no row")
     lines = stale_files(rows_in(project), project)
     assert lines == [
-        "results/tables/default/unremix.csv: missing; run `contrastbench tables`",
+        "results/tables/default/unremix.csv: missing; run `contrastbench tables --docs`",
         "results/tables/default/swaro.md: no rows for it; delete it",
         "results/tables/gone/unremix.md: no rows for it; delete it",
     ]
@@ -161,7 +174,7 @@ def test_rows_that_git_ignores_need_no_tables(project):
 @pytest.mark.parametrize("reproduced", [[], ["--reproduced"]])
 def test_a_row_that_cannot_be_read_fails_though_the_tables_are_true_to_the_rest(project, reproduced):
     (project / path_of(row("simclr", 1))).write_text("{")
-    assert run("tables").exit_code == 0
+    assert run("tables", "--docs").exit_code == 0
     result = run("check-results", *reproduced)
     assert result.exit_code == 1 and "1.jsonl:1: not a result row" in result.stderr
     assert "result rows that cannot be read: 1" in result.stderr and result.stdout == ""
@@ -172,7 +185,7 @@ def test_rows_that_are_left_out_are_no_error(project):
     shutil.rmtree(project / ROWS)
     write(project, asked([*rows(), row("simclr", 7, correct=verdicts(0.9))]))
     shutil.rmtree(project / "results/tables")
-    assert run("tables").exit_code == 0
+    assert run("tables", "--docs").exit_code == 0
     result = run("check-results")
     assert result.exit_code == 0 and result.stderr.count("left out") == 1, result.output
 

@@ -75,7 +75,7 @@ def told(result) -> list[str]:
 
 
 def test_tables_readme_and_metrics_show_what_is_asked_for(project):
-    result = run("tables")
+    result = run("tables", "--docs")
     assert result.exit_code == 0
     told(result)
     for name in ("results/tables/default/unremix.md", "README.md"):
@@ -135,7 +135,7 @@ def test_rows_of_older_code_count_marked_and_are_counted_in_one_line(tmp_path, m
     (tmp_path / "README.md").write_text(README)
     now = made({"simclr": 0.7, "unremix": 0.8}, BEFORE, (0, 1, 2))
     write(tmp_path, [*now[:2], *of_older_code(now[2:3]), *now[3:]])
-    result = run("tables")
+    result = run("tables", "--docs")
     assert result.stderr == ("contrastbench: 1 of 6 rows were made by older code of their stages; marked †\n")
     for name in ("results/tables/default/unremix.md", "README.md"):
         text = (tmp_path / name).read_text()
@@ -226,7 +226,7 @@ def test_snakemakes_tables_refuse_a_file_that_other_parameters_made(tmp_path, mo
     write(tmp_path, made({"simclr": 0.7}, BEFORE, (0, 1, 2)))
     path = Path(f"{ROWS}/default/probe/unremix/mnist5k/hcl/all.jsonl")
     write_rows(path, made({"hcl": 0.7}, AFTER, (0, 1, 2)))
-    assert run("tables").exit_code == 0, "by hand: what counts is shown, the rest is told"
+    assert run("tables", "--docs").exit_code == 0, "by hand: what counts is shown, the rest is told"
     refused = "rows made with other parameters than those asked for; delete it and run Snakemake again"
     assert str(run("tables", "--track", "unremix").exception) == f"{path}: {refused}"
     write_rows(path, [*made({"hcl": 0.7}, AFTER, (0, 1, 2)), *made({"hcl": 0.7}, BEFORE, (7,))])

@@ -78,24 +78,26 @@ def tables_command(
     target: Annotated[
         str | None, typer.Option(help=f"With --track: the tables of {' or '.join(OTHER_TARGETS)} instead.")
     ] = None,
+    docs: Annotated[bool, typer.Option("--docs", help="Also what README and docs show of them.")] = False,
 ) -> None:
-    """Render results/tables, results/metrics and the marked tables of README and docs from the rows."""
+    """Render results/tables and results/metrics from the rows."""
     from contrastbench.pipeline.asked import require_asked
-    from contrastbench.reporting.rendered import rendered_files
+    from contrastbench.reporting.rendered import documents, table_files
     from contrastbench.stages.tables import tables
 
     if target is not None and track is None:
         raise UserError(f"--target {target}: goes with --track")
     if target not in (None, *OTHER_TARGETS):
         raise UserError(f"--target {target}: must be {' or '.join(OTHER_TARGETS)}")
+    if docs and (preset is not None or track is not None):
+        raise UserError("--docs: goes without --preset and --track; documents show tables of every preset")
     of = cast(Target, target or "methods")
-    # Documents hold tables of every preset.
-    loaded = load_rows() if track is None else load_rows(preset or "default")
+    loaded = load_rows(preset if track is None else preset or "default")
     if track is not None:
         require_asked(loaded, Grid(preset or "default").rows(track, of))
         files = tables(loaded, preset or "default", track, of)
     else:
-        files = rendered_files(loaded, presets_of(loaded, preset))
+        files = table_files(loaded, presets_of(loaded, preset)) | (documents(loaded) if docs else {})
     for path, text in files.items():
         file = Path(path)
         if not file.is_file() or file.read_bytes() != text.encode():

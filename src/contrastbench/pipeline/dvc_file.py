@@ -43,7 +43,7 @@ def render(grid: Grid) -> str:
 
 
 def _stage(step: PipelineStep, files: dict[Path, dict[str, Any]]) -> dict[str, Any]:
-    """The entry of one step; ``files`` are the files of parameters, of which DVC refuses to track a key that is not set."""
+    """The entry of one step. DVC refuses keys that a file of parameters does not set; ``files`` are what these hold."""
     set_in = {str(path): [key for key in step.keys if _is_set(content, key)] for path, content in files.items()}
     stage: dict[str, Any] = {
         "cmd": f"contrastbench run {step.name}",

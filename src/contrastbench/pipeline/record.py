@@ -33,8 +33,8 @@ def run_step(grid: Grid, name: str) -> int:
     code = snakemake(grid.preset, "--cores", "all", "--allowed-rules", *wanted.rules, "--", *files).returncode
     if code == 0:
         if params_hash(load(grid.preset, grid.root)) != params_hash(grid.params):
-            files = " or ".join(map(str, grid.params_files))
-            raise UserError(f"{files} has changed since this step began; run `dvc repro` again")
+            edited = " or ".join(map(str, grid.params_files))
+            raise UserError(f"{edited} has changed since this step began; run `dvc repro` again")
         verify_data([folder for folder in data_folders(grid) if folder in (*wanted.inputs, *wanted.folders)])
     return code
 

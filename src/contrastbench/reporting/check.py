@@ -30,7 +30,7 @@ CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 OPENED = re.compile(r"<!-- claim\b")
 SENTENCE = re.compile(r"<!-- claim: (\S+) (\S+) -->((?:(?!<!-- claim).)*?)<!-- /claim -->", re.DOTALL)
 LEVEL = re.compile(r"\blevel\s+with\b|\bon\s+par\b", re.IGNORECASE)
-RENDER = "run `contrastbench tables`"
+RENDER = "run `contrastbench tables --docs`"
 TOLERANCE = (
     "a cell is within tolerance when its difference from the committed one is no larger than half the committed "
     "95 % interval or than three standard deviations over the committed seeds, or is not significant (paired test, "

@@ -28,14 +28,17 @@ REGION = re.compile(r"^(<!-- (table|claims|published): ([^\n]*?) -->\n).*?^(<!--
 
 def rendered_files(loaded: Loaded, presets: list[str], root: Path = Path()) -> dict[str, str]:
     """Content of every table and metrics file of ``presets``, and of every marked document, by path."""
+    return table_files(loaded, presets, root) | documents(loaded, root)
+
+
+def table_files(loaded: Loaded, presets: list[str], root: Path = Path()) -> dict[str, str]:
+    """Content of every table and metrics file of ``presets``, by path."""
     files: dict[str, str] = {}
     for preset in presets:
         for track in by_track(loaded, preset):
             files |= track_files(loaded, preset, track, root)
             for target in OTHER_TARGETS:
                 files |= target_files(loaded, preset, track, target, root)
-    for document in documents(root):
-        files[document.relative_to(root).as_posix()] = with_tables(document, loaded, root)
     return files
 
 
@@ -113,9 +116,10 @@ def metrics_json(tables: Iterable[Table]) -> str:
     return json.dumps(nested, indent=1) + "\n"
 
 
-def documents(root: Path) -> list[Path]:
-    """Documents that hold a marked region."""
-    return [path for path in pages(root) if REGION.search(text_of(path))]
+def documents(loaded: Loaded, root: Path = Path()) -> dict[str, str]:
+    """Content of every document that holds a marked region, by path."""
+    marked = [path for path in pages(root) if REGION.search(text_of(path))]
+    return {page.relative_to(root).as_posix(): with_tables(page, loaded, root) for page in marked}
 
 
 def pages(root: Path) -> list[Path]:
