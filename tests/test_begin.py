@@ -236,11 +236,11 @@ def test_a_step_of_dvcs_whose_parameters_changed_meanwhile_is_not_recorded(
 ) -> None:
     """DVC reads params.yaml when the step has ended."""
 
-    def call(*command: str) -> SimpleNamespace:
+    def snakemake(preset: str, *arguments: str) -> SimpleNamespace:
         edited(folder, "validation_fraction: 0.1", "validation_fraction: 0.2")
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(record, "require_fitting_dvc_file", lambda grid: None)
-    monkeypatch.setattr(record, "call", call)
+    monkeypatch.setattr(record, "snakemake", snakemake)
     with pytest.raises(UserError, match=r"^params.yaml has changed since this step began; run `dvc repro` again$"):
         record.run_step(Grid(), "prepare")
