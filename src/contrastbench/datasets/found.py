@@ -37,7 +37,7 @@ def find_files(folder: Path, suffixes: Set[str], kind: str) -> Found:
 def _reason(path: Path, suffixes: Set[str], kind: str) -> str:
     """Why ``path`` is left out; empty where it is not."""
     if path.is_dir():
-        return "a folder inside a folder of files; move what it holds up, or give it its own place"
+        return "a folder; files are looked for beside it, not in it"
     if not path.exists():
         return "a link that leads nowhere"
     if not path.is_file():

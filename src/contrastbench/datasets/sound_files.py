@@ -8,7 +8,7 @@ through against 14 % (``tests/test_sound_files.py``).
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -68,7 +68,7 @@ def resample(wave: np.ndarray, rate: int) -> np.ndarray:
     return resample_poly(wave, up, down, window=_low_pass(up, down)).astype(np.float32)
 
 
-@cache
+@lru_cache(maxsize=8)  # of data in many odd rates each may take 60 MB
 def _low_pass(up: int, down: int) -> np.ndarray:
     """The filter that resample_poly designs by default; cached, as designing it takes longer than applying it."""
     from scipy.signal import firwin
