@@ -39,34 +39,39 @@ def frame_at(content: bytes, position: int) -> Frame | None:
 
 
 def decodable(content: bytes) -> bytes | None:
-    """``content`` as libsndfile decodes all of it; None where it is cut off.
+    """An MP3's ``content`` as libsndfile decodes all of it, without what stands before the first frame; else as it is.
 
-    That is told of a file whose Info says more bytes than there are, and which ends within a frame or lacks a twentieth
+    None where it is cut off: Info says more bytes than there are, and the file ends within a frame or lacks a twentieth
     of the frames that Info says. One number alone proves nothing: encoders count differently.
     """
     start, first = _first_frame(content)
     if first is None:
         return content
-    count, end = _frames(content, start, first)
-    info = content[start + first.info : start + first.info + 16]
+    content = content[start:]
+    count, end = _frames(content, first)
+    info = content[first.info : first.info + 16]
     if info[:4] not in (b"Info", b"Xing"):
-        return content[:start] + _endless(content, start, first) + content[start:]
+        return _endless(content, first) + content
     numbers = [int.from_bytes(info[place : place + 4], "big") for place in (8, 12)]
     frames = numbers.pop(0) if info[7] & FRAMES else 0
     size = numbers.pop(0) if info[7] & BYTES else 0
-    if size > len(content) - start and (end > len(content) or frames > 1.05 * count):
+    if size > len(content) and (end > len(content) or frames > 1.05 * count):
         return None
     if frames >= count - 1:  # the Info frame need not count itself
         return content
-    return content[:start] + _endless(content, start, first) + content[start + first.size :]
+    return _endless(content, first) + content[first.size :]
 
 
 def _first_frame(content: bytes) -> tuple[int, Frame | None]:
-    """Where the first frame that another follows begins, behind ID3 notes."""
+    """Where the first frame that another follows begins, behind ID3 notes; no frame where it is no MP3."""
     start = 0
     while content[start : start + 3] == b"ID3":
-        a, b, c, d = content[start + 6 : start + 10]
-        start += 10 + (a << 21 | b << 14 | c << 7 | d)
+        size = 0
+        for byte in content[start + 6 : start + 10]:
+            size = size << 7 | byte & 0x7F
+        start += 10 + size
+    if content[start : start + 4] == b"fLaC" or not (start or SYNC.match(content)):
+        return start, None
     for match in SYNC.finditer(content, start):
         first = frame_at(content, match.start())
         following = first and frame_at(content, match.start() + first.size)
@@ -75,18 +80,18 @@ def _first_frame(content: bytes) -> tuple[int, Frame | None]:
     return start, None
 
 
-def _frames(content: bytes, start: int, first: Frame) -> tuple[int, int]:
+def _frames(content: bytes, first: Frame) -> tuple[int, int]:
     """How many frames follow each other without a gap, and where the last one ends."""
-    count, position, frame = 0, start, frame_at(content, start)
+    count, position, frame = 0, 0, frame_at(content, 0)
     while frame and frame.kind == first.kind:
         count, position = count + 1, position + frame.size
         frame = frame_at(content, position)
     return count, position
 
 
-def _endless(content: bytes, start: int, first: Frame) -> bytes:
+def _endless(content: bytes, first: Frame) -> bytes:
     """An Info frame of the same kind as the first that says more frames than ``content`` can hold."""
-    _, version, rate, channels = content[start : start + 4]
+    _, version, rate, channels = content[:4]
     header = bytes((0xFF, version | 1, HIGHEST | rate & 0x0C, channels))
     frame = frame_at(header, 0)
     assert frame is not None

@@ -53,15 +53,8 @@ def samples_of(content: bytes) -> tuple[np.ndarray, int]:
 
 def _whole(content: bytes) -> bytes:
     """``content`` with what libsndfile needs to decode it to its end; BadClip where it is cut off."""
-    whole: bytes | None = content
-    if content[:4] in (b"RIFF", b"RF64"):
-        whole = finished_wav(content)
-    elif content[:4] == b"OggS":
-        whole = finished_ogg(content)
-    else:
-        with _Forward(_Content(content)) as file:
-            if file.format == "MP3":
-                whole = decodable(content)
+    finish = {b"RIFF": finished_wav, b"RF64": finished_wav, b"OggS": finished_ogg}.get(content[:4], decodable)
+    whole = finish(content)
     if whole is None:
         raise BadClip("truncated")
     return whole
