@@ -1,6 +1,7 @@
 """Audio adapters on small files that the tests make, and on real archives where they are available."""
 
 import dataclasses
+import errno
 import hashlib
 import itertools
 import json
@@ -10,6 +11,8 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -25,15 +28,17 @@ from contrastbench.datasets import (
     fsdkaggle2018,
     instruments,
     nsynth,
+    sound_files,
     speechcommands,
     speechcommands_esc50,
     speechcommands_test,
     voxceleb1,
 )
 from contrastbench.datasets.base import Split
-from contrastbench.datasets.clips import opened, read_splits
+from contrastbench.datasets.clips import opened, read_splits, sound_paths
 from contrastbench.datasets.fetch import fetch
 from contrastbench.datasets.groups import check_groups
+from contrastbench.datasets.scratch import scratch_folder, scratch_in
 from contrastbench.datasets.store import carve_validation, open_prepared, write_prepared
 from contrastbench.errors import UserError
 from contrastbench.params.data import DataParams
@@ -379,6 +384,48 @@ def test_prepare_refuses_a_speaker_in_two_splits(tmp_path: Path, monkeypatch: py
     unlabeled = Split(np.zeros(800, np.int16), None, {"offsets": np.array([0, 800])})
     prepare_with(train=speakers(1, 1, 2), validation=speakers(3), test=speakers(4), unlabeled=unlabeled)
     assert (tmp_path / "data/prepared/fsdd/meta.json").is_file()
+
+
+def test_nothing_is_written_into_a_raw_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be read-only. What is unpacked and decoded lies beside the prepared data meanwhile, and goes."""
+    raw, prepared = tmp_path / "data/raw/fsdd", tmp_path / "data/prepared"
+    raw.mkdir(parents=True)
+    archive = dataclasses.replace(fsdd.ARCHIVE, name="clips.zip")
+    with zipfile.ZipFile(raw / archive.name, "w") as zipped:
+        for number in range(9):
+            write_sound(tmp_path / "clip.wav", seed=number)
+            zipped.write(tmp_path / "clip.wav", f"{number}.wav")
+    places = []
+
+    def read(raw: Path, params: DataParams) -> dict[str, Split]:
+        with opened(raw, archive) as folder:
+            places.append(folder)
+            paths = sound_paths(folder)
+            table = pd.DataFrame({"name": [path.stem for path in paths], "path": paths, "y": 0})
+            table["split"] = ["train", "validation", "test"] * 3
+            return read_splits(table, params)
+
+    def spool(dir: Path) -> IO[bytes]:
+        places.append(dir)
+        return TemporaryFile(dir=dir)
+
+    monkeypatch.setattr(sound_files, "TemporaryFile", spool)
+    monkeypatch.setattr(
+        prepare_stage, "adapter", lambda _: dataclasses.replace(fsdd.ADAPTER, read=read, archives=(), unpacked=())
+    )
+    prepared_data(tmp_path, "fsdd", 0.2)
+    assert len(places) == 4 and {place.parents[1] for place in places} == {Path("data/prepared")}
+    assert list(raw.iterdir()) == [raw / archive.name] and list(prepared.iterdir()) == [prepared / "fsdd"]
+
+
+def test_a_place_where_nothing_can_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    refused = pytest.raises(UserError, match="file/prepared: cannot be written: Not a directory")
+    with refused, scratch_in(tmp_path / "file" / "prepared"), scratch_folder():
+        pass
+    full = pytest.raises(UserError, match="cannot be written: No space left on device")
+    with full, scratch_in(tmp_path), scratch_folder():
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 # ---- splitting off validation

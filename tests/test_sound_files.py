@@ -10,6 +10,7 @@ import torch
 from scipy.signal import resample_poly
 
 from contrastbench import torch_compat  # noqa: F401  (before torchaudio)
+from contrastbench.datasets import sound_files
 from contrastbench.datasets.sound_files import BadClip, decode, read_sounds, refuse_bad, resample
 from contrastbench.errors import UserError
 from contrastbench.params.data import DataParams
@@ -80,6 +81,22 @@ def test_stereo_is_averaged_or_refused() -> None:
         decode(both, stereo="refuse")
 
 
+def test_channels_that_cancel_each_other_leave_the_first() -> None:
+    left = tone()
+    assert np.abs(decode(encoded(np.stack([left, -left], axis=1))) / 32768 - left).max() < 1e-4
+    nearly = np.stack([left, -0.9 * left], axis=1)
+    assert np.abs(decode(encoded(nearly)) / 32768 - left).max() < 1e-4
+    assert not decode(encoded(np.zeros((RATE, 2)))).any()
+    apart = np.stack([left, np.zeros(RATE)], axis=1)
+    assert np.abs(decode(encoded(apart)) / 32768 - left / 2).max() < 1e-4
+
+
+def test_overshoot_is_clipped() -> None:
+    """Codecs overshoot full scale; samples on another scale are a bad clip."""
+    found = decode(encoded(4 * tone(), subtype="FLOAT"))
+    assert found.max() == 32767 and found.min() == -32768 and np.mean(np.abs(found.astype(int)) < 32767) > 0.3
+
+
 def bad_clips() -> dict[str, tuple[bytes, str]]:
     hole = tone()
     hole[7] = np.nan
@@ -94,6 +111,9 @@ def bad_clips() -> dict[str, tuple[bytes, str]]:
         "no-samples": (encoded(np.zeros(0)), "no samples"),
         "one-sample": (encoded(np.ones(1) / 2), "1 sample, shorter than 25 ms"),
         "nan": (encoded(hole, subtype="FLOAT"), "NaN"),
+        "int16-scale": (encoded(tone() * 32768, subtype="FLOAT"), "samples up to 16384, where full scale is 1"),
+        "negative": (encoded(-np.abs(tone()) * 10, subtype="FLOAT"), "samples up to 5, where full scale is 1"),
+        "mp4": (b"\0\0\0\x20ftypM4A ".ljust(999, b"\0"), "cannot be decoded .*convert it to FLAC or WAV"),
         "cut-wav": (wav[: len(wav) // 2], "truncated"),
         "cut-flac": (flac[: len(flac) // 2], "decoded|truncated"),
         "cut-ogg": (ogg[: len(ogg) // 2], "decoded|truncated"),
@@ -130,6 +150,24 @@ def test_skipping_keeps_the_others_in_order(folder: Path) -> None:
     assert sounds.bad == ["bad: empty file", "absent: No such file or directory"]
     assert np.array_equal(sounds.samples[1600:], decode((folder / "c.wav").read_bytes()))
     refuse_bad(sounds.bad, 4, SKIP)
+
+
+def test_a_file_larger_than_memory_is_told(folder: Path) -> None:
+    with (folder / "huge.wav").open("wb") as file:
+        file.truncate(sound_files.LARGEST + 1)
+    sounds = read_sounds([("huge", folder / "huge.wav"), ("a", folder / "a.wav")], folder, SKIP)
+    assert sounds.bad == ["huge: larger than 2 GiB; cut it into shorter files"]
+
+
+def test_clips_that_are_all_silent_are_refused(folder: Path) -> None:
+    """Their spectrograms have no standard deviation; some silent ones among others do no harm."""
+    for name, level in (("silent", 0.0), ("constant", 0.25)):
+        (folder / f"{name}.wav").write_bytes(encoded(np.full(1600, level)))
+    files = [(name, folder / f"{name}.wav") for name in ("silent", "bad", "constant", "a")]
+    assert read_sounds(files, folder, SKIP).kept.tolist() == [True, False, True, True]
+    with pytest.raises(UserError, match=r"^constant: silent, as is every other clip of its split$"):
+        read_sounds(files[:3], folder, SKIP)
+    assert not len(read_sounds(files[1:2], folder, SKIP).samples), "no clip at all is no silence"
 
 
 def test_refusing_names_and_counts_in_one_line() -> None:
