@@ -224,6 +224,21 @@ def test_a_folder_tells_what_is_no_picture(folder):
         find_files(folder / "nowhere", {".png"}, "a picture")
 
 
+@pytest.mark.parametrize(
+    "files, told",
+    [
+        ([], "no picture in it$"),
+        (["a.heic", "b.heic"], r"no picture in it, but 2 other entries; .*a\.heic: its suffix"),
+    ],
+)
+def test_a_class_without_a_picture_says_what_there_is(files, told, tmp_path):
+    (tmp_path / "train" / "cat").mkdir(parents=True)
+    for name in files:
+        (tmp_path / "train" / "cat" / name).touch()
+    with pytest.raises(UserError, match=told):
+        read_folders(tmp_path, ("cat",), SIZE)
+
+
 def test_what_a_class_folder_leaves_out_is_named_with_its_split(folder, tmp_path_factory):
     raw = tmp_path_factory.mktemp("raw")
     for split in ("train", "test"):

@@ -14,6 +14,7 @@ KBIT = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 KBIT_MPEG_2 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 HIGHEST = 14 << 4  # the highest bit rate: a frame with room for Info
 SHORTEST = 24  # bytes of a frame
+NOISE = 1 << 20  # bytes before the first frame, at most
 FRAMES, BYTES = 1, 2  # which numbers an Info frame holds: flags
 
 
@@ -72,7 +73,7 @@ def _first_frame(content: bytes) -> tuple[int, Frame | None]:
         start += 10 + size
     if content[start : start + 4] == b"fLaC" or not (start or SYNC.match(content)):
         return start, None
-    for match in SYNC.finditer(content, start):
+    for match in SYNC.finditer(content, start, start + NOISE):
         first = frame_at(content, match.start())
         following = first and frame_at(content, match.start() + first.size)
         if first and following and following.kind == first.kind:

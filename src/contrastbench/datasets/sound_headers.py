@@ -11,7 +11,7 @@ def finished_wav(content: bytes) -> bytes:
     """A WAV with the size of its samples where its writer left 0, or where RF64 keeps it elsewhere (in ``ds64``)."""
     position, long = 12, 0
     while (name := content[position : position + 4]) != b"data":
-        if len(name) < 4:
+        if not _is_name(name):
             return content
         if name == b"ds64":
             long = int.from_bytes(content[position + 16 : position + 24], "little")
@@ -31,9 +31,13 @@ def _size(content: bytes, position: int) -> int:
     return int.from_bytes(content[position + 4 : position + 8], "little")
 
 
+def _is_name(name: bytes) -> bool:
+    return len(name) == 4 and name.isascii() and name.decode().isprintable()
+
+
 def _is_chunk(content: bytes) -> bool:
-    """Whether another chunk follows, with a name in ASCII and a size that fits: then there are no samples indeed."""
-    return all(0x20 <= byte < 0x7F for byte in content[:4]) and 8 + _size(content, 0) <= len(content)
+    """Whether ``content`` is empty or another chunk that fits: then there are no samples indeed."""
+    return not content or (_is_name(content[:4]) and 8 + _size(content, 0) <= len(content))
 
 
 def finished_ogg(content: bytes) -> bytes | None:
