@@ -152,8 +152,8 @@ def _read_split(folder: Path, classes: tuple[str, ...], size: int) -> Split:
     for label, name in enumerate(classes):
         found = find_pictures(folder / name)
         if not found.paths:
-            others = f", but {len(found.others)} other entries; {found.others[0]}" if found.others else ""
-            raise UserError(f"{folder / name}: no picture in it{others}")
+            but = f", but {len(found.others)} other entries; {found.others[0]}" if found.others else ""
+            raise UserError(f"{folder / name}: no picture in it{but}")
         items += [(path, label) for path in found.paths]
         others += found.others
     x = np.stack([read_picture(path, size, path) for path, _ in items])
