@@ -66,6 +66,8 @@ class PictureEncoder(TrainedEncoder):
     def forward(self, examples: Array) -> Tensor:
         """Pictures (B, H, W, C) -> features (B, D)."""
         x = pixels(examples).to(device_of(self))
+        if x.shape[1] != self.shape[0]:
+            raise UserError(f"pictures with {x.shape[1]} channels: the encoder takes {self.shape[0]}")
         if x.shape[1:] != self.shape:
             x = self.kind.adaptation(tuple(x.shape[1:]), self.shape)(x)
         return self.network(x)
@@ -107,7 +109,7 @@ def load_encoder(*run: str | Path | int, preset: str = DEFAULT, project: Project
     track, dataset, method, seed = map(str, run)
     with inside(project):
         grid = Grid(preset)
-        job = grid.job("features", track, dataset, method, int(seed))
+        job = grid.job("pretrain", track, dataset, method, int(seed))
         if grid.track(track).modality == "graph":
             raise UserError(f"{job.name}: an encoder of graphs; the Python API takes pictures and sound")
         if not (grid.trained(job) / "run.json").is_file():
@@ -142,6 +144,8 @@ def embed(encoder: nn.Module, examples: Array | Sequence, *, batch_size: int = 2
 
     Raises UserError for arrays that are neither, and for features that are not (B, D) or not finite.
     """
+    if not isinstance(encoder, nn.Module):
+        raise UserError(f"an encoder of type {type(encoder).__name__}: must be a torch.nn.Module")
     ready = (lambda x: x) if isinstance(encoder, TrainedEncoder) else _plain
     device, training, parts = device_of(encoder), encoder.training, []
     encoder.eval()

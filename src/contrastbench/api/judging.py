@@ -84,16 +84,12 @@ def evaluate(
             data, features = _of_arrays(encoder, dataset, grid.params.data.validation_fraction)
         found = _Found(data.meta.name, seed)
         section, seen = grid.track(track), origin is not None and dataset == origin.job.dataset
-    if set(wanted) & set(PROBES):
-        probe = section.probe
-        if "low-label" not in wanted:
-            probe = probe.model_copy(update={"low_label_shots": ()})
-        judge(found, probe, {split: examples(features, data, split) for split in SPLITS}, str(device_of(encoder)))
-        found.lines = [line for line in found.lines if line["protocol"].startswith(tuple(wanted))]
-    if "few-shot" in wanted:
-        _few_shot(found, section, features, data, seen)
-    if "low-shot" in wanted:
-        _low_shot(found, section, features, data, seen)
+        if set(wanted) & set(PROBES):
+            _probes(found, section, features, data, wanted, str(device_of(encoder)))
+        if "few-shot" in wanted:
+            _few_shot(found, section, features, data, seen)
+        if "low-shot" in wanted:
+            _low_shot(found, section, features, data, seen)
     return pd.DataFrame(found.lines)
 
 
@@ -190,6 +186,17 @@ def _of_arrays(encoder: nn.Module, given: Mapping[str, tuple[Any, Any]], fractio
         splits["train"], splits["validation"] = carve_validation(splits["train"], fraction)
     labels = {split: np.asarray(each.y) for split, each in splits.items()}
     return _Given(labels, _kind_of(given), classes), {split: each.x for split, each in splits.items()}
+
+
+def _probes(
+    found: _Found, section: TrackParams, features: Features, data: Prepared, wanted: list[str], device: str
+) -> None:
+    """As the stage probe; linear probe and nearest neighbours, which take little time, are left out afterwards."""
+    params = section.probe
+    if "low-label" not in wanted:
+        params = params.model_copy(update={"low_label_shots": ()})
+    judge(found, params, {split: examples(features, data, split) for split in SPLITS}, device)
+    found.lines = [line for line in found.lines if line["protocol"].startswith(tuple(wanted))]
 
 
 def _few_shot(found: _Found, section: TrackParams, features: Features, data: Prepared, seen: bool) -> None:
