@@ -300,6 +300,7 @@ def refused(call) -> str:
         (lambda c: cb.load_encoder("unremix", "digits"), "must be the folder runs/PRESET/pretrain/"),
         (lambda c: cb.embed(c.pictures, np.zeros((2, 8, 8, 3), np.uint8)), "with 3 channels: the encoder takes 1"),
         (lambda c: cb.embed(c.pictures, np.zeros((2, 8, 8, 2), np.uint8)), "must be (N, H, W, C)"),
+        (lambda c: cb.embed(c.pictures, np.zeros((8, 8, 1))), "a picture of shape [8, 8, 1]: give a list of it"),
         (lambda c: cb.embed(c.pictures, np.full((2, 8, 8, 1), 255.0)), "from 255 to 255: must be uint8, or float in"),
         (lambda c: cb.embed(c.pictures, np.full((2, 8, 8, 1), np.nan)), "from nan to nan"),
         (lambda c: cb.embed(c.pictures, np.zeros((0, 8, 8, 1), np.uint8)), "no examples"),

@@ -179,6 +179,8 @@ def pixels(images: Array) -> Tensor:
     taken for where the last axis cannot be the channels.
     """
     x = torch.as_tensor(images)
+    if x.ndim == 3 and x.shape[2] in (1, 3):
+        raise UserError(f"a picture of shape {list(x.shape)}: give a list of it, or an array (N, H, W, C)")
     x = x.unsqueeze(3) if x.ndim == 3 else x
     if x.ndim != 4 or (x.shape[3] not in (1, 3) and x.shape[1] not in (1, 3)):
         raise UserError(f"pictures of shape {list(x.shape)}: must be (N, H, W, C), with 1 or 3 channels C")

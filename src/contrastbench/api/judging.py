@@ -74,6 +74,7 @@ def evaluate(
     origin = encoder.origin if isinstance(encoder, TrainedEncoder) else None
     with inside(origin.project if origin else project):
         grid = Grid(origin.preset if origin else preset)
+        fraction = grid.params.data.validation_fraction  # and the data sets that are declared there are known
         kind = modality_name(dataset) if isinstance(dataset, str) else _kind_of(dataset)
         track = _track(grid, kind, origin.job.track if origin else None)
         if isinstance(dataset, str):
@@ -81,7 +82,7 @@ def evaluate(
             data = open_prepared(grid.data_folder(track, dataset) if own else grid.layout.prepared(dataset))
             features = _features(encoder, data)
         else:
-            data, features = _of_arrays(encoder, dataset, grid.params.data.validation_fraction)
+            data, features = _of_arrays(encoder, dataset, fraction)
         found = _Found(data.meta.name, seed)
         section, seen = grid.track(track), origin is not None and dataset == origin.job.dataset
         if set(wanted) & set(PROBES):

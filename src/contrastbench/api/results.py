@@ -32,6 +32,7 @@ def tables(preset: str = DEFAULT, *, project: Project = None) -> pd.DataFrame:
     """
     with inside(project):
         loaded = _rows_of(preset)
+        _warn([*loaded.problems, *loaded.left_out])
         frames = [
             as_frame(shown).assign(track=track, target=target)
             for track, of_track in by_track(loaded, preset).items()
@@ -55,6 +56,7 @@ def rows(preset: str = DEFAULT, *, project: Project = None) -> pd.DataFrame:
     """
     with inside(project):
         loaded = _rows_of(preset)
+    _warn([*loaded.problems, *loaded.left_out])
     return rows_frame(loaded).assign(older_code=[row.identity in loaded.older for row in loaded.rows])
 
 
@@ -97,7 +99,6 @@ def _cell(change: Change) -> dict[str, object]:
 def _rows_of(preset: str) -> Loaded:
     resolved(preset)  # an unknown preset is told as such
     loaded = rows_that_count(preset=preset)
-    _warn([*loaded.problems, *loaded.left_out])
     if not loaded.rows:
         making = "`snakemake --cores all`" if preset == DEFAULT else f"`snakemake --cores all --config preset={preset}`"
         raise UserError(f"{ROWS}/{preset}: no result rows that count; {making} makes them")
@@ -106,4 +107,4 @@ def _rows_of(preset: str) -> Loaded:
 
 def _warn(lines: Iterable[str]) -> None:
     for line in lines:
-        warnings.warn(line, stacklevel=4)
+        warnings.warn(line, stacklevel=3)  # at the call of the function that calls this
