@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import chdir
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,11 +26,11 @@ from contrastbench.api.encoders import Origin, SoundEncoder
 from contrastbench.cli import app
 from contrastbench.datasets.store import open_prepared
 from contrastbench.jobs import episodes
-from contrastbench.jobs.runtime import Runtime
+from contrastbench.methods.log_mel import Frames
 from contrastbench.modalities import modality_of
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
-from contrastbench.stages import few_shot, low_shot
+from contrastbench.stages import low_shot
 
 SIMCLR = ("unremix", "digits", "simclr", 0)
 MAE = ("uamix", "instruments", "mae", 0)
@@ -228,23 +229,54 @@ def test_values_are_those_of_the_rows(finished, pictures, sound, job):
     assert found[["value", "low", "high", "n"]].to_numpy().tolist() == expected.to_numpy().tolist()
 
 
+@pytest.fixture
+def folds(tmp_path):
+    """A project with 48 clips of six classes, of three segments each, with roles, folds and groups as ESC-50 has."""
+    few = {"datasets": {"instruments": ["esc50"]}, "shots": [1, 2]}
+    episodes = {"way": 2, "queries": 2, "episodes": 20, "classifiers": ["centroid", "cl2n", "linear"]}
+    changes = {"front_end": {"frames": FRAMES, "mels": MELS, "segments": 3}, "few_shot": few | episodes}
+    grid = small_grid(tmp_path, {"uamix": SIZES | changes | {"low_shot": few | {"draws": 2}}})
+    number = np.arange(48)
+    columns = {"role": number // 8 % 3, "fold": number // 3 % 2, "group": number // 3}
+    splits = {
+        split: sound_split(
+            [noise(3 * SAMPLES, seed) for seed in number[at::3]],
+            (number[at::3] // 8).tolist(),
+            **{name: column[at::3] for name, column in columns.items()},
+        )
+        for at, split in enumerate(("train", "validation", "test"))
+    }
+    with chdir(tmp_path):
+        prepared(grid.layout.prepared("esc50"), splits, name="esc50", classes=tuple("abcdef"))
+        run(grid, "spectrograms", Job("uamix", "esc50"))
+        yield grid
+
+
 @pytest.mark.parametrize(
-    ("stage", "module"), [(few_shot, episodes), (low_shot, low_shot)], ids=["few-shot", "low-shot"]
+    ("stage", "module"), [("few_shot", episodes), ("low_shot", low_shot)], ids=["few-shot", "low-shot"]
 )
-def test_few_labels_are_judged_as_the_stages_do(finished, sound, monkeypatch, stage, module):
-    """On features of noise, so that every episode and draw counts."""
-    draw, data = np.random.default_rng(0), open_prepared(finished / "data/spectrograms/small/uamix/esc50")
-    noise = {split: draw.normal(size=(facts.count, 4)).astype(np.float32) for split, facts in data.meta.splits.items()}
-    monkeypatch.setattr(module, "features_on", lambda *_: (noise, data))
-    monkeypatch.setattr(judging, "_features", lambda *_: noise)
-    name = stage.__name__.rpartition(".")[2]
-    with chdir(finished):
-        job = Job("uamix", "instruments-to-esc50", "mae", 0)
-        rows = getattr(stage, name)(Grid("small"), job, Runtime())
-    found = cb.evaluate(sound, "esc50", name.replace("_", "-"))
-    expected = [(row.protocol.name, row.value, *row.interval, row.n) for row in rows]
-    assert len({value for _, value, *_ in expected}) > 1
-    assert [(line.protocol, line.value, line.low, line.high, line.n) for line in found.itertuples()] == expected
+def test_few_labels_are_judged_as_the_stages_do(folds, monkeypatch, stage, module):
+    """On features of noise, so that every draw, of clips and of their segments, counts."""
+    draw, data = np.random.default_rng(0), open_prepared(folds.data_folder("uamix", "esc50"))
+    features = {name: draw.normal(size=(each.count, 4)).astype(np.float32) for name, each in data.meta.splits.items()}
+    monkeypatch.setattr(module, "features_on", lambda *_: (features, data))
+    monkeypatch.setattr(judging, "_features", lambda *_: features)
+    rows = run(folds, stage, Job("uamix", "instruments-to-esc50", "pixels", 3))
+    name = stage.replace("_", "-")
+    found = cb.evaluate(trained_on("instruments"), "esc50", name, seed=3)
+    expected = [(row.protocol.name, row.value, row.interval, row.n) for row in rows]
+    assert len({value for _, value, *_ in expected}) > 2
+    assert [(line.protocol, line.value, (line.low, line.high), line.n) for line in found.itertuples()] == expected
+    if stage == "few_shot":
+        assert "which this encoder was trained on" in refused(lambda: cb.evaluate(trained_on("esc50"), "esc50", name))
+    else:
+        assert cb.evaluate(trained_on("esc50"), "esc50", name).n[0] < found.n[0]  # its test split alone
+
+
+def trained_on(dataset: str) -> SoundEncoder:
+    data = open_prepared(Grid("small").data_folder("uamix", "esc50"))
+    network = Frames(MELS, "mean")
+    return SoundEncoder(network, Origin(Path(), "small", Job("uamix", dataset, "mae", 0)), data.meta.front_end, 3)
 
 
 def test_arrays_are_judged_like_a_prepared_data_set(finished):
