@@ -24,10 +24,12 @@ import contrastbench as cb
 from contrastbench.api import judging
 from contrastbench.api.encoders import Origin, SoundEncoder
 from contrastbench.cli import app
-from contrastbench.datasets.store import open_prepared
+from contrastbench.datasets.base import Split
+from contrastbench.datasets.store import carve_validation, open_prepared
 from contrastbench.jobs import episodes
 from contrastbench.methods.log_mel import Frames
 from contrastbench.modalities import modality_of
+from contrastbench.params.root import load
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.stages import low_shot
@@ -287,10 +289,17 @@ def test_arrays_are_judged_like_a_prepared_data_set(finished):
     pd.testing.assert_frame_equal(
         cb.evaluate(nn.Flatten(), given, ("linear", "low-label"), **settings), prepared.assign(dataset="arrays")
     )
-    names = np.array(data.meta.classes)
-    named = {split: (x, names[y].tolist()) for split, (x, y) in given.items() if split != "validation"}
-    found = cb.evaluate(nn.Flatten(), named, "knn", **settings)
-    assert [*found.protocol] == ["knn"] and 0.8 < found.value[0] < 1
+
+
+def test_validation_is_carved_out_as_the_stage_does(finished):
+    data, settings = open_prepared(finished / "data/prepared/digits"), {"preset": "small", "project": finished}
+    (x, y), test = (data.x("train"), data.y("train")), (data.x("test"), data.y("test"))
+    train, validation = carve_validation(Split(x, y), load("small", finished).data.validation_fraction)
+    carved = {"train": (train.x, train.y), "validation": (validation.x, validation.y), "test": test}
+    names = np.array([f"digit {name}" for name in data.meta.classes])
+    given = {"train": (x, names[y].tolist()), "test": (test[0], names[test[1]].tolist())}
+    expected = cb.evaluate(nn.Flatten(), carved, "linear", **settings)
+    pd.testing.assert_frame_equal(cb.evaluate(nn.Flatten(), given, "linear", **settings), expected)
 
 
 def test_sound_is_judged_by_clips_for_another_module(finished):
