@@ -79,6 +79,16 @@ def test_a_change_of_meaning_counts(copy, file, old, new):
     assert copy.of("pretrain", IMAGES, SIMCLR) != before
 
 
+def test_of_the_package_s_own_module_the_version_counts_alone(copy):
+    """Every module's import runs it; the Python API that it hands out is no stage's."""
+    before = copy.of("pretrain", SIMCLR)
+    copy.edit("__init__.py", '    "compare": "api.results",\n', "")
+    copy.append("__init__.py", "\nimport contrastbench.attacks.pgd\n")
+    assert copy.of("pretrain", SIMCLR) == before
+    copy.edit("__init__.py", "__version__ = ", "__version__ = 1 or ")
+    assert copy.of("pretrain", SIMCLR) != before
+
+
 def test_another_methods_file_does_not_count(copy):
     simclr, hcl = copy.of("pretrain", SIMCLR), copy.of("pretrain", HCL)
     assert simclr != hcl

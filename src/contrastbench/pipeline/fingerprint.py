@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import contrastbench
-from contrastbench.pipeline.sources import read_source
+from contrastbench.pipeline.sources import Source, read_source
 
 ROOT = Path(contrastbench.__file__).parent
 # What these modules decide is visible in a step's resolved parameters, in its files' names, in its rows, or nowhere.
@@ -32,7 +32,7 @@ def fingerprint(stage: str, *looked_up: str) -> str:
     }
     digest = hashlib.sha256()
     for name in sorted(modules):
-        digest.update(f"{name}\n{read_source(_file(name)).meaning}\n".encode())
+        digest.update(f"{name}\n{_source(name).meaning}\n".encode())
     for path in sorted({path for name in modules for path in data_files(name)}):
         digest.update(f"{path.relative_to(ROOT).as_posix()}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
@@ -49,8 +49,16 @@ def closure(module: str, left_out: tuple[str, ...] = NOT_COUNTED) -> frozenset[s
         if name in found or ".".join(name.split(".")[:2]) in without:
             continue
         found.add(name)
-        waiting += _modules(read_source(_file(name)).imports)
+        waiting += _modules(_source(name).imports)
     return frozenset(found)
+
+
+def _source(module: str) -> Source:
+    """A module's code; of the package's own, whose other half hands out the Python API, the version alone."""
+    source = read_source(_file(module))
+    if module != contrastbench.__name__:
+        return source
+    return Source([], next(line for line in source.meaning.splitlines() if line.startswith("__version__")))
 
 
 @cache
