@@ -121,8 +121,10 @@ class AudioTrack(TrackParams):
             raise ValueError(f"tuning.encoder_step.frozen_blocks must be at most encoder.depth ({encoder.depth})")
 
     def require_fit(self, method: str, sections: Mapping[str, Any]) -> None:
-        """Also: sizes fit, and a head that is trained from scratch has a queue for its batches and neighbours."""
+        """Also: a ready encoder is named, sizes fit, and a head trained from scratch has a queue for its batches."""
         super().require_fit(method, sections)
+        if method == "frozen" and sections["pretraining"].checkpoint is None:
+            raise ValueError("frozen judges a ready encoder; name its file of weights in pretraining.checkpoint")
         self._require_sizes(sections["encoder"], sections["tuning"])
         settings, queue = sections["settings"], sections["tuning"].head.queue
         batch_size = sections["pretraining"].training.batch_size
