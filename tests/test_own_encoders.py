@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+import typer
+from safetensors.torch import load_file, save_file
 from small_project import judged, run, small_grid
 from torch import Tensor, nn
 from torch.nn import functional
-from uamix_cases import FRAMES, MELS, built, smallest_track
+from uamix_cases import FRAMES, MELS, built, changed, smallest_track
 
+from contrastbench import cli
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.digits import ADAPTER
 from contrastbench.datasets.store import write_prepared
@@ -22,6 +26,7 @@ from contrastbench.errors import UserError
 from contrastbench.files import file_hash
 from contrastbench.jobs.weights import load_trained
 from contrastbench.methods.frozen import Frozen
+from contrastbench.models.export import Exported, exported
 from contrastbench.models.library_encoder import LibraryEncoder, build_library_encoder
 from contrastbench.params.base import params_hash, validate
 from contrastbench.params.images import EncoderParams
@@ -386,3 +391,94 @@ def test_sound_without_a_checkpoint_is_one_line(tmp_path: Path) -> None:
     section = {"methods": ["random", "frozen"]}
     with pytest.raises(UserError, match=r"uamix.settings.frozen: frozen judges a ready .*pretraining.checkpoint"):
         _ = small_grid(tmp_path, {"tracks": ["uamix"], "uamix": section}).params
+
+
+# ---- what is exported
+
+
+def export(*words: object) -> None:
+    """``contrastbench export-encoder`` in this process."""
+    typer.main.get_command(cli.app).main(["export-encoder", *map(str, words)], standalone_mode=False)
+
+
+# Runs, in each folder, the lines of Python of its model card on what lies there. Registry wheels of torchvision are
+# built for CUDA: without torch_compat, timm and torchvision do not load on a CPU's torch.
+LOAD = r"""
+import os, re, sys
+from contrastbench import torch_compat
+from safetensors.torch import load_file, save_file
+for folder in sys.argv[1:]:
+    os.chdir(folder)
+    found = {}
+    exec(re.search(r"```python\n(.*?)```", open("README.md").read(), re.DOTALL)[1], found)
+    features = found["features"](load_file("inputs.safetensors")["inputs"])
+    save_file({"features": features.detach().contiguous()}, "features.safetensors")
+"""
+EXPORTED: dict[str, dict[str, object]] = {
+    "timm": OWN,
+    "timm-of-a-fixed-size": {"architecture": "timm/test_vit", "input_size": 32},
+    "timm-stem": {"architecture": "timm/resnet18", "stem": "cifar"},
+    "torchvision": {"architecture": "torchvision/resnet18", "input_size": 8, "mean": [0.4], "std": [0.3]},
+    "torchvision-stem": {"architecture": "torchvision/resnet18", "stem": "cifar"},
+    "grey": {"architecture": "timm/test_resnet", "grey_as_colour": True},
+    "ours": {"architecture": "resnet18", "width": 64, "stem_stride": 2},
+    "slim": {"architecture": "resnet-slim", "width": 4, "stem_stride": 1, "input_size": 8},
+}
+
+
+def test_exported_encoders_are_loaded_by_others(tmp_path: Path) -> None:
+    encoders: dict[str, tuple[nn.Module, Tensor]] = {}
+    for which, content in EXPORTED.items():
+        shape = (1 if which == "grey" else 3, SIDE, SIDE)
+        encoders[which] = build(shape, **content), torch.rand(2, *shape)
+        found = exported(encoders[which][0], params(**content), shape)
+        write(tmp_path / which, found, encoders[which][1])
+        assert found.config["num_features"] == encoders[which][0].features
+        assert len(found.config["pretrained_cfg"]["mean"]) == found.config["pretrained_cfg"]["input_size"][0]
+    for readout in ("mean", "mean+std"):
+        track = changed(smallest_track(), {"encoder": {"readout": readout}})
+        encoders[readout] = built(track, "mae", seed=7).encoder.eval(), torch.rand(2, 1, FRAMES, MELS)
+        found = exported(encoders[readout][0], None, (1, FRAMES, MELS))
+        write(tmp_path / readout, found, encoders[readout][1])
+    folders = [tmp_path / which for which in encoders]
+    subprocess.run([sys.executable, "-c", LOAD, *folders], check=True)
+    for folder, (encoder, inputs) in zip(folders, encoders.values(), strict=True):
+        features = load_file(folder / "features.safetensors")["features"]
+        torch.testing.assert_close(features, encoder(inputs), rtol=1e-4, atol=1e-5, msg=folder.name)
+
+
+def write(folder: Path, found: Exported, inputs: Tensor) -> None:
+    folder.mkdir()
+    save_file(found.state, folder / "model.safetensors")
+    save_file({"inputs": inputs}, folder / "inputs.safetensors")
+    (folder / "config.json").write_text(json.dumps(found.config))
+    (folder / "README.md").write_text(f"```python\n{found.usage}\n```")
+
+
+def test_the_command_leaves_a_folder_with_a_model_card(project: Path) -> None:
+    grid = grid_of(project, ready=FROZEN)
+    run(grid, "pretrain", job("ready"))
+    run(grid, "features", job("ready"))
+    rows = judged(grid, "probe", job("ready"))
+    rows_file = grid.layout.rows("probe", replace(job("ready"), seed=-1))
+    grid.layout.rows("probe", job("ready")).rename(rows_file)
+    export("unremix", "digits", "ready", 0, "out", "--preset", "own")
+    card = Path("out/README.md").read_text()
+    record = json.loads((grid.trained(job("ready")) / "run.json").read_text())
+    for name in ("params_hash", "code_hash", "data_hash"):
+        assert record[name] in card and getattr(rows["linear"], name) in card
+    assert f"sha256 {file_hash(Path('weights.pth'))}" in card
+    line = next(line for line in card.splitlines() if "| linear |" in line)
+    assert f"| {100 * rows['linear'].value:.1f} |" in line and "†" not in line
+    model = timm.create_model("local-dir:out", pretrained=True)
+    assert all(torch.equal(tensor, network().state_dict()[name]) for name, tensor in model.state_dict().items())
+    assert timm.data.resolve_model_data_config(model)["input_size"] == (3, 32, 32)
+    with pytest.raises(UserError, match="out: exists already; name a new folder"):
+        export("unremix", "digits", "ready", 0, "out", "--preset", "own")
+    export("unremix", "digits", "ready", 0, "out.safetensors", "--preset", "own")
+    assert load_file("out.safetensors").keys() == model.state_dict().keys()
+    again = build(**OWN, pretrained="out/model.safetensors")
+    assert torch.equal(again.trunk.stem[0].weight, model.stem[0].weight)
+    rows_file.unlink()
+    export("unremix", "digits", "ready", 0, "bare", "--preset", "own")
+    assert "None that count" in Path("bare/README.md").read_text()

@@ -11,6 +11,7 @@ from contrastbench.errors import UserError
 
 # torchvision's networks that are built for one size of images, and what their constructors call it.
 SIZES = {"vit_": "image_size", "maxvit": "input_size"}
+CLASSES = 1000  # of torchvision's networks, if it is not told of others
 
 
 @dataclass(frozen=True)
@@ -88,17 +89,23 @@ def _torchvision_trunk(architecture: str, size: int, hub: str | None) -> nn.Modu
     name = architecture.partition("/")[2]
     if hub not in (None, "default"):
         raise UserError(f"{architecture}: {hub} holds timm's weights; torchvision's own are `default`")
-    key = _size_key(name)
-    sized: dict[str, Any] = {} if key is None else {key: size if key == "image_size" else (size, size)}
-    network = models.get_model(name, weights=None if hub is None else "DEFAULT", **sized)
-    classes = len(models.get_model_weights(name).DEFAULT.meta["categories"])
-    linear = {place: each for place, each in network.named_modules() if isinstance(each, nn.Linear)}
-    last = [*linear][-1] if linear else ""
-    if not linear or linear[last].out_features != classes:
-        raise UserError(f"{architecture}: does not end in a linear classifier that could be taken off")
-    owner, _, attribute = last.rpartition(".")
-    setattr(network.get_submodule(owner), attribute, nn.Identity())
+    network = models.get_model(name, weights=None if hub is None else "DEFAULT", **size_options(name, size))
+    network.set_submodule(classifier_place(network, architecture), nn.Identity())
     return network
+
+
+def classifier_place(network: nn.Module, architecture: str) -> str:
+    """Where torchvision's ``network`` has its last linear layer; UserError where that is not its classifier."""
+    linear = [(place, each) for place, each in network.named_modules() if isinstance(each, nn.Linear)]
+    if not linear or linear[-1][1].out_features != CLASSES:
+        raise UserError(f"{architecture}: does not end in a linear classifier that could be taken off")
+    return linear[-1][0]
+
+
+def size_options(name: str, size: int) -> dict[str, Any]:
+    """What torchvision's constructor of ``name`` is told of images of ``size``; nothing where it does not ask."""
+    key = _size_key(name)
+    return {} if key is None else {key: size if key == "image_size" else (size, size)}
 
 
 def give_cifar_stem(network: nn.Module, architecture: str) -> None:
