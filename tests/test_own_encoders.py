@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import typer
+from conftest import REPOSITORY
 from safetensors.torch import load_file, save_file
 from small_project import judged, run, small_grid
 from torch import Tensor, nn
@@ -21,10 +24,10 @@ from uamix_cases import FRAMES, MELS, built, changed, smallest_track
 from contrastbench import cli
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.digits import ADAPTER
-from contrastbench.datasets.store import write_prepared
+from contrastbench.datasets.store import open_prepared, write_prepared
 from contrastbench.errors import UserError
 from contrastbench.files import file_hash
-from contrastbench.jobs.weights import load_trained
+from contrastbench.jobs.weights import build_method, load_trained
 from contrastbench.methods.frozen import Frozen
 from contrastbench.models.export import Exported, exported
 from contrastbench.models.library_encoder import LibraryEncoder, build_library_encoder
@@ -419,7 +422,6 @@ EXPORTED: dict[str, dict[str, object]] = {
     "timm-of-a-fixed-size": {"architecture": "timm/test_vit", "input_size": 32},
     "timm-stem": {"architecture": "timm/resnet18", "stem": "cifar"},
     "torchvision": {"architecture": "torchvision/resnet18", "input_size": 8, "mean": [0.4], "std": [0.3]},
-    "torchvision-stem": {"architecture": "torchvision/resnet18", "stem": "cifar"},
     "grey": {"architecture": "timm/test_resnet", "grey_as_colour": True},
     "ours": {"architecture": "resnet18", "width": 64, "stem_stride": 2},
     "slim": {"architecture": "resnet-slim", "width": 4, "stem_stride": 1, "input_size": 8},
@@ -482,3 +484,47 @@ def test_the_command_leaves_a_folder_with_a_model_card(project: Path) -> None:
     rows_file.unlink()
     export("unremix", "digits", "ready", 0, "bare", "--preset", "own")
     assert "None that count" in Path("bare/README.md").read_text()
+
+
+# ---- docs/own-encoders.md
+
+
+def blocks(language: str) -> list[str]:
+    page = (REPOSITORY / "docs" / "own-encoders.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+
+def printed(folder: Path, preset: str) -> Grid:
+    """The default parameters with a ``preset`` of the page over them."""
+    shutil.copy(REPOSITORY / "params.yaml", folder)
+    (folder / "presets").mkdir(exist_ok=True)
+    (folder / "presets/mine.yaml").write_text(preset)
+    return Grid("mine", folder)
+
+
+def test_the_page_works_as_printed(project: Path) -> None:
+    save, load_again = blocks("python")
+    judge, train, sound = blocks("yaml")
+    assert "pretrained=True)  # offline: pretrained=False" in save
+    exec(save.replace("pretrained=True", "pretrained=False"))
+    for stage in ("pretrain", "features", "probe"):
+        grid = printed(project, judge)
+        (each,) = (each for each in grid.jobs(stage, "unremix") if each.method == "my-convnext")
+        run(grid, stage, replace(each, seed=0))
+    (command,) = (line for block in blocks("sh") for line in block.splitlines() if "export-encoder" in line)
+    export(*command.split()[2:])
+    found: dict = {}
+    exec(load_again, found)
+    weights = torch.load("convnext_atto.pth")
+    assert torch.equal(found["model"].stem[0].weight, weights["stem.0.weight"])
+    grid = printed(project, train)
+    data = open_prepared(Path("data/prepared/digits"))
+    for label in ("simclr-resnet", "simclr-convnext"):
+        method = build_method(grid.track("unremix").pretrain(label, "digits"), data, 0)
+        assert method.encoder(torch.rand(2, 3, SIDE, SIDE)).shape == (2, method.encoder.features)
+    start = method.encoder.trunk.stem[0].weight
+    assert torch.equal(start, weights["stem.0.weight"]), "simclr-convnext starts from the file"
+    track = printed(project, sound).track("uamix")
+    shape, params = (1, 128, 64), track.pretrain("frozen", "instruments")
+    saved(project, Frozen.from_params(params, shape, 2).encoder.state_dict(), "audio_encoder.pth")
+    Frozen.from_params(params, shape, 2).import_weights()
