@@ -396,6 +396,32 @@ def test_sound_without_a_checkpoint_is_one_line(tmp_path: Path) -> None:
         _ = small_grid(tmp_path, {"tracks": ["uamix"], "uamix": section}).params
 
 
+def test_any_network_of_images_hears_spectrograms(tmp_path: Path) -> None:
+    weights = saved(tmp_path, network("test_resnet", in_chans=1).state_dict())
+    heard = {"architecture": "timm/test_resnet", "input_size": 32}
+    mine = {"method": "frozen", "encoder": heard, "pretraining": {"checkpoint": weights}}
+    section = {"methods": ["random", "mine", "plain"], "ablation": [], "search": None}
+
+    def grid_with(**variants: object) -> Grid:
+        return small_grid(tmp_path, {"tracks": ["uamix"], "uamix": section | {"variants": variants}}, "own")
+
+    plain = {"method": "random", "encoder": heard}
+    grid, own = grid_with(mine=mine, plain=plain), Job("uamix", "instruments", "random", 0)
+    params = grid.track("uamix").pretrain("mine", "instruments")
+    encoder = Frozen.from_params(params, (1, FRAMES, MELS), 2).encoder.eval()
+    spectrograms = torch.randn(2, 1, FRAMES, MELS)
+    seen = functional.interpolate(spectrograms, (32, 32), mode="bilinear", antialias=True)
+    model = network("test_resnet", in_chans=1)
+    assert torch.equal(encoder(spectrograms), model.forward_head(model.forward_features(seen), pre_logits=True))
+    there = replace(own, method="mine")
+    digest = f"sha256:{file_hash(Path(weights))}"
+    assert grid.pretrain_params(there).encoder.pretrained == digest  # type: ignore[union-attr]
+    assert grid.track("uamix").pretrain("plain", "instruments").encoder.pretrained == ""  # type: ignore[attr-defined]
+    assert grid.code("features", there) != grid.code("features", replace(own, method="frozen"))
+    with pytest.raises(UserError, match=r"mae is of the track's own transformer; encoder\.architecture is for"):
+        _ = grid_with(mine=mine | {"method": "mae"}, plain=plain).params
+
+
 # ---- what is exported
 
 

@@ -455,7 +455,9 @@ def test_a_mistake_is_one_line_with_file_key_and_remedy(project, path, value, ex
 def test_data_sets_are_registered_under_their_modality():
     for modality, names in DATASETS_OF.items():
         assert {adapter(name).modality for name in names} == {modality}
-    assert MODALITIES.keys() - DATASETS_OF.keys() == {"library-image"}, "encoders are of it, and no data"
+    assert MODALITIES.keys() - DATASETS_OF.keys() == {"library-image", "library-sound"}, (
+        "encoders are of it, and no data"
+    )
     assert sum(map(len, DATASETS_OF.values())) == len(DATASETS)
 
 

@@ -20,8 +20,9 @@ MODALITIES: dict[str, str] = {
     "image": "contrastbench.modalities.images:Images",
     "audio": "contrastbench.modalities.audio:Audio",
     "graph": "contrastbench.modalities.graphs:Graphs",
-    # Images still, but their encoders are built elsewhere, and so are other code; no data set is of it.
+    # No data set is of these: images and sound still, but their encoders are built elsewhere, and so are other code.
     "library-image": "contrastbench.modalities.library_images:LibraryImages",
+    "library-sound": "contrastbench.modalities.library_sound:LibrarySound",
 }
 
 # name -> module that holds its ADAPTER, one table per modality, because a track takes data of one.

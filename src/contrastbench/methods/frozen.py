@@ -9,14 +9,14 @@ from contrastbench.methods.base import Batch, Method, Step
 from contrastbench.modalities import modality
 from contrastbench.models.base import Encoder, Shape
 from contrastbench.models.checkpoints import load_encoder, read_weights
-from contrastbench.params.audio_track import AudioPretrainParams
+from contrastbench.params.audio_track import AudioPretrainParams, LibrarySoundParams
 from contrastbench.params.image_track import ImagePretrainParams
 
 
 class Frozen(Method):
-    """An encoder that is never trained here. ``checkpoint`` is the file of one of sound.
+    """An encoder that is never trained here. ``checkpoint`` is the file of a transformer of sound.
 
-    Of images ``encoder.pretrained`` names the weights, and who builds the encoder reads them.
+    Where ``encoder.pretrained`` names the weights, who builds the encoder reads them.
     """
 
     trains = False
@@ -27,7 +27,10 @@ class Frozen(Method):
 
     @classmethod
     def from_params(
-        cls, params: ImagePretrainParams | AudioPretrainParams, input_shape: Shape, number_of_classes: int
+        cls,
+        params: ImagePretrainParams | AudioPretrainParams | LibrarySoundParams,
+        input_shape: Shape,
+        number_of_classes: int,
     ) -> Self:
         """Build the encoder for inputs of ``input_shape``."""
         encoder = modality(params.modality).build_encoder(params.encoder, input_shape)

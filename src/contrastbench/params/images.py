@@ -16,13 +16,20 @@ LIBRARIES = ("timm", "torchvision")
 IMPORTED = ("sha256:", "hub:")
 
 
-def require_architecture(name: str) -> str:
-    """``name``, if it is one of ``OURS`` or ``LIBRARY/NAME``; else ValueError. A library knows its names itself."""
+ImageSize = Annotated[int, Field(ge=4, le=4096)]
+
+
+def require_library(name: str, *others: str) -> str:
+    """``name``, if it is ``LIBRARY/NAME`` or one of the ``others``; else ValueError. A library knows its own names."""
     library, _, inside = name.partition("/")
-    if name not in OURS and not (library in LIBRARIES and inside):
-        known = [*OURS, *(f"{each}/NAME" for each in LIBRARIES)]
-        raise ValueError(f"unknown architecture; {hint(name, known)}")
+    if name not in others and not (library in LIBRARIES and inside):
+        raise ValueError(f"unknown architecture; {hint(name, [*others, *(f'{each}/NAME' for each in LIBRARIES)])}")
     return name
+
+
+def require_architecture(name: str) -> str:
+    """The same, where ours are others."""
+    return require_library(name, *OURS)
 
 
 class EncoderParams(Section):
@@ -45,7 +52,7 @@ class EncoderParams(Section):
     architecture: Annotated[str, AfterValidator(require_architecture)]
     width: int = Field(default=0, ge=4, le=256, exclude_if=not_)
     stem_stride: int = Field(default=0, ge=1, le=2, exclude_if=not_)  # no Literal, to which 1.0 and true are 1
-    input_size: int = Field(default=0, ge=4, le=4096, exclude_if=not_)
+    input_size: ImageSize = Field(default=0, exclude_if=not_)
     stem: Literal["original", "cifar"] = Field(default="original", exclude_if="original".__eq__)
     grey_as_colour: bool = Field(default=False, exclude_if=not_)
     mean: tuple[Probability, ...] = Field(default=(), max_length=3, exclude_if=not_)

@@ -7,9 +7,10 @@ from typing import TypeVar
 
 from contrastbench.errors import UserError
 from contrastbench.files import file_hash, reading
-from contrastbench.params.audio_track import AudioPretrainParams, TuneParams
+from contrastbench.params.audio_track import AudioPretrainParams, LibrarySoundParams, TuneParams
 from contrastbench.params.evaluation import PretrainParams
 from contrastbench.params.image_track import ImagePretrainParams
+from contrastbench.params.images import EncoderParams
 
 P = TypeVar("P", bound=PretrainParams)
 
@@ -24,8 +25,9 @@ def by_contents(params: P, trained: Path) -> P:
     """
     if isinstance(params, TuneParams):
         return params.model_copy(update={"start": by_contents(params.start, trained)})
-    if isinstance(params, ImagePretrainParams) and params.encoder.is_from_a_hub:
-        return _with_checkpoint(params, f"hub:{params.encoder.pretrained}")
+    encoder = _encoder(params)
+    if encoder is not None and encoder.is_from_a_hub:
+        return _with_checkpoint(params, f"hub:{encoder.pretrained}")
     contents = _contents(params, trained)
     return params if contents is None else _with_checkpoint(params, f"sha256:{contents}")
 
@@ -46,14 +48,22 @@ def _file(params: PretrainParams) -> tuple[str, str]:
     """The key that names a file to import, and what it names; "" where there is none."""
     if isinstance(params, AudioPretrainParams):
         return "pretraining.checkpoint", params.checkpoint or ""
-    if isinstance(params, ImagePretrainParams) and not params.encoder.is_from_a_hub:
-        return "encoder.pretrained", params.encoder.pretrained
+    encoder = _encoder(params)
+    if encoder is not None and not encoder.is_from_a_hub:
+        key = "encoder.pretrained" if isinstance(params, ImagePretrainParams) else "pretraining.checkpoint"
+        return key, encoder.pretrained
     return "", ""
 
 
+def _encoder(params: PretrainParams) -> EncoderParams | None:
+    """The section that says ``pretrained``, where ``params`` have one."""
+    return params.encoder if isinstance(params, ImagePretrainParams | LibrarySoundParams) else None
+
+
 def _with_checkpoint(params: P, named: str) -> P:
-    if isinstance(params, ImagePretrainParams):
-        return params.model_copy(update={"encoder": params.encoder.model_copy(update={"pretrained": named})})
+    encoder = _encoder(params)
+    if encoder is not None:
+        return params.model_copy(update={"encoder": encoder.model_copy(update={"pretrained": named})})
     return params.model_copy(update={"checkpoint": named})
 
 
