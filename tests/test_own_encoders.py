@@ -17,9 +17,10 @@ import typer
 from conftest import REPOSITORY
 from safetensors.torch import load_file, save_file
 from small_project import judged, run, small_grid
+from test_tune import write_data
 from torch import Tensor, nn
 from torch.nn import functional
-from uamix_cases import FRAMES, MELS, built, changed, smallest_track
+from uamix_cases import FRAMES, MELS, SIZES, built, changed, smallest_track
 
 from contrastbench import cli
 from contrastbench.datasets.base import Split
@@ -31,7 +32,7 @@ from contrastbench.jobs.weights import build_method, load_trained
 from contrastbench.methods.frozen import Frozen
 from contrastbench.models.export import Exported, exported
 from contrastbench.models.library_encoder import LibraryEncoder, build_library_encoder
-from contrastbench.params.base import params_hash, validate
+from contrastbench.params.base import overlay, params_hash, validate
 from contrastbench.params.images import EncoderParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
@@ -69,6 +70,11 @@ def pooled(model: nn.Module, images: Tensor) -> Tensor:
     """What timm itself calls the features before the classifier, of images as the model's configuration wants them."""
     mean, std = (torch.tensor(model.pretrained_cfg[name]).view(3, 1, 1) for name in ("mean", "std"))
     return model.forward_head(model.forward_features((images - mean) / std), pre_logits=True)
+
+
+def command(*words: object) -> None:
+    """``contrastbench`` in this process."""
+    typer.main.get_command(cli.app).main([*map(str, words)], standalone_mode=False)
 
 
 # ---- what is built
@@ -390,6 +396,30 @@ def test_a_ready_checkpoint_of_sound(tmp_path: Path, how: str) -> None:
     assert torch.equal(method.encoder(spectrograms), theirs(spectrograms))
 
 
+def test_mae_imports_audiomaes_own_file_and_refuses_values_that_are_not_finite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the command: who reads the file in the stage is older than this (cli/stages.py)."""
+    monkeypatch.chdir(tmp_path)
+    theirs = built(smallest_track(), "mae", seed=7).encoder.state_dict()
+    section = SIZES | {"methods": ["mae"], "search": None, "ablation": []}
+    section = overlay(section, {"pretraining": {"checkpoint": "audiomae.pth"}})
+    grid = small_grid(tmp_path, {"tracks": ["uamix"], "uamix": section}, "own")
+    write_data(grid)
+    there = Job("uamix", "instruments", "mae", 0)
+    for broken in (True, False):
+        state = theirs | ({"norm.bias": torch.full_like(theirs["norm.bias"], torch.inf)} if broken else {})
+        torch.save({"model": state, "args": argparse.Namespace(lr=1.0)}, "audiomae.pth")
+        if broken:
+            with pytest.raises(UserError, match=r"norm\.bias holds values that are not finite"):
+                command("pretrain", *there.folder.parts, "--preset", "own")
+    try:
+        command("pretrain", *there.folder.parts, "--preset", "own")
+    finally:
+        torch.serialization.clear_safe_globals()
+    assert torch.equal(load_trained(grid, there).encoder.norm.bias, theirs["norm.bias"])
+
+
 def test_sound_without_a_checkpoint_is_one_line(tmp_path: Path) -> None:
     section = {"methods": ["random", "frozen"]}
     with pytest.raises(UserError, match=r"uamix.settings.frozen: frozen judges a ready .*pretraining.checkpoint"):
@@ -427,7 +457,7 @@ def test_any_network_of_images_hears_spectrograms(tmp_path: Path) -> None:
 
 def export(*words: object) -> None:
     """``contrastbench export-encoder`` in this process."""
-    typer.main.get_command(cli.app).main(["export-encoder", *map(str, words)], standalone_mode=False)
+    command("export-encoder", *words)
 
 
 # Runs, in each folder, the lines of Python of its model card on what lies there. Registry wheels of torchvision are
