@@ -34,6 +34,8 @@ from contrastbench.models.export import Exported, exported
 from contrastbench.models.library_encoder import LibraryEncoder, build_library_encoder
 from contrastbench.params.base import overlay, params_hash, validate
 from contrastbench.params.images import EncoderParams
+from contrastbench.pipeline import resolved
+from contrastbench.pipeline.begin import begin
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 
@@ -357,6 +359,17 @@ def test_what_a_librarys_encoder_does_not_read_is_left_out(project: Path) -> Non
         _ = grid_of(project, mine={"method": "random", "encoder": OWN | {"pretrained": "weights.pth"}}).params
 
 
+def test_a_run_does_not_begin_with_what_is_not_there(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(resolved.PARAMS_VARIABLE, raising=False)
+    for changes, message in (
+        ({"pretrained": "away.pth"}, "unremix, mine: away.pth: no such file of weights"),
+        ({"architecture": "timm/test_convnex"}, "timm has no model 'test_convnex'; did you mean test_convnext"),
+    ):
+        grid_of(project, mine={"method": "frozen", "encoder": FROZEN["encoder"] | changes})
+        with pytest.raises(UserError, match=message):
+            begin({"preset": "own", "device": "cpu"})
+
+
 def test_code_of_librarys_encoders_makes_our_own_no_older(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from contrastbench import registry
 
@@ -518,15 +531,16 @@ def test_the_command_leaves_a_folder_with_a_model_card(project: Path) -> None:
     run(grid, "pretrain", job("ready"))
     run(grid, "features", job("ready"))
     rows = judged(grid, "probe", job("ready"))
-    rows_file = grid.layout.rows("probe", replace(job("ready"), seed=-1))
-    grid.layout.rows("probe", job("ready")).rename(rows_file)
+    for stage in ("pretrain", "features"):
+        run(grid, stage, job("random"))
+    assert judged(grid, "probe", job("random")), "rows of another method"
     export("unremix", "digits", "ready", 0, "out", "--preset", "own")
     card = Path("out/README.md").read_text()
     record = json.loads((grid.trained(job("ready")) / "run.json").read_text())
     for name in ("params_hash", "code_hash", "data_hash"):
         assert record[name] in card and getattr(rows["linear"], name) in card
     assert f"sha256 {file_hash(Path('weights.pth'))}" in card
-    line = next(line for line in card.splitlines() if "| linear |" in line)
+    (line,) = (line for line in card.splitlines() if "| linear |" in line)
     assert f"| {100 * rows['linear'].value:.1f} |" in line and "†" not in line
     model = timm.create_model("local-dir:out", pretrained=True)
     assert all(torch.equal(tensor, network().state_dict()[name]) for name, tensor in model.state_dict().items())
@@ -537,7 +551,7 @@ def test_the_command_leaves_a_folder_with_a_model_card(project: Path) -> None:
     assert load_file("out.safetensors").keys() == model.state_dict().keys()
     again = build(**OWN, pretrained="out/model.safetensors")
     assert torch.equal(again.trunk.stem[0].weight, model.stem[0].weight)
-    rows_file.unlink()
+    grid.layout.rows("probe", job("ready")).unlink()
     export("unremix", "digits", "ready", 0, "bare", "--preset", "own")
     assert "None that count" in Path("bare/README.md").read_text()
 
@@ -560,7 +574,7 @@ def printed(folder: Path, preset: str) -> Grid:
 
 def test_the_page_works_as_printed(project: Path) -> None:
     save, load_again = blocks("python")
-    judge, train, sound = blocks("yaml")
+    judge, train, sound, hears = blocks("yaml")
     assert "pretrained=True)  # offline: pretrained=False" in save
     exec(save.replace("pretrained=True", "pretrained=False"))
     for stage in ("pretrain", "features", "probe"):
@@ -584,3 +598,7 @@ def test_the_page_works_as_printed(project: Path) -> None:
     shape, params = (1, 128, 64), track.pretrain("frozen", "instruments")
     saved(project, Frozen.from_params(params, shape, 2).encoder.state_dict(), "audio_encoder.pth")
     Frozen.from_params(params, shape, 2).import_weights()
+    saved(project, network("resnet18").state_dict(), "resnet18.pth")
+    track = printed(project, hears).track("uamix")
+    encoder = Frozen.from_params(track.pretrain("my-resnet", "instruments"), shape, 2).encoder
+    assert encoder(torch.rand(2, *shape)).shape == (2, 512)
