@@ -22,8 +22,9 @@ from contrastbench.errors import UserError
 from contrastbench.evaluation.classifiers import Classifier
 from contrastbench.evaluation.verdicts import PartialStore
 from contrastbench.jobs.runtime import Runtime
+from contrastbench.models.checkpoints import read_weights
 from contrastbench.models.encoders import build_encoder
-from contrastbench.models.foreign import Network, foreign_classifier, read_weights
+from contrastbench.models.foreign import Network, foreign_classifier
 from contrastbench.params.images import EncoderParams
 from contrastbench.params.root import load
 from contrastbench.pipeline.grid import Grid
@@ -94,8 +95,8 @@ def test_a_resnet_with_torchvisions_names_and_the_stem_of_cifar(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "build"),
     [
-        ("torchvision:squeezenet1_1", lambda: torchvision.models.squeezenet1_1(num_classes=5)),
-        ("timm:resnet10t", lambda: timm.create_model("resnet10t", num_classes=5)),
+        ("torchvision/squeezenet1_1", lambda: torchvision.models.squeezenet1_1(num_classes=5)),
+        ("timm/resnet10t", lambda: timm.create_model("resnet10t", num_classes=5)),
     ],
 )
 def test_models_of_the_libraries(tmp_path: Path, name: str, build) -> None:  # type: ignore[no-untyped-def]
@@ -116,7 +117,7 @@ class Evil:
 
 def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
     path = saved(tmp_path, {"state_dict": state(), "callback": Evil(tmp_path / "ran")})
-    with pytest.raises(UserError, match=r"not a file of tensors alone; .* save model\.state_dict\(\)"):
+    with pytest.raises(UserError, match=r"not a file of tensors alone .*; .* save model\.state_dict\(\)"):
         read_weights(path)
     assert not (tmp_path / "ran").exists()
     torch.load(path, weights_only=False)
@@ -174,13 +175,13 @@ def test_damaged_and_missing_files_are_refused_in_one_line(tmp_path: Path) -> No
     [
         (
             Network("resnet19"),
-            "unknown architecture 'resnet19'; known: resnet-slim, resnet18, resnet50",
+            r"--architecture resnet19: unknown architecture; did you mean 'resnet18'",
         ),
-        (Network("timm:resnet1O"), r"timm has no model 'resnet1O'; did you mean resnet"),
-        (Network("timm:zzzzzzzz"), r"timm has no model 'zzzzzzzz'; timm\.list_models\(\) names"),
-        (Network("torchvision:resnet19"), "torchvision.models has no model 'resnet19'; did you mean resnet18"),
-        (Network("torchvision:resnet18"), "takes colour images only"),
-        (Network("timm:resnet10t", width=4), "--width, --stem-stride: timm:resnet10t has one form"),
+        (Network("timm/resnet1O"), r"timm has no model 'resnet1O'; did you mean resnet"),
+        (Network("timm/zzzzzzzz"), r"timm has no model 'zzzzzzzz'; timm\.list_models\(\) names"),
+        (Network("torchvision/resnet19"), "torchvision.models has no model 'resnet19'; did you mean resnet18"),
+        (Network("torchvision/resnet18"), "takes colour images only"),
+        (Network("timm/resnet10t", width=4), "--width, --stem-stride: timm/resnet10t has one form"),
         (Network("resnet-slim", width=3), r"--architecture: width = 3: .*greater than or equal to 4"),
         (Network("resnet-slim", width=4, stem_stride=0), r"--architecture: stem_stride = 0"),
         (Network("resnet-slim", width=4, mean=(0.5,)), "each takes 1 numbers or one"),
@@ -330,8 +331,8 @@ def test_the_command_prints_and_writes_its_rows(project: Grid, tmp_path: Path, r
         (lambda: state(head__weight=torch.zeros(10, 16), head__bias=torch.full((10,), 0.1)), {}, "remove its softmax"),
         (
             lambda: timm.create_model("vit_tiny_patch16_224", num_classes=10, in_chans=1).state_dict(),
-            {"architecture": "timm:vit_tiny_patch16_224", "width": 0},
-            "timm:vit_tiny_patch16_224: cannot take images of 1 x 8 x 8: Input height (8) doesn't match model (224)",
+            {"architecture": "timm/vit_tiny_patch16_224", "width": 0},
+            "timm/vit_tiny_patch16_224: cannot take images of 1 x 8 x 8: Input height (8) doesn't match model (224)",
         ),
     ],
 )

@@ -47,6 +47,7 @@ ELSEWHERE = {
     "test_swaro.py": ("swaro",),
     "test_adversarial_methods.py": ("pgd-at", "trades"),
     "test_uamix.py": ("log-mel",),
+    "test_own_encoders.py": ("frozen",),
     "test_graphcl.py": ("graphcl", "graphcl-simclr", "graphcl-dcl", "graphcl-hcl", "graphcl-unremix"),
     "test_infograph.py": ("infograph", "infograph-hcl", "infograph-unremix"),
 }

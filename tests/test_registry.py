@@ -46,7 +46,7 @@ def test_what_entries_say():
     assert [name for name in METHODS if starts_from(name)] == ["mae-ct", "uamix-mae"] and starts_from("mae-ct") == "mae"
     assert [name for name in METHODS if has_own_classifier(name)] == ["supervised", "pgd-at", "trades"]
     assert starts_from("pixels") is None and not has_own_classifier("pixels")
-    assert methods_of("audio") == ["random", "log-mel", "mae", "mae-joint", "mae-ct", "uamix-mae"]
+    assert methods_of("audio") == ["random", "log-mel", "frozen", "mae", "mae-joint", "mae-ct", "uamix-mae"]
     assert settings_class("random") is NoSettings and settings_key("pgd-at") == "pgd_at"
     assert modality_name("digits") == "image" and modality_name("fsdd") == "audio"
     for ask in (method_module, settings_class, starts_from, has_own_classifier):

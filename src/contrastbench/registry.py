@@ -20,6 +20,9 @@ MODALITIES: dict[str, str] = {
     "image": "contrastbench.modalities.images:Images",
     "audio": "contrastbench.modalities.audio:Audio",
     "graph": "contrastbench.modalities.graphs:Graphs",
+    # No data set is of these: images and sound still, but their encoders are built elsewhere, and so are other code.
+    "library-image": "contrastbench.modalities.library_images:LibraryImages",
+    "library-sound": "contrastbench.modalities.library_sound:LibrarySound",
 }
 
 # name -> module that holds its ADAPTER, one table per modality, because a track takes data of one.
@@ -89,6 +92,7 @@ class MethodEntry:
 METHODS: dict[str, MethodEntry] = {
     "random": MethodEntry("methods.random_encoder:RandomEncoder", NO_SETTINGS, IMAGE + AUDIO + GRAPH),
     "log-mel": MethodEntry("methods.log_mel:LogMel", NO_SETTINGS, AUDIO),
+    "frozen": MethodEntry("methods.frozen:Frozen", NO_SETTINGS, IMAGE + AUDIO),
     "simclr": MethodEntry("methods.simclr:SimCLR", "params.settings_contrastive:SimCLRSettings", IMAGE, contrasts=True),
     "dcl": MethodEntry("methods.dcl:DCL", "params.settings_contrastive:DCLSettings", IMAGE, contrasts=True),
     "hcl": MethodEntry("methods.hcl:HCL", "params.settings_contrastive:HCLSettings", IMAGE, contrasts=True),
@@ -171,7 +175,7 @@ def modality_name(dataset: str) -> str:
 def modality_module(name: str) -> str:
     """Dotted name of the module that holds modality ``name``; an unknown name is a UserError."""
     if name not in MODALITIES:
-        raise UserError(f"unknown modality {name!r}; {hint(name, MODALITIES)}")
+        raise UserError(f"unknown modality {name!r}; {hint(name, DATASETS_OF)}")
     return MODALITIES[name].partition(":")[0]
 
 

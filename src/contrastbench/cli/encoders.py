@@ -1,5 +1,6 @@
 """Command ``export-encoder``."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -7,8 +8,10 @@ import typer
 
 from contrastbench.cli.options import Dataset, MethodName, Preset, Seed, Track
 from contrastbench.errors import UserError
-from contrastbench.files import behind_link
+from contrastbench.files import behind_link, replacing, write_bytes
+from contrastbench.pipeline.asked import rows_that_count
 from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.records import trained_record
 
 
 def register(app: typer.Typer) -> None:
@@ -21,18 +24,38 @@ def export_command(
     dataset: Dataset,
     method: MethodName,
     seed: Seed,
-    target: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
+    target: Annotated[
+        Path, typer.Argument(help="A new folder: weights, config.json, model card. Or a .safetensors file: weights.")
+    ],
     preset: Preset = "default",
 ) -> None:
-    """Write a trained audio encoder in timm's format, for use outside this suite."""
+    """Write a trained encoder for use outside this suite: in the names of timm and torchvision, without classifier.
+
+    A folder is laid out as timm and the Hugging Face Hub have it.
+    """
     grid = Grid(preset)
     job = grid.job("features", track, dataset, method, seed)
-    from contrastbench.jobs.weights import load_trained
-    from contrastbench.models.vit import AudioViT
-    from contrastbench.models.vit_checkpoint import export_encoder
+    if target.suffix != ".safetensors" and target.exists():
+        raise UserError(f"{target}: exists already; name a new folder, or a .safetensors file")
+    params = grid.pretrain_params(job)
+    from safetensors.torch import save
 
-    encoder = load_trained(grid, job).encoder
-    if not isinstance(encoder, AudioViT):
-        raise UserError(f"{job.name}: not a ViT; only encoders of sound are exported")
-    export_encoder(encoder, behind_link(target))
-    typer.echo(f"{target}: {encoder.features} features of {encoder.patch_embed.img_size} spectrograms")
+    from contrastbench.jobs.weights import load_trained, training_data
+    from contrastbench.modalities import modality_of
+    from contrastbench.models.export import CONFIG, WEIGHTS, exported
+    from contrastbench.reporting.model_card import model_card
+
+    data, encoder = training_data(grid, job), load_trained(grid, job).encoder
+    shape = modality_of(data).input_shape(data)
+    found = exported(encoder, getattr(params, "encoder", None), shape)
+    if target.suffix == ".safetensors":
+        write_bytes(behind_link(target), save(found.state))
+    else:
+        rows = rows_that_count(preset=preset)
+        card = model_card(job, preset, trained_record(grid, job), rows, found.usage, library=found.library)
+        with replacing(target) as folder:
+            folder.mkdir()
+            (folder / WEIGHTS).write_bytes(save(found.state))
+            (folder / CONFIG).write_text(json.dumps(found.config, indent=2) + "\n", encoding="utf-8")
+            (folder / "README.md").write_text(card, encoding="utf-8")
+    typer.echo(f"{target}: {encoder.features} features of inputs of {' x '.join(map(str, shape))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 Weights = Annotated[Path, typer.Option(help="A .safetensors file, or a state_dict that torch.save wrote.")]
 Architecture = Annotated[
-    str, typer.Option(help="resnet-slim, resnet18 or resnet50 (CIFAR stem), torchvision:NAME or timm:NAME.")
+    str, typer.Option(help="resnet-slim, resnet18 or resnet50 (CIFAR stem), torchvision/NAME or timm/NAME.")
 ]
 Data = Annotated[str, typer.Option(help="The prepared data set whose test images are attacked.")]
 RadiusOf = Annotated[str | None, typer.Option(help="Take the radii of this data set; those of --data if not given.")]
@@ -73,6 +74,8 @@ def attack_model_command(
     from contrastbench.stages.attack_model import attack_model
 
     gc.enable()
+    # As it was written before `encoder.architecture` could name a library's.
+    architecture = re.sub("^(timm|torchvision):", r"\1/", architecture)
     network = Network(architecture, width, stem_stride, *statistics)
     rows = attack_model(grid, track, data, weights, network, radius_of or data, seed, Runtime(on, typer.echo))
     typer.echo(for_console(_table(rows, f"{weights} on {data}"), *_failed(rows)), nl=False)

@@ -4,6 +4,7 @@ import gc
 import re
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +24,7 @@ from contrastbench.cli.options import (
 )
 from contrastbench.errors import UserError
 from contrastbench.jobs.runtime import Runtime
+from contrastbench.params.audio_track import AudioPretrainParams
 from contrastbench.pipeline.data_check import check_batch_of_graphs, check_image_size, verify_data
 from contrastbench.pipeline.device import claim_device, count_devices
 from contrastbench.pipeline.grid import Grid
@@ -106,7 +108,22 @@ def _training(stage: Stage) -> Callable[..., None]:
 
 
 def _train(stage: Stage, job: Job, grid: Grid, device: str) -> None:
+    if stage.name == "pretrain":
+        _check_import(grid, job)
     _call(stage.name, grid, job, Runtime(device, typer.echo, show_progress=True))
+
+
+def _check_import(grid: Grid, job: Job) -> None:
+    """Refuse a file that ``mae`` would import values from that are not finite; have it take AudioMAE's own files.
+
+    Its reader (models/vit_checkpoint.py) is part of the code that recorded rows name, and so stays as it is.
+    """
+    params = grid.track(job.track).pretrain(job.method, job.dataset)
+    if isinstance(params, AudioPretrainParams) and params.method == "mae" and params.checkpoint is not None:
+        from contrastbench.models.checkpoints import allow_harmless, read_weights
+
+        read_weights(Path(params.checkpoint))
+        allow_harmless()
 
 
 def _train_together(stage: Stage, job: Job, grid: Grid, device: str, devices: int) -> None:

@@ -11,6 +11,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 from contrastbench.params.audio import AudioAugmentParams, FrontEndParams
 from contrastbench.params.base import Section, SectionFrom, refusal
 from contrastbench.params.evaluation import PretrainParams, ScratchParams
+from contrastbench.params.images import EncoderParams
 from contrastbench.params.settings import settings_of_modality
 from contrastbench.params.settings_autoencoder import JointSettings
 from contrastbench.params.track import TrackParams
@@ -22,6 +23,7 @@ from contrastbench.params.vit import DecoderParams, Target, ViTParams
 from contrastbench.registry import METHODS, starts_from
 
 START = "-start"  # ends the label of the encoder that a variant starts from, where it is the variant's own
+ANY_ENCODER = ("frozen", "random")  # methods that train nothing, and so take a network of any form
 PRETRAINED_BY = ("encoder", "decoder", "pretraining")  # sections by which that encoder is trained
 
 
@@ -59,6 +61,15 @@ class JointPretrainParams(AudioPretrainParams):
     """What the stage ``pretrain`` reads for ``mae-joint``, which has a contrastive head as well."""
 
     head: HeadParams
+
+
+class LibrarySoundParams(ScratchParams):
+    """What the stage ``pretrain`` reads for a network of images that takes spectrograms, and is not trained."""
+
+    modality: ClassVar[str] = "library-sound"
+    encoder: EncoderParams
+    training: TrainingParams
+    settings: SerializeAsAny[Section]
 
 
 class TuneParams(PretrainParams):
@@ -121,8 +132,12 @@ class AudioTrack(TrackParams):
             raise ValueError(f"tuning.encoder_step.frozen_blocks must be at most encoder.depth ({encoder.depth})")
 
     def require_fit(self, method: str, sections: Mapping[str, Any]) -> None:
-        """Also: sizes fit, and a head that is trained from scratch has a queue for its batches and neighbours."""
+        """Also: a ready encoder is named, sizes fit, and a head trained from scratch has a queue for its batches."""
         super().require_fit(method, sections)
+        if sections["encoder"].architecture and method not in (*ANY_ENCODER, "log-mel"):
+            raise ValueError(f"{method} is of the track's own transformer; encoder.architecture is for frozen, random")
+        if method == "frozen" and sections["pretraining"].checkpoint is None:
+            raise ValueError("frozen judges a ready encoder; name its file of weights in pretraining.checkpoint")
         self._require_sizes(sections["encoder"], sections["tuning"])
         settings, queue = sections["settings"], sections["tuning"].head.queue
         batch_size = sections["pretraining"].training.batch_size
@@ -130,6 +145,11 @@ class AudioTrack(TrackParams):
             raise ValueError(
                 f"tuning.head.queue {queue} must hold top_k ({settings.top_k}) and a pretraining batch ({batch_size})"
             )
+
+    def modality_of(self, label: str) -> str:
+        """``library-sound`` where the encoder is a library's."""
+        of_a_library = _is_of_a_library(self.base_method(label), self.sections_of(label)["encoder"])
+        return "library-sound" if of_a_library else self.modality
 
     def start_of(self, label: str) -> str | None:
         """The method that ``label`` starts from; ``LABEL-start`` where a variant trains that one in another way."""
@@ -161,6 +181,8 @@ class AudioTrack(TrackParams):
 
     def resolve(self, method: str, sections: Mapping[str, Any]) -> PretrainParams:
         """What the stage ``pretrain`` or ``tune`` reads for a method."""
+        if _is_of_a_library(method, sections["encoder"]):
+            return self._of_a_library(method, sections)
         start = starts_from(method)
         if start is None:
             return self._from_scratch(method, sections)
@@ -175,6 +197,21 @@ class AudioTrack(TrackParams):
             encoder_step=tuning.encoder_step,
             settings=sections["settings"],
             start=self._from_scratch(start, {**sections, "settings": self._of_method(start)}),
+        )
+
+    def _of_a_library(self, method: str, sections: Mapping[str, Any]) -> LibrarySoundParams:
+        """Spectrograms are normalised already; ``random`` imports nothing."""
+        pretraining: PretrainingParams = sections["pretraining"]
+        named = sections["encoder"].model_dump(include={"architecture", "input_size", "grey_as_colour"})
+        if method == "frozen":
+            named["pretrained"] = pretraining.checkpoint
+        return LibrarySoundParams(
+            track=self._name,
+            method=method,
+            encoder=EncoderParams(**named, mean=(0.0,), std=(1.0,)),
+            augment=pretraining.augment,
+            training=pretraining.training,
+            settings=sections["settings"],
         )
 
     def _from_scratch(self, method: str, sections: Mapping[str, Any]) -> AudioPretrainParams:
@@ -195,3 +232,7 @@ class AudioTrack(TrackParams):
             return plain
         own = {"augment": sections["augment"], "checkpoint": None}
         return JointPretrainParams(**dict(plain) | own, head=sections["tuning"].head)
+
+
+def _is_of_a_library(method: str, encoder: ViTParams) -> bool:
+    return bool(encoder.architecture) and method in ANY_ENCODER

@@ -24,6 +24,15 @@ class ImagePretrainParams(ScratchParams):
     settings: SerializeAsAny[Section]
 
 
+class LibraryImagePretrainParams(ImagePretrainParams):
+    """The same with an encoder that is not ours alone: a library's, or one that is resized for or starts from a file.
+
+    It counts as other code (``modalities/library_images.py``), so that what ours have measured stays.
+    """
+
+    modality: ClassVar[str] = "library-image"
+
+
 class ImageTrack(TrackParams):
     """A section of params.yaml."""
 
@@ -45,6 +54,21 @@ class ImageTrack(TrackParams):
         assert isinstance(params, ImagePretrainParams)
         return params
 
+    def require_fit(self, method: str, sections: Mapping[str, Any]) -> None:
+        """Also: a ready encoder is named."""
+        super().require_fit(method, sections)
+        if method == "frozen" and not sections["encoder"].pretrained:
+            raise ValueError("frozen judges a ready encoder; name its file of weights in encoder.pretrained")
+
+    def modality_of(self, label: str) -> str:
+        """``library-image`` where the encoder is not ours alone."""
+        return _class_for(self.sections_of(label)["encoder"].read_by(self.base_method(label))).modality
+
     def resolve(self, method: str, sections: Mapping[str, Any]) -> ImagePretrainParams:
-        """What training a method reads: all of it."""
-        return ImagePretrainParams(track=self._name, method=method, **sections)
+        """What training a method reads: all of it, but what it makes no use of in ``encoder``."""
+        encoder = sections["encoder"].read_by(method)
+        return _class_for(encoder)(track=self._name, method=method, **{**sections, "encoder": encoder})
+
+
+def _class_for(encoder: EncoderParams) -> type[ImagePretrainParams]:
+    return ImagePretrainParams if encoder.is_plain else LibraryImagePretrainParams

@@ -227,7 +227,11 @@ class TrackParams(Section):
         before, now = self._sections(self._plain(variant.method)), self._sections(variant)
         for key in flat(variant.changes()):
             without = _put(now, key, _at(before, key))
-            if without != now and self.resolve(variant.method, without) == self.resolve(variant.method, now):
+            try:
+                is_read = without == now or self.resolve(variant.method, without) != self.resolve(variant.method, now)
+            except ValidationError:  # the other changes go with this one alone
+                is_read = True
+            if not is_read:
                 raise refusal(f"{variant.method} does not read this key", *path, key)
 
     def _check_space(self, label: str, search: SearchParams) -> None:
@@ -301,6 +305,10 @@ class TrackParams(Section):
         """The registered method behind a method's name or a variant's label."""
         trial = self.search and self.search.trial(label)
         return self._untuned(trial.of if trial else label).method
+
+    def modality_of(self, label: str) -> str:
+        """The modality (``registry.py``) whose code builds and feeds the encoder of a method or variant."""
+        return self.modality
 
     def start_of(self, label: str) -> str | None:
         """The method, or what else a job of the stage ``pretrain`` is called, whose weights ``label`` starts from."""

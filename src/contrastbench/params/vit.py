@@ -1,10 +1,12 @@
 """Sizes of the audio masked autoencoder: a ViT on time x mel patches, and its decoder."""
 
+from operator import not_
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from contrastbench.params.base import Section
+from contrastbench.params.images import ImageSize, require_library
 from contrastbench.params.values import Depth, Width
 
 Shift = Annotated[int, Field(ge=0, le=10_000)]
@@ -20,6 +22,9 @@ class ViTParams(Section):
 
     readout  its features: the mean of the patch tokens (MAE-CT's pooling), or mean and standard deviation. The
              reference row ``log-mel`` reads the frames of the spectrogram in the same way
+
+    architecture, input_size, grey_as_colour  a network of images in place of this one, for the methods that are not
+             trained: as in ``params/images.py``, a spectrogram being a grey image. Then all other keys mean nothing
     """
 
     patch: int = Field(ge=2, le=1024)
@@ -27,6 +32,9 @@ class ViTParams(Section):
     depth: Depth
     heads: Width
     readout: Readout
+    architecture: Annotated[str, AfterValidator(require_library)] = Field(default="", exclude_if=not_)
+    input_size: ImageSize = Field(default=0, exclude_if=not_)
+    grey_as_colour: bool = Field(default=False, exclude_if=not_)
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:

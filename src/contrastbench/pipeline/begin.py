@@ -11,6 +11,7 @@ from contrastbench.params.root import DEFAULT, TRACKS
 from contrastbench.pipeline.data_check import check_data
 from contrastbench.pipeline.dates import bring_back_future_dates
 from contrastbench.pipeline.device import DEVICE_VARIABLE, DEVICES_VARIABLE, resolve_device
+from contrastbench.pipeline.encoder_check import check_encoders
 from contrastbench.pipeline.gpus import visible_gpus
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.lock import hold_folder
@@ -79,7 +80,10 @@ def begin(
     there = gpu_limit if on == "cuda" else os.cpu_count()
     check_devices(devices, on, there if here else None, "--config devices=")
     for track in params.tracks:
-        check_batches(grid, [job for stage in TRAINING for job in grid.jobs(stage, track)], devices)
+        trained = [job for stage in TRAINING for job in grid.jobs(stage, track)]
+        check_batches(grid, trained, devices)
+        if is_main_process:
+            check_encoders(grid, trained)
     check_data(grid)
     if is_main_process:
         hold_folder()

@@ -289,8 +289,9 @@ class Grid:
         """Fingerprint of a stage's code for this job's modality and method."""
         section = self.track(job.track)
         method = section.base_method(job.method)
-        looked_up = [modality_module(section.modality), *([method_module(method)] if method in METHODS else [])]
-        return fingerprint(stage_name, *looked_up)
+        if method not in METHODS:
+            return fingerprint(stage_name, modality_module(section.modality))
+        return fingerprint(stage_name, modality_module(section.modality_of(job.method)), method_module(method))
 
     def training_code(self, job: Job) -> list[str]:
         """Fingerprints of the stages that led to a job's encoder.

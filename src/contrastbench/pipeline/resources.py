@@ -120,9 +120,10 @@ def _cost(encoder: object, size: Sequence[int]) -> tuple[float, int]:
     """Multiply-adds of an encoder's forward pass of one image (or spectrogram, none of it masked), and its width."""
     if isinstance(encoder, ViTParams):
         return 12 * encoder.depth * encoder.width**2 * math.prod(size) / encoder.patch**2, encoder.width
-    if isinstance(encoder, EncoderParams):
+    if isinstance(encoder, EncoderParams) and encoder.is_ours:
         per_pixel = CONVOLUTIONS[encoder.architecture] * encoder.width**2
-        return per_pixel * math.prod(size) / encoder.stem_stride**2, encoder.width
+        pixels = encoder.input_size**2 or math.prod(size)
+        return per_pixel * pixels / encoder.stem_stride**2, encoder.width
     if isinstance(encoder, GINParams):
         return 2 * encoder.layers * encoder.width**2 * NODES, encoder.width
     return OTHER_ENCODER
