@@ -7,6 +7,7 @@ import typer
 
 from contrastbench.params.root import TRACKS
 from contrastbench.pipeline.device import DEVICE_VARIABLE, DEVICES_VARIABLE
+from contrastbench.pipeline.loggers import LOG_VARIABLE, LOGGERS
 
 Track = Annotated[str, typer.Argument(help=f"{', '.join(TRACKS)}.")]
 Dataset = Annotated[str, typer.Argument(help="A data set; see `contrastbench list`.")]
@@ -19,6 +20,10 @@ OptionalSeeds = Annotated[
 Preset = Annotated[str, typer.Option(help="default (params.yaml alone) or the name of a file in presets/.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.", envvar=DEVICE_VARIABLE)]
 Devices = Annotated[int, typer.Option(help="How many devices train one encoder together.", envvar=DEVICES_VARIABLE)]
+Log = Annotated[
+    str | None,
+    typer.Option(help=f"Follow training live with {', '.join(LOGGERS[:-1])} or {LOGGERS[-1]}.", envvar=LOG_VARIABLE),
+]
 Mirror = Annotated[
     Path | None, typer.Option(help="Folder with official archives; else the variable CONTRASTBENCH_MIRROR.")
 ]

@@ -1,5 +1,6 @@
 """One command per stage, from the table of stages: ``contrastbench STAGE TRACK DATASET METHOD SEED``."""
 
+import contextlib
 import gc
 import re
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from contrastbench.cli.options import (
     Dataset,
     Device,
     Devices,
+    Log,
     MethodName,
     Mirror,
     OptionalSeeds,
@@ -27,6 +29,7 @@ from contrastbench.pipeline.data_check import check_batch_of_graphs, check_image
 from contrastbench.pipeline.device import claim_device, count_devices
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.loggers import resolve_logger
 from contrastbench.pipeline.measured import measured_here, write_receipt
 from contrastbench.pipeline.resolved import hold
 from contrastbench.pipeline.stages import STAGES, TRAINING, Scope, Stage
@@ -83,8 +86,10 @@ def _training(stage: Stage) -> Callable[..., None]:
         preset: Preset = "default",
         device: Device = "auto",
         devices: Devices = 1,
+        log: Log = None,
         state: State = None,
     ) -> None:
+        logger = resolve_logger(log)
         grid = Grid(preset)
         grid.job(stage.name, track, dataset, method)
         jobs = [grid.job(stage.name, track, dataset, method, seed) for seed in seeds or grid.track(track).seeds]
@@ -98,27 +103,32 @@ def _training(stage: Stage) -> Callable[..., None]:
             check_batch_of_graphs(grid, job.track, job.dataset)
             _verify(grid, stage, job)
             if devices == 1:
-                _train(stage, job, grid, on)
+                _train(stage, job, grid, on, logger)
             else:
-                _train_together(stage, job, grid, on, devices)
+                _train_together(stage, job, grid, on, logger, devices)
 
     return command
 
 
-def _train(stage: Stage, job: Job, grid: Grid, device: str) -> None:
-    _call(stage.name, grid, job, Runtime(device, typer.echo, show_progress=True))
+def _train(stage: Stage, job: Job, grid: Grid, device: str, logger: str | None) -> None:
+    with contextlib.ExitStack() as stack:
+        if logger is not None:
+            from contrastbench.loggers import followed  # torch
+
+            stack.enter_context(followed(logger, grid, job, typer.echo))
+        _call(stage.name, grid, job, Runtime(device, typer.echo, show_progress=True))
 
 
-def _train_together(stage: Stage, job: Job, grid: Grid, device: str, devices: int) -> None:
+def _train_together(stage: Stage, job: Job, grid: Grid, device: str, logger: str | None, devices: int) -> None:
     """In processes that go by the parameters that are held here: a grid's own cannot be pickled."""
     from contrastbench.training.processes import launch  # torch
 
     hold(grid.preset, grid.params)
-    launch(_train_in_process, stage, job, grid.preset, device, processes=devices, device=device)
+    launch(_train_in_process, stage, job, grid.preset, device, logger, processes=devices, device=device)
 
 
-def _train_in_process(stage: Stage, job: Job, preset: str, device: str) -> None:
-    _train(stage, job, Grid(preset), device)
+def _train_in_process(stage: Stage, job: Job, preset: str, device: str, logger: str | None) -> None:
+    _train(stage, job, Grid(preset), device, logger)
 
 
 def _of_one_method(stage: Stage) -> Callable[..., None]:
