@@ -75,6 +75,19 @@ def test_list_names_every_data_set_and_method(project, run):
         (("pretrain", "unremix", "digit", "simclr", "0"), "unknown data set 'digit'; did you mean 'digits'?"),
         (("pretrain", "unremix", "digits", "simlr", "0"), "unknown method 'simlr'; did you mean 'simclr'?"),
         (("pretrain", "unremix", "digits", "simclr", "0", "--preset", "smok"), "unknown preset 'smok'; did you mean"),
+        (("pretrain", "UnReMix", "digits", "simclr", "0"), "unknown track 'UnReMix'; did you mean 'unremix'?"),
+        *(
+            (("pretrain", "unremix", "digits", name, "0"), f"unknown method {name!r}; did you mean 'simclr'?")
+            for name in ("SimCLR", "simCLR", "Sim-CLR", "sim_clr", "Sim CLR")
+        ),
+        (
+            ("pretrain", "uamix", "instruments", "mae-ct", "0", "1", "--preset", "smoke"),
+            "mae-ct: is not trained by pretrain; run `contrastbench tune uamix instruments mae-ct 0 1 --preset smoke`",
+        ),
+        (
+            ("tune", "uamix", "instruments", "mae"),
+            "mae: is not trained by tune; run `contrastbench pretrain uamix instruments mae --preset default`",
+        ),
         (("features", "unremix", "digits", "unremx", "0"), "unknown method 'unremx'; did you mean 'unremix'?"),
         (("probe", "unremix", "digits", "simclr", "0", "--preset", "none"), "unknown preset 'none'"),
         (

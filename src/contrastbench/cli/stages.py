@@ -91,7 +91,10 @@ def _training(stage: Stage) -> Callable[..., None]:
     ) -> None:
         logger = resolve_logger(log)
         grid = Grid(preset)
-        grid.job(stage.name, track, dataset, method)
+        whole = grid.job(stage.name, track, dataset, method)
+        if grid.pretrain_params(whole) is not None and grid.training_stage(whole) != stage.name:
+            right = " ".join([grid.training_stage(whole), track, dataset, method, *map(str, seeds or ())])
+            raise UserError(f"{method}: is not trained by {stage.name}; run `contrastbench {right} --preset {preset}`")
         jobs = [grid.job(stage.name, track, dataset, method, seed) for seed in seeds or grid.track(track).seeds]
         on = claim_device(device, max(1, devices))
         check_devices(devices, on, count_devices(on))
