@@ -3,6 +3,7 @@
 # On a GPU machine: snakemake --cores all --config device=cuda (a job on each GPU; fewer: --resources gpu=1)
 # Several GPUs that train one encoder together: ... device=cuda devices=4
 # On a cluster:     docs/cluster.md
+# To follow training live: snakemake --cores all --config log=tensorboard (docs/loggers.md)
 import sys
 
 from snakemake.scheduling.job_scheduler import JobScheduler
@@ -36,6 +37,7 @@ if RUN.gpu_limit:
 envvars:
     "CONTRASTBENCH_PARAMS",
     "CONTRASTBENCH_DEVICE",
+    "CONTRASTBENCH_LOG",
 
 
 # To find data frames among `params`, Snakemake would import pandas, for a quarter of a second; ours are texts.

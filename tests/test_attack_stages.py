@@ -482,7 +482,10 @@ def test_bad_requests_are_refused_in_one_line(project: Grid, tmp_path: Path) -> 
     runtime = Runtime()
     with pytest.raises(UserError, match="reference row without an encoder"):
         attack(project, Job("swaro", "digits", "pixels", 0), runtime)
-    with pytest.raises(UserError, match=r"simclr/7/run.json: no such file; run the training first"):
+    with pytest.raises(
+        UserError,
+        match=r"simclr/7/run.json: no such file; run `contrastbench pretrain swaro digits simclr 7 --preset \w+`$",
+    ):
         transfer_attack(project, Job("swaro", "digits", seed=7), runtime)
     with pytest.raises(UserError, match="no radii for 'cifar10'; there are mnist5k, digits"):
         attack(project, Job("swaro", "cifar10", "simclr", 0), runtime)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import yaml
 from project_copy import Project
 
 from contrastbench.errors import UserError
-from contrastbench.pipeline import device, record, resolved
+from contrastbench.pipeline import device, loggers, record, resolved
 from contrastbench.pipeline.begin import begin
 from contrastbench.pipeline.device import resolve_device
 from contrastbench.pipeline.grid import Grid
@@ -28,6 +29,7 @@ def folder(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name in (
         resolved.PARAMS_VARIABLE,
         device.DEVICE_VARIABLE,
+        loggers.LOG_VARIABLE,
         device.DEVICES_VARIABLE,
         "DVC_NO_ANALYTICS",
         "MALLOC_TOP_PAD_",
@@ -222,8 +224,9 @@ def test_an_edit_of_the_code_during_a_run_stops_the_jobs_that_would_name_it(proj
     project.run("snakemake", "--cores", "1", "--", ROWS)
 
 
-def test_neither_device_nor_how_many_makes_anything_stale(project: Project) -> None:
-    for options in (("--config", "device=cpu", f"devices={min(2, os.cpu_count() or 1)}"), ()):
+def test_neither_device_nor_how_many_nor_a_logger_makes_anything_stale(project: Project) -> None:
+    logger = ["log=tensorboard"] if find_spec("tensorboard") else []
+    for options in (("--config", "device=cpu", f"devices={min(2, os.cpu_count() or 1)}", *logger), ()):
         assert not project.stale_jobs(*options, "--", ROWS)
     answer = project.run("snakemake", "--dry-run", "--config", "device=tpu", code=1)
     assert answer.strip().splitlines()[-1] == "contrastbench: --config device=tpu: must be auto, cpu or cuda"

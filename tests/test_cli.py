@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer._completion_classes import BashComplete
 
 from contrastbench import __version__, cli
 from contrastbench.registry import DATASETS, METHODS
@@ -66,6 +67,54 @@ def test_list_names_every_data_set_and_method(project, run):
     assert set(DATASETS) <= set(words) and set(METHODS) <= set(words) and "pixels" in words
 
 
+def test_list_shows_what_each_track_of_a_preset_has(project, run):
+    code, out, _ = run("list", "--preset", "smoke")
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if "│" in line]
+    assert code == 0
+    assert ["simclr", "image", "unremix"] in cells and ["hcl", "image", "none"] in cells
+    assert ["pixels", "image, audio", "unremix, uamix"] in cells
+    start = cells.index(["swaro", "modality", "image"])
+    has = {what: which for _, what, which in cells[start : start + 8]}
+    assert has["data sets"] == "digits" and has["seeds"] == "0" and has["methods"] == "swaro, supervised"
+    assert "swaro-add" in has["variants"] and has["target ablation"] == "swaro, swaro-add"
+    assert has["target search"] == "2 trials"
+    assert next(cell for cell in cells if cell[0] == "digits")[3] == "unremix, swaro"
+    assert run("list", "--preset", "smok")[2].startswith("contrastbench: unknown preset 'smok'; did you mean 'smoke'?")
+
+
+@pytest.mark.parametrize(
+    ("line", "offered", "absent"),
+    [
+        ("pret", {"pretrain"}, {"prepare"}),
+        ("pretrain ", {"unremix", "swaro", "uamix", "graphs"}, {"default"}),
+        ("prepare cifar", {"cifar10", "cifar100"}, {"digits"}),
+        ("probe uamix ", {"instruments"}, {"digits"}),
+        ("pretrain unremix digits ", {"simclr", "unremix-exp"}, {"swaro", "mae"}),
+        ("pretrain swaro digits --preset smoke s", {"swaro", "supervised"}, {"simclr", "swav"}),
+        ("pretrain nonsense digits ", {"simclr", "mae"}, {"unremix-exp"}),
+        ("plan --preset s", {"smoke"}, {"default"}),
+        ("tables --preset ", {"default", "smoke"}, set()),
+        ("pretrain --device ", {"auto", "cpu", "cuda"}, set()),
+        ("tune --log ", {"tensorboard", "wandb", "mlflow"}, set()),
+    ],
+)
+def test_the_shell_completes_names(project, line, offered, absent):
+    *words, incomplete = line.split(" ")
+    shell = BashComplete(typer.main.get_command(cli.app), {}, "contrastbench", "_CONTRASTBENCH_COMPLETE")
+    found = {item.value for item in shell.get_completions(words, incomplete)}
+    assert offered <= found and not absent & found
+
+
+def test_completion_loads_no_torch(repository):
+    code = "import sys; sys.argv = ['contrastbench']; from contrastbench import cli\ntry: cli.main()\n"
+    code += "finally: print('torch' in sys.modules)"
+    told = {"_CONTRASTBENCH_COMPLETE": "complete_bash", "COMP_WORDS": "contrastbench pretrain uamix esc50 ma"}
+    environment = os.environ | told | {"COMP_CWORD": "4"}
+    call = [sys.executable, "-c", code]
+    done = subprocess.run(call, cwd=repository, env=environment, capture_output=True, text=True, check=True)
+    assert "mae-ct" in done.stdout and done.stdout.endswith("False\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -75,6 +124,19 @@ def test_list_names_every_data_set_and_method(project, run):
         (("pretrain", "unremix", "digit", "simclr", "0"), "unknown data set 'digit'; did you mean 'digits'?"),
         (("pretrain", "unremix", "digits", "simlr", "0"), "unknown method 'simlr'; did you mean 'simclr'?"),
         (("pretrain", "unremix", "digits", "simclr", "0", "--preset", "smok"), "unknown preset 'smok'; did you mean"),
+        (("pretrain", "UnReMix", "digits", "simclr", "0"), "unknown track 'UnReMix'; did you mean 'unremix'?"),
+        *(
+            (("pretrain", "unremix", "digits", name, "0"), f"unknown method {name!r}; did you mean 'simclr'?")
+            for name in ("SimCLR", "simCLR", "Sim-CLR", "sim_clr", "Sim CLR")
+        ),
+        (
+            ("pretrain", "uamix", "instruments", "mae-ct", "0", "1", "--preset", "smoke"),
+            "mae-ct: is not trained by pretrain; run `contrastbench tune uamix instruments mae-ct 0 1 --preset smoke`",
+        ),
+        (
+            ("tune", "uamix", "instruments", "mae"),
+            "mae: is not trained by tune; run `contrastbench pretrain uamix instruments mae --preset default`",
+        ),
         (("features", "unremix", "digits", "unremx", "0"), "unknown method 'unremx'; did you mean 'unremix'?"),
         (("probe", "unremix", "digits", "simclr", "0", "--preset", "none"), "unknown preset 'none'"),
         (

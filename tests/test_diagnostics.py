@@ -231,5 +231,5 @@ def test_numerically_the_baseline_is_marked_in_every_table():
     assert len(tables) == 3 and all(table.notes == {"unremix": "as NT-Xent"} for table in tables)
     text = as_markdown(tables)
     assert text.count("| `unremix` (as NT-Xent) |") == 3 and "| `hcl` |" in text and "| `mochi` |" in text
-    assert as_latex(tables).count("unremix (as NT-Xent)") == 3
+    assert as_latex(tables, "").count("unremix (as NT-Xent)") == 3
     assert not any("gradient" in column.protocol.name for table in tables for _, column in table.marks), "no best"

@@ -50,6 +50,8 @@ FEW_SHOT, LOW_SHOT, AUDIO_ATTACK = (DEFAULTS["uamix"][name] for name in ("few_sh
     ("path", "value", "expected"),
     [
         ("unremix.training.batchsize", 64, "unremix.training.batchsize: unknown key; did you mean 'batch_size'?"),
+        ("unremix.settings.SimCLR", {}, "unremix.settings.SimCLR: unknown key; did you mean 'simclr'?"),
+        ("unremix.methods", ["Sim_CLR"], "unknown method 'Sim_CLR'; did you mean 'simclr'?"),
         ("unremix.encoder.zzz", 1, "unknown key; known keys: architecture, grey_as_colour, input_size, "),
         ("unremix.training.epochs", "ten", 'unremix.training.epochs = "ten": input should be a valid integer'),
         ("unremix.training.epochs", 2.5, "unremix.training.epochs = 2.5"),
@@ -346,7 +348,7 @@ FEW_SHOT, LOW_SHOT, AUDIO_ATTACK = (DEFAULTS["uamix"][name] for name in ("few_sh
         ),
         ("uamix.ablation", ["simclr"], "uamix.ablation.0 = \"simclr\": the method 'simclr' takes image data, and this"),
         ("unremix.methods", ["swav"], "the method 'swav' needs a section settings.swav in this track"),
-        ("unremix.settings.mae", {}, "unremix.settings.mae: unknown key; did you mean"),
+        ("unremix.settings.mae", {}, "unremix.settings.mae: unknown key; known keys: a_infonce, acl"),
         ("unremix.settings.zzz", {}, "unremix.settings.zzz: unknown key; known keys: a_infonce, acl, clae"),
         ("unremix.settings.dcl.tau", 0.1, "unremix.settings.dcl.tau: unknown key; did you mean 'tau_plus'?"),
         ("swaro.settings.supervised", {"eps": 1}, "swaro.settings.supervised.eps: unknown key; known keys: none"),
@@ -470,6 +472,24 @@ def test_a_missing_key_is_named(project):
     del content["unremix"]["training"]["epochs"]
     (project / "params.yaml").write_text(yaml.safe_dump(content))
     assert "unremix.training.epochs: this key is required and missing" in message_of(project)
+
+
+@pytest.mark.parametrize(
+    ("path", "wrong"),
+    [("unremix", "unremx"), ("unremix.training", "Training"), ("unremix.training.batch_size", "batch-size"),
+     ("swaro.robustness.steps", "step"), ("data.validation_fraction", "validation_fracton")],
+)  # fmt: skip
+def test_a_misspelt_key_names_itself_and_its_neighbour_not_what_is_missing_for_it(project, path, wrong):
+    file = project / "params.yaml"
+    content = yaml.safe_load(file.read_text())
+    *parents, last = path.split(".")
+    section = content
+    for parent in parents:
+        section = section[parent]
+    section[wrong] = section.pop(last)
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    key = ".".join([*parents, wrong])
+    assert message_of(project).endswith(f"params.yaml: {key}: unknown key; did you mean {last!r}?")
 
 
 def test_a_number_that_is_no_number_is_refused(project):

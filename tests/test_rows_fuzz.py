@@ -102,8 +102,8 @@ def with_other_bytes(text: bytes, rng: random.Random) -> bytes:
 def make_everything(loaded: Loaded, before: Loaded) -> None:
     """All that reporting makes of rows."""
     tables = [*tables_of(loaded), *ablation_tables(loaded)]
-    for make in (as_csv, as_markdown, as_latex):
-        assert isinstance(make(tables), str)
+    for text in (as_csv(tables), as_markdown(tables), as_latex(tables, "default-unremix")):
+        assert isinstance(text, str)
     assert json.loads(metrics_json(tables_of(loaded))) is not None
     assert len(rows_frame(loaded)) == len(loaded.rows)
     cells = cells_of(loaded)

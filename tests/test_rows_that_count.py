@@ -164,7 +164,7 @@ def test_a_cell_never_averages_rows_of_different_code_without_the_mark():
 def test_without_a_mark_nothing_is_said_of_it(tmp_path):
     rows = [row("simclr"), row("hcl")]
     tables = tables_of(loaded(rows))
-    assert "†" not in as_markdown(tables) and "dagger" not in as_latex(tables)
+    assert "†" not in as_markdown(tables) and "dagger" not in as_latex(tables, "")
     write(tmp_path, rows)
     assert "†" not in build_report(rows_in(tmp_path), "default", {}, tmp_path).partition("<script>")[0]
 

@@ -472,7 +472,7 @@ def test_the_command_writes_the_choice_and_the_check_holds_it_against_the_rows(f
     assert chosen["simclr-tuned"]["training.learning_rate"] != content["unremix"]["training"]["learning_rate"]
     assert not stale_choices(loaded(rows), folder)
     better = [row.model_copy(update={"value": 0.99}) if row.method == "hcl-trial-03" else row for row in rows]
-    line = "presets/tuned.yaml: stale against results/rows; run `contrastbench choose`"
+    line = "presets/tuned.yaml: stale against results/rows; run `contrastbench choose unremix`"
     assert stale_choices(loaded(better), folder) == [line]
     file.write_text(file.read_text().replace("hcl-tuned", "hcl-best"))
     assert stale_choices(loaded(rows), folder) == [line]

@@ -1,6 +1,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -273,17 +274,69 @@ def test_no_column_mixes_numbers_of_examples_under_one_name():
     assert re.search(r"\| `hcl` \| 100\.0 \[\d\d\.\d, 100\.0\] \(n = 16\) \|", text)
     assert re.search(rf"\| `dcl` \| {VALUE} \(n = 300-500\) \|", text)
     assert "another number of examples" in text and "top-1 %, n = 500 |" in text
-    assert "(n = 16)" in as_latex([table])
+    assert "(n = 16)" in as_latex([table], "")
     assert "another number" not in as_markdown(tables_of(loaded(clear_winner())))
 
 
 def test_markdown_says_how_to_read_it_and_latex_uses_booktabs():
     tables = tables_of(loaded(clear_winner()))
     assert "The encoder is frozen." in as_markdown(tables, "unremix")
-    latex = as_latex(tables)
+    latex = as_latex(tables, "default-unremix")
+    assert r"\label{tab:default-unremix-mnist5k-frozen-features}" in latex
     assert r"\toprule" in latex and r"\bottomrule" in latex and r"top-1 \%" in latex
     assert re.search(rf"\\textbf\{{{VALUE}\}}", latex)
     assert latex_escape("a_b%c\\d") == r"a\_b\%c\textbackslash{}d"
+
+
+def test_what_does_not_fit_a_page_is_several_tables_in_latex():
+    names = ["knn", *(f"low-label-{shots}" for shots in (5, 10, 20, 50))]
+    (table,) = tables_of(loaded([row(method, protocol=name) for method in ("simclr", "dcl") for name in names]))
+    latex = as_latex([table], "default-unremix")
+    assert latex_problems(latex) == [] and r"\extrafloats{2}" in latex
+    assert re.findall(r"\\begin\{tabular\}\{(\w+)\}", latex) == ["lrrr", "lrr"]
+    assert r"\label{tab:default-unremix-mnist5k-frozen-features-2}" in latex
+    assert r"Part 2 of 2 of table~\ref{tab:default-unremix-mnist5k-frozen-features}." in latex
+    variants = replace(table, changes={"dcl": "temperature 0.25, [2, 3], " + "epochs 7, " * 9})
+    changed = as_latex([variants], "x")
+    assert latex_problems(changed) == [] and re.findall(r"\\begin\{tabular\}\{(\w+)\}", changed) == [
+        "llrr",
+        "llrr",
+        "llr",
+    ]
+
+
+def latex_problems(text: str) -> list[str]:
+    """What LaTeX would refuse: groups and environments that do not match, labels given twice, rows of other lengths."""
+    body = re.sub(r"(?<!\\)%.*", "", text)
+    problems, opened = [], []
+    for kind, name in re.findall(r"\\(begin|end)\{(\w+)\}", body):
+        if kind == "begin":
+            opened.append(name)
+        elif not opened or opened.pop() != name:
+            problems.append(f"end of {name}")
+    bare = re.sub(r"\\\\|\\[{}]", "", body)
+    problems += opened + ["braces"] * (bare.count("{") != bare.count("}"))
+    labels = re.findall(r"\\label\{([^}]*)\}", body)
+    problems += [label for label in labels if labels.count(label) > 1]
+    problems += [label for label in re.findall(r"\\ref\{([^}]*)\}", body) if label not in labels]
+    problems += re.findall(r"\\\\\s*[\[*].*", body)  # an option of the end of a line, which no text was meant as
+    problems += re.findall(r".*[^\x00-\x7f].*|.*(?<!\\)[_#^].*", re.sub(r"\\(label|ref)\{[^}]*\}|\[1\]|#1", "", body))
+    for alignment, rows in re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\bottomrule", body, re.DOTALL):
+        flat = re.sub(r"\\begin\{tabular\}\[b\].*?\\end\{tabular\}", "", rows)
+        lines = [line for line in flat.splitlines() if line.endswith(r"\\")]
+        problems += [line for line in lines if len(re.findall(r"(?<!\\)&", line)) != len(alignment) - 1]
+    return problems
+
+
+@pytest.mark.parametrize("wrong", [r"\begin{table}", "{", r"\label{tab:a}", r"a \\ [2", "a_b", r"\ref{tab:z}", "±"])
+def test_a_problem_of_latex_would_be_found(wrong):
+    assert latex_problems(r"\label{tab:a}" + "\n" + wrong) != []
+
+
+def test_committed_latex_has_no_problem(repository):
+    files = sorted((repository / "results/tables").glob("*/*.tex"))
+    assert len(files) > 20
+    assert {file.name: found for file in files if (found := latex_problems(file.read_text(encoding="utf-8")))} == {}
 
 
 def test_metrics_json_is_nested_as_dvc_reads_it():

@@ -5,6 +5,7 @@ modality's file makes only its own jobs stale.
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
@@ -218,8 +219,15 @@ def methods_of(modality: str) -> list[str]:
 def hint(name: str, known: Iterable[str]) -> str:
     """The nearest of the ``known`` names, or all of them."""
     known = [*known]
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    near = nearest(name, known)
+    return f"did you mean {near!r}?" if near else f"known: {', '.join(known)}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The one of ``known`` that ``name`` may mean; capitals, spaces, hyphens and underscores do not count."""
+    plain = {re.sub(r"[\W_]", "", each).lower(): each for each in known}
+    near = difflib.get_close_matches(re.sub(r"[\W_]", "", name).lower(), plain, n=1)
+    return plain[near[0]] if near else None
 
 
 def _entry(name: str) -> MethodEntry:

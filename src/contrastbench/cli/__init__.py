@@ -37,7 +37,6 @@ app = typer.Typer(
     help="Reproducible benchmarks of label-free representation learning. "
     "`snakemake --cores all` runs everything; these commands are its steps.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 for module in (data, stages, encoders, foreign, pipeline, results, plan):

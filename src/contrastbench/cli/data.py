@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
 
 import typer
 
 from contrastbench.cli.console import for_console
-from contrastbench.cli.options import Dataset, Mirror
+from contrastbench.cli.options import Dataset, Mirror, Preset
 from contrastbench.datasets import adapter
-from contrastbench.params.root import load
 from contrastbench.pipeline.grid import OTHER_TARGETS, Grid
 from contrastbench.pipeline.layout import Layout
 from contrastbench.pipeline.stages import WITH_ROWS
 from contrastbench.registry import DATASETS, METHODS, WITHOUT_ENCODER, dataset_module
 from contrastbench.results.protocols import FORMS
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 
 def register(app: typer.Typer) -> None:
@@ -35,30 +31,42 @@ def fetch_command(dataset: Dataset, mirror: Mirror = None) -> None:
     typer.echo("\n".join(f"verified: {path}" for path in paths) or f"{dataset}: nothing to fetch")
 
 
-def list_command() -> None:
-    """Show data sets, methods and protocols."""
+def list_command(preset: Preset = "default") -> None:
+    """Show data sets, methods and protocols, and which of them each track of a preset has."""
     from rich.table import Table
 
-    shown: list[RenderableType] = []
-    table = Table("data set", "modality", "classes", "source", "licence", title="Data sets")
+    grid = Grid(preset)
+    tracks = {name: grid.track(name) for name in grid.params.tracks}
+
+    def having(names: Callable[[str], Iterable[str]], name: str) -> str:
+        return ", ".join(track for track in tracks if name in names(track)) or "none"
+
+    data = Table("data set", "modality", "classes", "tracks", "source", "licence", title="Data sets")
     for name in DATASETS:
         source = adapter(name)
-        table.add_row(name, source.modality, str(len(source.classes)), source.source, source.licence)
-    shown.append(table)
-    shown.append(f"[bold]Methods[/bold]: {', '.join([*WITHOUT_ENCODER, *METHODS])}")
-    params = load()
-    for track in params.tracks:
-        variants = ", ".join(params.track(track).variants)
-        shown.append(f"[bold]Variants of {track}[/bold]: {variants or 'none'}")
-    grid = Grid()
-    for target in OTHER_TARGETS:
-        with_it = ", ".join(name for name in params.tracks if grid.labels(name, target))
-        shown.append(f"[bold]Tracks with the target {target}[/bold]: {with_it or 'none'}")
-    table = Table("stage", "tracks", "protocols", title="What encoders are judged by")
+        used = having(grid.datasets, name)
+        data.add_row(name, source.modality, str(len(source.classes)), used, source.source, source.licence)
+    methods = Table("method", "modality", "tracks", title="Methods")
+    kinds = {**WITHOUT_ENCODER, **{name: entry.modalities for name, entry in METHODS.items()}}
+    for name, modalities in kinds.items():
+        methods.add_row(name, ", ".join(modalities), having(grid.labels, name))
+    about = Table("track", "has", "which", title=f"Tracks of preset {preset}")
+    for name, track in tracks.items():
+        has: dict[str, Iterable] = {
+            "modality": [track.modality],
+            "data sets": grid.datasets(name),
+            "seeds": track.seeds,
+        }
+        has |= {"methods": track.methods, "variants": track.variants}
+        has |= {f"target {target}": grid.labels(name, target) for target in OTHER_TARGETS if target != "search"}
+        has["target search"] = [f"{len(trials)} trials"] if (trials := track.trials()) else []
+        for place, (what, names) in enumerate((what, list(names)) for what, names in has.items()):
+            if names:
+                about.add_row("" if place else name, what, ", ".join(map(str, names)))
+        about.add_section()
+    judged = Table("stage", "tracks", "protocols", title="What encoders are judged by")
     for stage in WITH_ROWS:
-        tracks = [track for track in params.tracks if grid.has(stage, track)]
+        on = ", ".join(track for track in tracks if grid.has(stage, track)) or "none"
         families = dict.fromkeys(family for group in stage.groups for family in group.families)
-        table.add_row(stage.command, ", ".join(tracks) or "none", ", ".join(FORMS[family] for family in families))
-    shown.append(table)
-    shown.append("How to read them: docs/protocols/")
-    typer.echo(for_console(*shown), nl=False)
+        judged.add_row(stage.command, on, ", ".join(FORMS[family] for family in families))
+    typer.echo(for_console(data, methods, about, judged, "How to read them: docs/protocols/"), nl=False)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from contrastbench.cli.completion import complete_preset
 from contrastbench.cli.console import for_console
 from contrastbench.cli.options import Preset
 from contrastbench.errors import UserError
@@ -19,7 +20,10 @@ from contrastbench.pipeline.tools import whole_run
 if TYPE_CHECKING:  # pandas and scipy are loaded by the commands that need them: every pipeline step starts this program
     from contrastbench.results.load import Loaded
 
-OnePreset = Annotated[str | None, typer.Option("--preset", help="Only this preset; all that have rows if not given.")]
+OnePreset = Annotated[
+    str | None,
+    typer.Option("--preset", help="Only this preset; all that have rows if not given.", autocompletion=complete_preset),
+]
 
 
 def register(app: typer.Typer) -> None:

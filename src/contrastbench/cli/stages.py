@@ -1,5 +1,6 @@
 """One command per stage, from the table of stages: ``contrastbench STAGE TRACK DATASET METHOD SEED``."""
 
+import contextlib
 import gc
 import re
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from contrastbench.cli.options import (
     Dataset,
     Device,
     Devices,
+    Log,
     MethodName,
     Mirror,
     OptionalSeeds,
@@ -29,6 +31,7 @@ from contrastbench.pipeline.data_check import check_batch_of_graphs, check_image
 from contrastbench.pipeline.device import claim_device, count_devices
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.loggers import resolve_logger
 from contrastbench.pipeline.measured import measured_here, write_receipt
 from contrastbench.pipeline.resolved import hold
 from contrastbench.pipeline.stages import STAGES, TRAINING, Scope, Stage
@@ -85,10 +88,15 @@ def _training(stage: Stage) -> Callable[..., None]:
         preset: Preset = "default",
         device: Device = "auto",
         devices: Devices = 1,
+        log: Log = None,
         state: State = None,
     ) -> None:
+        logger = resolve_logger(log)
         grid = Grid(preset)
-        grid.job(stage.name, track, dataset, method)
+        whole = grid.job(stage.name, track, dataset, method)
+        if grid.pretrain_params(whole) is not None and grid.training_stage(whole) != stage.name:
+            right = " ".join([grid.training_stage(whole), track, dataset, method, *map(str, seeds or ())])
+            raise UserError(f"{method}: is not trained by {stage.name}; run `contrastbench {right} --preset {preset}`")
         jobs = [grid.job(stage.name, track, dataset, method, seed) for seed in seeds or grid.track(track).seeds]
         on = claim_device(device, max(1, devices))
         check_devices(devices, on, count_devices(on))
@@ -100,17 +108,22 @@ def _training(stage: Stage) -> Callable[..., None]:
             check_batch_of_graphs(grid, job.track, job.dataset)
             _verify(grid, stage, job)
             if devices == 1:
-                _train(stage, job, grid, on)
+                _train(stage, job, grid, on, logger)
             else:
-                _train_together(stage, job, grid, on, devices)
+                _train_together(stage, job, grid, on, logger, devices)
 
     return command
 
 
-def _train(stage: Stage, job: Job, grid: Grid, device: str) -> None:
+def _train(stage: Stage, job: Job, grid: Grid, device: str, logger: str | None) -> None:
     if stage.name == "pretrain":
         _check_import(grid, job)
-    _call(stage.name, grid, job, Runtime(device, typer.echo, show_progress=True))
+    with contextlib.ExitStack() as stack:
+        if logger is not None:
+            from contrastbench.loggers import followed  # torch
+
+            stack.enter_context(followed(logger, grid, job, typer.echo))
+        _call(stage.name, grid, job, Runtime(device, typer.echo, show_progress=True))
 
 
 def _check_import(grid: Grid, job: Job) -> None:
@@ -126,16 +139,16 @@ def _check_import(grid: Grid, job: Job) -> None:
         allow_harmless()
 
 
-def _train_together(stage: Stage, job: Job, grid: Grid, device: str, devices: int) -> None:
+def _train_together(stage: Stage, job: Job, grid: Grid, device: str, logger: str | None, devices: int) -> None:
     """In processes that go by the parameters that are held here: a grid's own cannot be pickled."""
     from contrastbench.training.processes import launch  # torch
 
     hold(grid.preset, grid.params)
-    launch(_train_in_process, stage, job, grid.preset, device, processes=devices, device=device)
+    launch(_train_in_process, stage, job, grid.preset, device, logger, processes=devices, device=device)
 
 
-def _train_in_process(stage: Stage, job: Job, preset: str, device: str) -> None:
-    _train(stage, job, Grid(preset), device)
+def _train_in_process(stage: Stage, job: Job, preset: str, device: str, logger: str | None) -> None:
+    _train(stage, job, Grid(preset), device, logger)
 
 
 def _of_one_method(stage: Stage) -> Callable[..., None]:

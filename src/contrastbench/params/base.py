@@ -1,6 +1,5 @@
 """Frozen, typed parameter sections, and error messages that name file, key path, value and remedy."""
 
-import difflib
 import hashlib
 import json
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
 from contrastbench.errors import UserError
 from contrastbench.params.plain_yaml import dotted, parse_yaml
+from contrastbench.registry import nearest
 
 LONGEST_VALUE, LONGEST_MESSAGE = 200, 1000  # characters that are shown
 # What pydantic says of JSON, in the words of YAML.
@@ -65,7 +65,7 @@ def validate(model: type[T], content: dict[str, Any], source: Callable[[list[str
     try:
         return from_plain(model, content)
     except ValidationError as error:
-        raise UserError(f"{source(_path(error.errors()[0]))}: {explain(model, error)}") from None
+        raise UserError(f"{source(_path(_first(error)))}: {explain(model, error)}") from None
 
 
 def from_plain(model: type[T], content: dict[str, Any]) -> T:
@@ -76,7 +76,7 @@ def from_plain(model: type[T], content: dict[str, Any]) -> T:
 
 def explain(model: type[Section], error: ValidationError) -> str:
     """The first mistake of ``error`` in one line: key path, value, what is allowed, the nearest valid key."""
-    mistake = error.errors()[0]
+    mistake = _first(error)
     shown, message = _told(model, mistake)
     return f"{dotted(_path(mistake))}{shown}: {_cut(message, LONGEST_MESSAGE)}".removeprefix(": ")
 
@@ -94,8 +94,19 @@ def moved(error: ValidationError, model: type[Section], *path: str | int, but: i
 
     The first parts of its own path, ``but`` so many, are left out.
     """
-    mistake = error.errors()[0]
+    mistake = _first(error)
     return _refused(*_told(model, mistake), (*path, *mistake["loc"][but:]), mistake["input"])
+
+
+def _first(error: ValidationError) -> Any:
+    """The mistake to tell of; where a key is missing because it is misspelt, what stands in its place."""
+    mistakes = error.errors()
+    missing = [each for each in mistakes if each["type"] == "missing"]
+    for each in mistakes if mistakes[0] in missing else ():
+        beside = [other["loc"][-1] for other in missing if other["loc"][:-1] == each["loc"][:-1]]
+        if each["type"] == "extra_forbidden" and nearest(str(each["loc"][-1]), map(str, beside)):
+            return each
+    return mistakes[0]
 
 
 def _refused(shown: str, message: str, path: tuple[str | int, ...], value: Any) -> ValidationError:
@@ -110,8 +121,8 @@ def _told(model: type[Section], mistake: Any) -> tuple[str, str]:
     path = _path(mistake)
     if mistake["type"] == "extra_forbidden":
         siblings = _keys_at(model, path[:-1])
-        near = difflib.get_close_matches(path[-1], siblings, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(siblings) or 'none'}"
+        near = nearest(path[-1], siblings)
+        hint = f"did you mean {near!r}?" if near else f"known keys: {', '.join(siblings) or 'none'}"
         return "", f"unknown key; {hint}"
     if mistake["type"] == "missing":
         return "", "this key is required and missing"

@@ -15,12 +15,13 @@ from contrastbench.pipeline.encoder_check import check_encoders
 from contrastbench.pipeline.gpus import visible_gpus
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.lock import hold_folder
+from contrastbench.pipeline.loggers import hold_logger
 from contrastbench.pipeline.resolved import hold
 from contrastbench.pipeline.stages import TRAINING, WITH_ROWS
 from contrastbench.pipeline.together import check_batches, check_devices
 from contrastbench.registry import hint
 
-OPTIONS = ("preset", "device", "devices")
+OPTIONS = ("preset", "device", "devices", "log")
 
 # glibc returns every large tensor to the kernel and faults it in again a step later; keeping the memory costs
 # a quarter of a GiB per job and saves up to a seventh of the time of training on a CPU. Results do not change.
@@ -76,6 +77,7 @@ def begin(
     here = is_main_process and not elsewhere
     if on == "cuda" and here:
         gpu_limit = _gpu_limit(gpu_limit)
+    hold_logger(options.get("log"))
     devices = options.get("devices", 1)
     there = gpu_limit if on == "cuda" else os.cpu_count()
     check_devices(devices, on, there if here else None, "--config devices=")

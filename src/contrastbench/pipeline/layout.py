@@ -85,6 +85,11 @@ class Layout:
         """What ``stage`` printed."""
         return self.runs / "logs" / stage / f"{job.folder}.log"
 
+    @property
+    def logged(self) -> Path:
+        """What loggers (``--log``) keep on this machine."""
+        return self.runs / "log"
+
     def benchmark(self, stage: str, job: Job) -> Path:
         """What Snakemake measured of ``stage``."""
         return self.runs / "benchmarks" / stage / f"{job.folder}.tsv"

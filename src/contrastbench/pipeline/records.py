@@ -37,13 +37,13 @@ def asked_record(grid: Grid, job: Job, data_hash: str) -> dict[str, str]:
 def trained_record(grid: Grid, job: Job) -> dict:
     """The record of a job's training; of one with other parameters, code or data than asked for, a UserError."""
     folder = grid.trained(job)
+    train = f"run `contrastbench {grid.training_stage(job)} {job.trained.name} --preset {grid.preset}`"
+    if not (grid.root / folder / "run.json").is_file():
+        raise UserError(f"{folder}/run.json: no such file; {train}")
     record = run_record(grid.root / folder)
     data_there = data_hash(grid.root / grid.data_folder(job.track, job.trained.dataset))
     for name, asked in asked_record(grid, job, data_there or "").items():
         if record.get(name) != asked:
-            stage = grid.training_stage(job)
-            raise UserError(
-                f"{folder}: trained with other {name.removesuffix('_hash').replace('params', 'parameters')} than those "
-                f"asked for; run `contrastbench {stage} {job.trained.name} --preset {grid.preset}`"
-            )
+            what = name.removesuffix("_hash").replace("params", "parameters")
+            raise UserError(f"{folder}: trained with other {what} than those asked for; {train}")
     return record

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from contrastbench.errors import UserError
 from contrastbench.params.base import read_yaml
-from contrastbench.params.root import presets
+from contrastbench.params.root import DEFAULT, presets
 from contrastbench.params.track import TrackParams
 from contrastbench.pipeline.asked import rows_that_count
 from contrastbench.pipeline.layout import Layout
@@ -119,7 +119,10 @@ def stale_choices(loaded: Loaded, root: Path = Path()) -> list[str]:
         try:
             chosen = {name: params.track(name) for name in read_yaml(path).get("tracks", [])}
             if path.read_bytes() != tuned_preset(loaded, preset, chosen, root).encode():
-                lines.append(f"{path.relative_to(root)}: stale against {ROWS}; run `contrastbench choose`")
+                command = f"contrastbench choose {' '.join(chosen)}" + (
+                    "" if preset == DEFAULT else f" --preset {preset}"
+                )
+                lines.append(f"{path.relative_to(root)}: stale against {ROWS}; run `{command}`")
         except UserError as problem:
             lines.append(f"{path.relative_to(root)}: {problem}")
     return lines

@@ -18,17 +18,23 @@ FORMATS = ("csv", "differences", "markdown", "latex", "parquet")
 def tables_text(loaded: Loaded, presets: list[str], form: str) -> str:
     """All tables of ``presets`` in one text: ``csv``, ``differences``, ``markdown`` or ``latex``."""
     tables = {
-        (preset, track): [table for target in TARGETS for table in target_tables(rows, preset, track, target)]
+        (preset, track): {target: target_tables(rows, preset, track, target) for target in TARGETS}
         for preset in presets
         for track, rows in by_track(loaded, preset).items()
     }
-    if form in ("csv", "differences"):
-        frame = as_frame if form == "csv" else differences_frame
-        frames = [frame(group).assign(preset=preset, track=track) for (preset, track), group in tables.items()]
-        return pd.concat(frames).to_csv(index=False, lineterminator="\n") if frames else ""
+    if form == "latex":
+        return "\n".join(
+            as_latex(group, f"{preset}-{track}" if target == "methods" else f"{preset}-{track}-{target}")
+            for (preset, track), groups in tables.items()
+            for target, group in groups.items()
+            if group
+        )
+    together = {place: [table for group in groups.values() for table in group] for place, groups in tables.items()}
     if form == "markdown":
-        return "\n".join(as_markdown(group, f"{track}, preset {preset}") for (preset, track), group in tables.items())
-    return "\n".join(f"% {track}, preset {preset}\n{as_latex(group)}" for (preset, track), group in tables.items())
+        return "\n".join(as_markdown(group, f"{track}, preset {preset}") for (preset, track), group in together.items())
+    frame = as_frame if form == "csv" else differences_frame
+    frames = [frame(group).assign(preset=preset, track=track) for (preset, track), group in together.items()]
+    return pd.concat(frames).to_csv(index=False, lineterminator="\n") if frames else ""
 
 
 def rows_frame(loaded: Loaded) -> pd.DataFrame:

@@ -1,6 +1,9 @@
 """Tables as CSV (one line per cell), Markdown and LaTeX (booktabs)."""
 
-from collections.abc import Iterable
+import math
+import re
+from collections.abc import Iterable, Iterator
+from textwrap import wrap
 
 import pandas as pd
 
@@ -9,6 +12,14 @@ from contrastbench.reporting.published import HEADING, published_for
 from contrastbench.reporting.tables import BEST, TIED, Difference, Table
 from contrastbench.results.metrics import METRICS
 
+# What fits on a page in LaTeX: columns of values side by side, characters of a line of a heading and of what changed.
+PAGE_COLUMNS, HEADING_LINE, CHANGES_LINE = 4, 18, 60
+# A table that is wider or higher than a page is made smaller.
+LATEX_HEAD = r"""% \usepackage{booktabs,graphicx}
+\providecommand{\fitpage}[1]{%
+  \resizebox*{!}{\ifdim\totalheight>.8\textheight .8\textheight\else\totalheight\fi}{%
+    \resizebox{\ifdim\width>\linewidth \linewidth\else\width\fi}{!}{#1}}}
+"""
 FAILED, TIE, OLDER = "⚠", "≈", "†"
 LEGEND = (
     "Mean over seeds [95 % interval], for other seeds and other test examples together (of one seed: for other "
@@ -131,9 +142,13 @@ def markdown_grid(table: Table) -> str:
     return "\n".join(lines)
 
 
-def as_latex(tables: list[Table]) -> str:
-    """One booktabs ``table`` for each table; needs ``\\usepackage{booktabs}``."""
-    return "\n".join(_latex_table(table) for table in tables)
+def as_latex(tables: list[Table], name: str) -> str:
+    """A ``table`` for each table, several where its columns do not fit a page; ``name`` begins each label.
+
+    They may be input together: LaTeX is told how many floats there are.
+    """
+    parts = [part for table in tables for part in _latex_parts(table, name)]
+    return "\n".join([LATEX_HEAD + rf"\extrafloats{{{len(parts)}}}", "", *parts])
 
 
 def value_text(cell: Cell) -> str:
@@ -170,24 +185,50 @@ def _markdown_cell(table: Table, method: str, column: Column) -> str:
     return text + f" {FAILED}" * bool(cell.failed_checks) + f" {OLDER}" * cell.older
 
 
-def _latex_table(table: Table) -> str:
-    body = {"method": [latex_escape(method + table.note(method)) for method in table.methods]}
-    if table.changes:
-        body["changes"] = [latex_escape(table.changes.get(method, "")) for method in table.methods]
-    for column in table.columns:
-        name = f"{latex_escape(column.protocol.name)} ({latex_escape(METRICS[column.metric].label)})"
-        body[name] = [_latex_cell(table, method, column) for method in table.methods]
+def _latex_parts(table: Table, name: str) -> Iterator[str]:
+    label = re.sub(r"[^a-z0-9]+", "-", f"{name}-{table.title}".lower())
     caption = latex_escape(f"{table.title}. {table.seeds}.") + r" In brackets: 95\,\% interval over seeds and test "
     caption += "examples. Bold: significantly best; "
     caption += r"$\approx$: not significantly worse than the best; $\ast$: failed a sanity check."
     if table.has_older:
         caption += rf" $\dagger$: {MADE_BY_OLDER}."
-    return pd.DataFrame(body).to_latex(
-        index=False,
-        escape=False,
-        column_format="l" * (1 + bool(table.changes)) + "r" * len(table.columns),
-        caption=caption,
-    )
+    parts = math.ceil(len(table.columns) / (PAGE_COLUMNS // (1 + bool(table.changes))))
+    size = math.ceil(len(table.columns) / parts)
+    for number in range(parts):
+        columns = table.columns[number * size : (number + 1) * size]
+        if number > 0:
+            caption = rf"{latex_escape(table.title)}. Part {number + 1} of {parts} of table~\ref{{tab:{label}}}."
+        suffix = f"-{number + 1}" if number > 0 else ""
+        yield "\n".join(
+            [
+                r"\begin{table}",
+                r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
+                rf"\caption{{{caption}}}",
+                rf"\label{{tab:{label}{suffix}}}",
+                r"\fitpage{%",
+                _tabular(table, columns).rstrip() + "}",
+                r"\end{table}" + "\n",
+            ]
+        )
+
+
+def _tabular(table: Table, columns: Iterable[Column]) -> str:
+    body = {"method": [latex_escape(method + table.note(method)) for method in table.methods]}
+    if table.changes:
+        body["changes"] = [_stacked("l", wrap(table.changes.get(method, ""), CHANGES_LINE)) for method in table.methods]
+    for column in columns:
+        label = f"({METRICS[column.metric].label})"
+        heading = _stacked("r", [*wrap(column.protocol.name, HEADING_LINE, break_long_words=False), label])
+        body[heading] = [_latex_cell(table, method, column) for method in table.methods]
+    alignment = "l" * (1 + bool(table.changes)) + "r" * (len(body) - 1 - bool(table.changes))
+    return pd.DataFrame(body).to_latex(index=False, escape=False, column_format=alignment)
+
+
+def _stacked(side: str, lines: list[str]) -> str:
+    """Lines below each other in one cell."""
+    if len(lines) < 2:
+        return latex_escape("".join(lines))
+    return rf"\begin{{tabular}}[b]{{@{{}}{side}@{{}}}}" + r"\\{}".join(map(latex_escape, lines)) + r"\end{tabular}"
 
 
 def _latex_cell(table: Table, method: str, column: Column) -> str:

@@ -103,7 +103,11 @@ def by_track(loaded: Loaded, preset: str) -> dict[str, Loaded]:
 def _formats(layout: Layout, name: str, tables: list[Table], heading: str) -> dict[str, str]:
     if not tables:
         return {}
-    texts = {"csv": as_csv(tables), "md": as_markdown(tables, heading), "tex": as_latex(tables)}
+    texts = {
+        "csv": as_csv(tables),
+        "md": as_markdown(tables, heading),
+        "tex": as_latex(tables, f"{layout.preset}-{name}"),
+    }
     return {layout.table(name, ending).as_posix(): text for ending, text in texts.items()}
 
 
