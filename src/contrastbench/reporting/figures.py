@@ -172,7 +172,7 @@ def _curves(group: pd.DataFrame, panels: dict[str, str]) -> go.Figure:
     )
     figure.update_annotations(font_size=13)
     shown = looks(group["method"])
-    for place, name in enumerate(panels):
+    for panel, name in enumerate(panels):
         for method, look in shown.items():
             for _, run in group[group["method"] == method].groupby("seed"):
                 if name not in run or run[name].isna().all():
@@ -185,7 +185,7 @@ def _curves(group: pd.DataFrame, panels: dict[str, str]) -> go.Figure:
                     mode="lines",
                     line=look.drawn(1.5)["line"],
                 )
-                figure.add_trace(line, row=place // columns + 1, col=place % columns + 1)
+                figure.add_trace(line, row=panel // columns + 1, col=panel % columns + 1)
     figure.update_xaxes(title_text="epoch", row=rows)
     return styled(figure, PLOT * rows)
 

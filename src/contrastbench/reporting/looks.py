@@ -14,15 +14,15 @@ Each = TypeVar("Each")
 PALETTE = (
     "#3d7cc9",
     "#cc6b14",
-    "#d0435b",
     "#208a80",
-    "#4b9140",
+    "#d0435b",
     "#9a7b12",
     "#9a62b5",
+    "#4b9140",
     "#d05d93",
-    "#8d6e58",
     "#6c7f92",
     "#1593b5",
+    "#8d6e58",
 )
 DASHES = ("solid", "8px,3px", "2px,3px", "8px,3px,2px,3px", "14px,4px")  # the latter as plotly and SVG both read them
 # Plotly's name of a marker, and how the key draws it, around the middle of its box.
@@ -79,7 +79,7 @@ def place(method: str) -> tuple[int, str]:
 
 @dataclass(frozen=True)
 class Entry:
-    """One name of a figure's key, as plotly has it (it reads tags), and its look; ``dash`` and ``marker`` may be empty."""
+    """One name of a figure's key, as plotly has it, which reads tags, and its look; dash or marker may be empty."""
 
     name: str
     colour: str

@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 from contrastbench.errors import UserError
 from contrastbench.files import entries_under
 from contrastbench.pipeline.asked import runs_that_count
-from contrastbench.pipeline.grid import TARGETS
+from contrastbench.pipeline.grid import TARGETS, Target
 from contrastbench.pipeline.layout import Layout
 from contrastbench.pipeline.resolved import resolved
 from contrastbench.pipeline.runs import Run, benchmarks, histories
@@ -72,14 +72,14 @@ IMAGES = 4_000_000  # bytes of all images as they are inlined
 class TrackSection:
     """One system's part of the page; ``targets`` are the tables by target, the methods' own first.
 
-    ``ran`` is what its rows are of; ``claims`` are what the preset's rows say of those about the track; ``published`` are the lines of a table of
-    published numbers beside what was measured at their setting.
+    ``ran`` is what its rows are of; ``claims`` are what the preset's rows say of those about the track; ``published``
+    are the lines of a table of published numbers beside what was measured at their setting.
     """
 
     name: str
     title: str
     ran: Ran
-    targets: dict[str, list[Table]]
+    targets: dict[Target, list[Table]]
     claims: list[Judged] = field(default_factory=list)
     published: list[list[str]] = field(default_factory=list)
     charts: list[Chart] = field(default_factory=list)
@@ -89,7 +89,7 @@ class TrackSection:
         """Those of every target."""
         return [table for tables in self.targets.values() for table in tables]
 
-    def download(self, target: str) -> tuple[str, str]:
+    def download(self, target: Target) -> tuple[str, str]:
         """Name and address of a CSV file with the tables of a target, the one that lies in results/tables."""
         name = self.name if target == "methods" else f"{self.name}-{target}"
         return f"{name}.csv", data_uri("text/csv", as_csv(self.targets[target]))
@@ -124,7 +124,12 @@ def build_report(
     tracks = [track_section(name, by_name[name], runs, preset, root) for name in names]
     pictures, left_out = gallery(root / Layout(preset).runs / "figures")
     environment = Environment(loader=PackageLoader("contrastbench.reporting"), autoescape=True, trim_blocks=True)
-    environment.filters |= {"plotly_json": plotly_json, "with_code": with_code, "unescaped": unescape}
+    environment.filters |= {
+        "plotly_json": plotly_json,
+        "with_code": with_code,
+        "together": together,
+        "unescaped": unescape,
+    }
     per_stage = costs(benchmarks(root, preset), chosen.rows)
     page = environment.get_template("report.html").render(
         preset=preset,
@@ -224,6 +229,11 @@ def data_uri(media_type: str, text: str) -> str:
 def plotly_json(chart: Chart) -> Markup:
     """The figure as JSON that is safe inside a script element."""
     return Markup(chart.figure.to_json().replace("<", "\\u003c"))
+
+
+def together(text: str) -> str:
+    """A value with its interval, which no line break parts."""
+    return text.replace(", ", ",\u00a0")
 
 
 def with_code(text: str) -> Markup:
