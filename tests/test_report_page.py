@@ -166,7 +166,7 @@ def test_the_parameters_can_be_downloaded(repository, tmp_path):
 
 def decoded(address: str) -> str:
     head, _, text = address.partition(",")
-    assert head.endswith(";charset=utf-8")
+    assert head.endswith(";charset=utf-8") and not set(text) & set("#\"<> \n"), "which would end or change the address"
     return unquote(text)
 
 
@@ -251,7 +251,9 @@ def test_on_a_wide_screen_contents_stay_beside_the_page(seen):
 
 LEFT = "; function left() { return document.querySelector('main').getBoundingClientRect().left; }"
 CURVES = """const all = [...document.querySelectorAll('.plot')].filter((plot) => plot.data[0].type === 'scatter');
-  return all.map((plot) => [plot._fullLayout._size.h, plot.getBoundingClientRect().bottom,
+  const tall = (layout) => Object.keys(layout).filter((key) => key.startsWith('yaxis'))
+    .map((key) => layout._size.h * (layout[key].domain[1] - layout[key].domain[0]));
+  return all.map((plot) => [Math.min(...tall(plot._fullLayout)), plot.getBoundingClientRect().bottom,
     plot.closest('.chart').querySelector('.key').getBoundingClientRect().top, plot._fullLayout.showlegend]);"""
 
 

@@ -32,7 +32,7 @@ class Chart:
 BARE = go.layout.Template()  # plotly's own is larger than the figures
 BARS = "Bars: 95 % interval over seeds and test examples."
 PLOT = 320  # pixels between the axes, from top to bottom
-TOP, BOTTOM = 30, 50  # pixels for headings, and for what the axis below says
+TOP, BOTTOM, GAP = 30, 50, 60  # pixels for headings, for what the axis below says, and between panels
 
 
 def styled(figure: go.Figure, plot: int = PLOT) -> go.Figure:
@@ -167,9 +167,9 @@ def selection_bars(cells: dict[Key, Cell]) -> list[Chart]:
 def _curves(group: pd.DataFrame, panels: dict[str, str]) -> go.Figure:
     columns = 1 if len(panels) < 3 else 2
     rows = -(-len(panels) // columns)
-    figure = make_subplots(
-        rows, columns, subplot_titles=list(panels.values()), horizontal_spacing=0.12, vertical_spacing=0.2 / rows
-    )
+    height = rows * PLOT + (rows - 1) * GAP
+    titles = list(panels.values())
+    figure = make_subplots(rows, columns, subplot_titles=titles, horizontal_spacing=0.12, vertical_spacing=GAP / height)
     figure.update_annotations(font_size=13)
     shown = looks(group["method"])
     for panel, name in enumerate(panels):
@@ -187,7 +187,7 @@ def _curves(group: pd.DataFrame, panels: dict[str, str]) -> go.Figure:
                 )
                 figure.add_trace(line, row=panel // columns + 1, col=panel % columns + 1)
     figure.update_xaxes(title_text="epoch", row=rows)
-    return styled(figure, PLOT * rows)
+    return styled(figure, height)
 
 
 def protocol_curves(cells: dict[Key, Cell]) -> list[Chart]:
