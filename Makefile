@@ -5,7 +5,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: reproduce test mutants lint install smoke check-results
+.PHONY: reproduce test mutants lint install smoke check-results screenshots
 
 install: $(VENV)/installed
 
@@ -37,3 +37,6 @@ lint: install
 
 check-results: install
 	contrastbench check-results
+
+screenshots: install
+	python tests/screenshots.py

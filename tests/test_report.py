@@ -1,19 +1,15 @@
-import json
 import os
 import re
 import shutil
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import yaml
-from browser import Browser
 from PIL import Image
+from report_project import image_rows, make_project
 from reporting_rows import asked, loaded, parameters, row, verdicts, write
-from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from contrastbench.cli import app
@@ -35,117 +31,13 @@ from contrastbench.reporting.robustness_figures import attack_heatmap, sensitivi
 from contrastbench.reporting.tables import own_rows
 from contrastbench.results.load import rows_in
 
+BOX = r"<title>([a-z-]+)</title><rect x=.(\d+).[^<]*<text[^>]*>([a-z]+)<"
 STEPS = {"prepare": [], "pretrain-unremix": ["prepare"], "probe-unremix": ["prepare", "pretrain-unremix"]}
-IMAGES = {"random": 0.6, "simclr": 0.8, "hcl": 0.84, "unremix": 0.86}
-ROBUST = {"simclr": 0.3, "swaro": 0.6, "pgd-at": 0.7}
-AUDIO = {"pixels": 0.4, "mae": 0.5, "uamix-mae": 0.56}
-
-
-def image_rows() -> list:
-    protocols = {"linear": 0.0, "knn": -0.03, "low-label-5": -0.2, "low-label-20": -0.1}
-    rows = [
-        row(method, seed, correct=verdicts(rate + shift, seed=seed), protocol=protocol)
-        for method, rate in IMAGES.items()
-        for protocol, shift in protocols.items()
-        for seed in range(3)
-    ]
-    variants = {"uncertainty": 0.82, "similarity": 0.84, "representativeness": 0.8}
-    looked = {"stage": "diagnostics", "metric": "false-negatives"}
-    ranked = {"simclr": {"random": 0.1, "all": 0.1}, "unremix": {"weights": 0.24, "similarity": 0.41}}
-    return [
-        *rows,
-        *(row(f"unremix-{name}", correct=verdicts(rate)) for name, rate in variants.items()),
-        *(
-            row(method, seed, share + seed / 100, protocol=f"false-negatives-{score}", **looked)
-            for method, shares in ranked.items()
-            for score, share in shares.items()
-            for seed in range(3)
-        ),
-    ]
-
-
-def robust_rows() -> list:
-    where = {"track": "swaro", "metric": "robust-top1", "stage": "attack"}
-    rows = []
-    for method, rate in ROBUST.items():
-        head = {} if method == "pgd-at" else {"C": 1.0, "by_C": {"1": [rate + 0.2, rate], "10": [0.95, rate - 0.1]}}
-        rows.append(row(method, correct=verdicts(0.9), protocol="clean", track="swaro", stage="attack", **head))
-        for eps in (0.05, 0.1, 0.2):
-            failed = {"failed_checks": ["gradients are masked"]} if method == "simclr" and eps == 0.2 else {}
-            for attack, gain in (("pgd-20-linf", 0.05), ("worst-case-linf", 0.0)):
-                stands = verdicts(max(0.05, rate + gain - eps))
-                rows.append(row(method, correct=stands, protocol=f"{attack}@{eps}", **where, **failed))
-        distance = {"protocol": "cw-l2", "metric": "median-distance"}
-        rows.append(row(method, value=2 * rate, **where | distance))
-        carried = where | {"stage": "transfer_attack"}
-        rows += [row(method, correct=verdicts(rate), protocol=f"transfer-from-{s}@0.1", **carried) for s in ROBUST]
-    return rows
-
-
-def audio_rows() -> list:
-    where = {"track": "uamix", "dataset": "instruments", "stage": "few_shot"}
-    attacked = where | {"stage": "audio_attack"}
-    protocols = {"audio-clean": 0.0, "audio-pgd-20-spectrogram@0.05": -0.1, "audio-pgd-20-spectrogram@0.1": -0.2}
-    protocols |= {"audio-pgd-20-waveform@20dB": -0.2, "audio-pgd-20-waveform@40dB": -0.1}
-    return [
-        row(method, seed, correct=verdicts(rate + gain, 100, seed), protocol=protocol, **attacked)
-        for method, rate in AUDIO.items()
-        for protocol, gain in protocols.items()
-        for seed in range(2)
-        if method != "pixels"
-    ] + [
-        row(method, seed, rate + 0.05 * shots + 0.01 * seed, protocol=f"few-shot-5-way-{shots}-shot-{kind}", **where)
-        for method, rate in AUDIO.items()
-        for shots in (1, 5)
-        for kind in ("centroid", "cl2n")
-        for seed in range(2)
-    ]
-
-
-def training_run(root: Path, method: str, seed: int, weights: tuple | None = None) -> None:
-    folder = root / "runs/default/pretrain/unremix/mnist5k" / method / str(seed)
-    folder.mkdir(parents=True)
-    settings = {"temperature": 0.5} | ({"weights": list(weights)} if weights else {})
-    (folder / "run.json").write_text(json.dumps({"params": {"settings": settings}, "torch": "2.13.0"}))
-    epochs = np.arange(1, 6)
-    history = {"step": epochs * 10, "epoch": epochs, "loss": 5 / epochs + seed, "effective_rank": 10 + epochs}
-    if weights:
-        history |= {"gradient_cosine": 1 - epochs / 100, "gradient_cosine_best": 1 - epochs / 200}
-        history |= {"gradient_norm_ratio": 1 + epochs / 10, "best_temperature": epochs / 10}
-    pd.DataFrame({} if method == "random" else history).to_csv(folder / "history.csv", index=False)
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """Rows and runs of all three tracks."""
-    root = tmp_path_factory.mktemp("project")
-    write(root, [*image_rows(), *robust_rows(), *audio_rows()])
-    third = (1 / 3, 1 / 3, 1 / 3)
-    for seed in range(2):
-        training_run(root, "simclr", seed)
-        training_run(root, "unremix", seed, third)
-        training_run(root, "random", seed)
-    for index, name in enumerate(("uncertainty", "similarity", "representativeness")):
-        training_run(root, f"unremix-{name}", 0, tuple(np.eye(3)[index]))
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 3, 120)
-    data = root / "data/prepared/mnist5k"
-    data.mkdir(parents=True)
-    np.save(data / "test_y.npy", labels)
-    (data / "meta.json").write_text(json.dumps({"classes": ["zero", "one", "two"]}))
-    for method, separation in (("random", 0.3), ("unremix", 3.0)):
-        folder = root / "runs/default/features/unremix/mnist5k" / method / "0"
-        folder.mkdir(parents=True)
-        features = rng.normal(size=(120, 6)) + separation * np.eye(6)[labels]
-        save_file({"test": features}, folder / "features.safetensors")
-    pictures = root / "runs/default/figures"
-    pictures.mkdir()
-    Image.fromarray(rng.integers(0, 255, (40, 120, 3), dtype=np.uint8)).save(pictures / "adversarial-examples.png")
-    timing = root / "runs/default/benchmarks/pretrain"
-    timing.mkdir(parents=True)
-    (timing / "unremix-mnist5k-simclr-0.tsv").write_text("s\tmax_rss\tcpu_time\n12.5\t345.6\t12.0\n")
-    (timing / "unremix-mnist5k-simclr-1.tsv").write_text("s\tmax_rss\tcpu_time\n7.5\t-\t7.0\n")
-    return root
+    return make_project(tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture(scope="module")
@@ -183,11 +75,12 @@ def test_every_kind_of_section_is_there(page):
         "Provenance",
     ):
         assert title in page, title
-    assert page.count("How to read this:") == page.count("<h4>mnist5k: ") + page.count("<h4>instruments: ")
+    tables = re.findall(r'<h4 id="[^"]+">(mnist5k|instruments): ', page)
+    assert page.count("How to read this:") == len(tables)
 
 
 def test_failed_checks_stand_at_the_top_and_in_the_table(page):
-    assert page.index("Failed sanity checks") < page.index("mnist5k: Frozen features")
+    assert page.index("Failed sanity checks: 1") < page.index('<h2 id="unremix">')
     assert page.count('<li class="warning">') == 1
     assert re.search(r'class=" failed"\s+title="[^"]*gradients are masked"', page)
 
@@ -195,7 +88,7 @@ def test_failed_checks_stand_at_the_top_and_in_the_table(page):
 def test_absent_data_leave_sections_out(tmp_path):
     write(tmp_path, [row()])
     page = build_report(rows_in(tmp_path), "default", {}, tmp_path)
-    for absent in ("<h3>Figures", "Gallery", "Pipeline</h2>", "Failed sanity", "<h3>Ablation"):
+    for absent in (">Figures<", "Gallery", "Pipeline</h2>", "Failed sanity", ">Ablation<"):
         assert absent not in page
     with pytest.raises(UserError, match="no result rows of preset 'cifar'"):
         build_report(rows_in(tmp_path), "cifar", {}, tmp_path)
@@ -304,10 +197,10 @@ def test_costs_come_from_benchmarks_or_else_from_rows(project):
 def test_the_drawing_of_steps_goes_left_to_right_and_refuses_cycles():
     drawing = dag_svg(STEPS)
     assert drawing.count("<rect") == 3 and drawing.count('class="arrow"') == 2  # prepare to probe is implied
-    left = dict(re.findall(r'<text x="(\d+)"[^>]*>([a-z-]+)<', drawing))
-    assert [left[x] for x in sorted(left, key=int)] == list(STEPS)
+    left = {int(x): (name, said) for name, x, said in re.findall(BOX, drawing)}
+    assert [left[x] for x in sorted(left)] == [(name, name.partition("-")[0]) for name in STEPS]
     bands = dag_svg({**STEPS, "pretrain-swaro": ["prepare"], "attack-swaro": ["pretrain-swaro"]})
-    rows = {name: int(y) for y, name in re.findall(r'<text x="[^"]*" y="(\d+)"[^>]*>([a-z-]+)<', bands)}
+    rows = {name: int(y) for name, y in re.findall(r"<title>([a-z-]+)</title><rect x=.\d+. y=.(\d+)", bands)}
     assert rows["pretrain-unremix"] == rows["probe-unremix"] < rows["pretrain-swaro"] == rows["attack-swaro"]
     with pytest.raises(ValueError, match="cycle"):
         dag_svg({"a": ["b"], "b": ["a"]})
@@ -350,68 +243,6 @@ def test_a_report_onto_a_stream_or_through_a_link(with_parameters, tmp_path, mon
         assert read.result() == page
     assert result.exit_code == 0 and result.stdout == "" and "written: " in result.stderr
     assert (tmp_path / "pipe").is_fifo()
-
-
-def wait_until_drawn(browser: Browser) -> int:
-    for _ in range(200):
-        drawn = browser.run("return document.documentElement.dataset.drawn")
-        if drawn is not None:
-            return int(drawn)
-        time.sleep(0.1)
-    raise AssertionError("the figures were not drawn")
-
-
-def test_in_a_real_browser(page, tmp_path):
-    """Opens offline without a console message, draws every figure, sorts, fits a phone, follows light and dark."""
-    file = tmp_path / "report.html"
-    file.write_text(page)
-    with Browser(tmp_path / "profile") as browser:
-        browser.devtools("Network.enable")
-        browser.devtools(
-            "Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=0, uploadThroughput=0
-        )
-        browser.size(1280, 900)
-        browser.open(file)
-        assert wait_until_drawn(browser) == page.count('class="plot"')
-        assert browser.run("return document.querySelectorAll('.plot .main-svg').length > 0")
-        browser.screenshot(tmp_path / "desktop.png")
-
-        column = "return [...document.querySelectorAll('table')[0].tBodies[0].rows].map(r => r.cells[{}].dataset.value)"
-        click = "document.querySelectorAll('table')[0].tHead.rows[0].cells[{}].firstElementChild.click()"
-        given = browser.run(column.format(0))
-        browser.run(click.format(1))
-        values = [float(value) for value in browser.run(column.format(1))]
-        assert values == sorted(values, reverse=True) and len(set(values)) == len(values)
-        browser.run(click.format(1))
-        assert [float(value) for value in browser.run(column.format(1))] == sorted(values)
-        browser.run(click.format(0))
-        assert browser.run(column.format(0)) == given
-
-        browser.size(390, 844)
-        browser.devtools("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
-        time.sleep(1)
-        assert browser.run("return document.documentElement.scrollWidth") <= 390
-        assert browser.run("return document.querySelector('.plot').layout.font.color") == "#e6e8eb"
-        browser.screenshot(tmp_path / "phone-dark.png")
-        assert browser.messages() == []
-
-
-def test_the_projects_own_report_in_a_real_browser(repository, tmp_path):
-    """With CONTRASTBENCH_SCREENSHOTS=docs/images, this renders the documentation's pictures."""
-    file = repository / "results/report.html"
-    if not file.is_file():
-        pytest.skip("no results/report.html; `snakemake --cores all` writes it")
-    shots = Path(os.environ.get("CONTRASTBENCH_SCREENSHOTS", tmp_path))
-    with Browser(tmp_path / "profile") as browser:
-        browser.size(1280, 1600)
-        browser.open(file)
-        assert wait_until_drawn(browser) == browser.run("return document.querySelectorAll('.plot').length")
-        browser.screenshot(shots / "report.png", whole=False)
-        browser.size(390, 844)
-        time.sleep(1)
-        assert browser.run("return document.documentElement.scrollWidth") <= 390
-        browser.screenshot(shots / "report-phone.png", whole=False)
-        assert browser.messages() == []
 
 
 def test_bars_of_a_line_are_the_interval_of_each_value():

@@ -231,9 +231,10 @@ def check_results_command(
 ) -> None:
     """Fail with exit code 1 when a table in results, README or docs, or a sentence on a claim, is not true to the rows.
 
-    Or when a row cannot be read.
+    Or when a row cannot be read, or a picture in docs shows another report than today's.
     """
     from contrastbench.reporting.check import edges, stale_choices, stale_files, wrong_sentences
+    from contrastbench.reporting.pictures import stale_pictures
 
     if reproduced:
         _check_reproduction(preset)
@@ -241,7 +242,7 @@ def check_results_command(
     if preset is not None:
         raise UserError(f"--preset {preset}: goes with --reproduced; documents show tables of every preset")
     loaded = load_rows()
-    stale = [*stale_files(loaded), *stale_choices(loaded)]
+    stale = [*stale_files(loaded), *stale_choices(loaded), *stale_pictures()]
     wrong = wrong_sentences(loaded)
     tell([*stale, *wrong, *edges(loaded)])
     _refuse_unreadable(loaded.problems)

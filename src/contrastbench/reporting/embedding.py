@@ -1,15 +1,16 @@
 """Maps of judged embeddings: two methods side by side, on their first two principal components."""
 
+from html import escape
 from pathlib import Path
 
 import numpy as np
-from plotly.colors import qualitative
 from plotly.subplots import make_subplots
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from contrastbench.pipeline.runs import judged_features, judged_labels
 from contrastbench.reporting.figures import Chart, styled
+from contrastbench.reporting.looks import MARKERS, PALETTE
 
 # Per track: before and after learning (or tuning), first pair available.
 PAIRS = {
@@ -39,7 +40,7 @@ def embedding_maps(root: Path, preset: str, track: str, datasets: list[str], see
 def _chart(dataset: str, pair: tuple[str, str], arrays: list[np.ndarray], y: np.ndarray, classes: list[str]) -> Chart:
     chosen = np.sort(np.random.default_rng(0).permutation(len(y))[:POINTS])
     figure = make_subplots(1, 2, subplot_titles=pair, horizontal_spacing=0.06)
-    palette = qualitative.T10
+    symbols = [*MARKERS]
     for place, array in enumerate(arrays):
         plane = PCA(2, random_state=0).fit_transform(StandardScaler().fit_transform(array))[chosen].round(3)
         for number, name in enumerate(classes):
@@ -48,10 +49,13 @@ def _chart(dataset: str, pair: tuple[str, str], arrays: list[np.ndarray], y: np.
                 x=points[:, 0],
                 y=points[:, 1],
                 mode="markers",
-                name=name,
-                legendgroup=name,
-                showlegend=place == 0,
-                marker={"size": 5, "color": palette[number % len(palette)], "opacity": 0.75},
+                name=escape(name),  # plotly reads tags
+                marker={
+                    "size": 5,
+                    "color": PALETTE[number % len(PALETTE)],
+                    "symbol": symbols[number // len(PALETTE) % len(symbols)],
+                    "opacity": 0.75,
+                },
                 row=1,
                 col=place + 1,
             )
@@ -60,4 +64,4 @@ def _chart(dataset: str, pair: tuple[str, str], arrays: list[np.ndarray], y: np.
         f"Judged samples of {dataset} on the first two principal components of their standardised features, by class. "
         "Two of many directions: what overlaps here need not overlap in full."
     )
-    return Chart(f"Embeddings of {dataset}: {pair[0]} and {pair[1]}", reading, styled(figure, 420))
+    return Chart(f"Embeddings of {dataset}: {pair[0]} and {pair[1]}", reading, styled(figure, 340))

@@ -1,18 +1,17 @@
 """Interactive figures of the report, made by plotly from cells and training histories. Absent data, no figure."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.colors import qualitative
 from plotly.subplots import make_subplots
 
 from contrastbench.pipeline.groups import Curve
 from contrastbench.pipeline.runs import Run
 from contrastbench.pipeline.stages import GROUPS
-from contrastbench.reporting.cells import REGISTERED, Cell, Key
+from contrastbench.reporting.cells import Cell, Key
+from contrastbench.reporting.looks import Entry, entries, looks, place
 from contrastbench.results.protocols import Protocol
 
 
@@ -24,31 +23,32 @@ class Chart:
     reading: str
     figure: go.Figure
 
+    @property
+    def key(self) -> list[Entry]:
+        """What its lines and markers stand for; the page writes it below the plot."""
+        return entries(self.figure)
 
+
+BARE = go.layout.Template()  # plotly's own is larger than the figures
 BARS = "Bars: 95 % interval over seeds and test examples."
-PALETTE = (*qualitative.T10, *qualitative.Vivid)
+PLOT = 320  # pixels between the axes, from top to bottom
+TOP, BOTTOM, GAP = 30, 50, 60  # pixels for headings, for what the axis below says, and between panels
 
 
-def colours(methods: Iterable[str]) -> dict[str, str]:
-    """One colour per method, the same in all figures; readable on light and dark backgrounds."""
-    return {method: PALETTE[place(method)[0] % len(PALETTE)] for method in sorted(set(methods), key=place)}
+def styled(figure: go.Figure, plot: int = PLOT) -> go.Figure:
+    """The look that all figures share; the page sets text and grid colours for light and dark.
 
-
-def place(method: str) -> tuple[int, str]:
-    """Registry order; variants come last."""
-    return (REGISTERED.index(method) if method in REGISTERED else len(REGISTERED), method)
-
-
-def styled(figure: go.Figure, height: int = 380) -> go.Figure:
-    """The look that all figures share; the page sets text and grid colours for light and dark."""
+    ``plot`` is the height in pixels of what lies between the margins.
+    """
+    figure.update_xaxes(automargin=True).update_yaxes(automargin=True)
     return figure.update_layout(
-        height=height,
-        margin={"l": 55, "r": 15, "t": 30, "b": 90},
-        legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0},
+        template=BARE,
+        height=TOP + plot + BOTTOM,
+        margin={"l": 55, "r": 15, "t": TOP, "b": BOTTOM},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"size": 13},
-        showlegend=True,
+        showlegend=False,
         hoverlabel={"namelength": -1},
     )
 
@@ -82,8 +82,8 @@ def learning_curves(history: pd.DataFrame) -> list[Chart]:
     )
     charts = []
     for (stage, dataset), group in measured.groupby(["stage", "dataset"], sort=False):
-        figure, colour = go.Figure(), colours(group["method"])
-        for method in colour:
+        figure = go.Figure()
+        for method, look in looks(group["method"]).items():
             points = 100 * group[group["method"] == method].groupby("epoch")["validation_knn"].agg(
                 ["mean", "min", "max"]
             )
@@ -98,7 +98,7 @@ def learning_curves(history: pd.DataFrame) -> list[Chart]:
                 },
                 name=method,
                 mode="lines+markers",
-                line={"color": colour[method]},
+                **look.drawn(),
             )
         figure.update_xaxes(title_text="epoch").update_yaxes(title_text="accuracy %")
         charts.append(Chart(f"Learning curves on {dataset} ({stage})", reading, styled(figure)))
@@ -141,8 +141,8 @@ def selection_bars(cells: dict[Key, Cell]) -> list[Chart]:
     )
     for dataset in dict.fromkeys(key.dataset for key in chosen):
         own = {key: cell for key, cell in chosen.items() if key.dataset == dataset}
-        figure, colour = go.Figure(), colours(key.method for key in own)
-        for method in colour:
+        figure = go.Figure()
+        for method, look in looks(key.method for key in own).items():
             bars = {key.protocol.score: cell for key, cell in own.items() if key.method == method}
             shown = [score for score in SCORES if score in bars and score != "all"]
             ends = [bars[score].interval or (bars[score].mean,) * 2 for score in shown]
@@ -155,7 +155,7 @@ def selection_bars(cells: dict[Key, Cell]) -> list[Chart]:
                     "arrayminus": [round(100 * (bars[s].mean - end[0]), 3) for s, end in zip(shown, ends, strict=True)],
                 },
                 name=method,
-                marker_color=colour[method],
+                marker_color=look.colour,
             )
             if "all" in bars:
                 figure.add_hline(y=100 * bars["all"].mean, line_dash="dot", line_color="#888")
@@ -165,16 +165,16 @@ def selection_bars(cells: dict[Key, Cell]) -> list[Chart]:
 
 
 def _curves(group: pd.DataFrame, panels: dict[str, str]) -> go.Figure:
-    columns = min(2, len(panels))
+    columns = 1 if len(panels) < 3 else 2
     rows = -(-len(panels) // columns)
-    figure = make_subplots(
-        rows, columns, subplot_titles=list(panels.values()), horizontal_spacing=0.12, vertical_spacing=0.3 / rows**1.4
-    )
+    height = rows * PLOT + (rows - 1) * GAP
+    titles = list(panels.values())
+    figure = make_subplots(rows, columns, subplot_titles=titles, horizontal_spacing=0.12, vertical_spacing=GAP / height)
     figure.update_annotations(font_size=13)
-    colour = colours(group["method"])
-    for place, name in enumerate(panels):
-        for method in colour:
-            for index, (_, run) in enumerate(group[group["method"] == method].groupby("seed")):
+    shown = looks(group["method"])
+    for panel, name in enumerate(panels):
+        for method, look in shown.items():
+            for _, run in group[group["method"] == method].groupby("seed"):
                 if name not in run or run[name].isna().all():
                     continue
                 run = run[run[name].notna()]  # a learning curve has points between logged steps
@@ -182,14 +182,12 @@ def _curves(group: pd.DataFrame, panels: dict[str, str]) -> go.Figure:
                     x=run["epoch"],
                     y=run[name].round(5),
                     name=method,
-                    legendgroup=method,
-                    showlegend=place == 0 and index == 0,
                     mode="lines",
-                    line={"color": colour[method], "width": 1.5},
+                    line=look.drawn(1.5)["line"],
                 )
-                figure.add_trace(line, row=place // columns + 1, col=place % columns + 1)
+                figure.add_trace(line, row=panel // columns + 1, col=panel % columns + 1)
     figure.update_xaxes(title_text="epoch", row=rows)
-    return styled(figure, 110 + 240 * rows)
+    return styled(figure, height)
 
 
 def protocol_curves(cells: dict[Key, Cell]) -> list[Chart]:
@@ -237,8 +235,7 @@ def _is_zero(key: Key, curve: Curve, dataset: str, rest: Protocol) -> bool:
 def accuracy_lines(lines: dict[str, list[tuple[float, Cell]]], axis: str) -> go.Figure:
     """Accuracy in per cent over a number: one line per method, bars of the 95 % interval."""
     figure = go.Figure()
-    colour = colours(lines)
-    for method in colour:
+    for method, look in looks(lines).items():
         points = sorted(lines[method], key=lambda point: point[0])
         means = [cell.mean for _, cell in points]
         ends = [cell.interval or (cell.mean, cell.mean) for _, cell in points]
@@ -253,7 +250,7 @@ def accuracy_lines(lines: dict[str, list[tuple[float, Cell]]], axis: str) -> go.
             },
             name=method,
             mode="lines+markers",
-            line={"color": colour[method]},
+            **look.drawn(),
         )
     return styled(figure.update_xaxes(title_text=axis).update_yaxes(title_text="accuracy %"))
 
@@ -292,7 +289,7 @@ def simplex(runs: list[Run], cells: dict[Key, Cell], family: str = "linear") -> 
         }
         figure.update_layout(ternary={"sum": 1, "bgcolor": "rgba(0,0,0,0)", **axes})
         reading = f"{family} top-1 of UnReMix for each mixture of its three scores; the middle weighs them alike."
-        figure = styled(figure).update_layout(margin={"l": 60, "r": 60, "t": 50, "b": 40}, showlegend=False)
+        figure = styled(figure).update_layout(margin={"l": 60, "r": 60, "t": 50, "b": 40})
         charts.append(Chart(f"The simplex of UnReMix's weights on {dataset}", reading, figure))
     return charts
 

@@ -3,7 +3,9 @@
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import unescape
 from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
@@ -12,12 +14,14 @@ from plotly.offline import get_plotlyjs
 from contrastbench.errors import UserError
 from contrastbench.files import entries_under
 from contrastbench.pipeline.asked import runs_that_count
-from contrastbench.pipeline.grid import OTHER_TARGETS, TARGETS
+from contrastbench.pipeline.grid import TARGETS, Target
 from contrastbench.pipeline.layout import Layout
+from contrastbench.pipeline.resolved import resolved
 from contrastbench.pipeline.runs import Run, benchmarks, histories
 from contrastbench.reporting.cells import cells_of
 from contrastbench.reporting.claims import Judged, judged_claims, load_claims
 from contrastbench.reporting.claims_render import LEGEND as CLAIMS_LEGEND
+from contrastbench.reporting.contents import Contents
 from contrastbench.reporting.cost_figures import cost_lines
 from contrastbench.reporting.dag import dag_svg
 from contrastbench.reporting.embedding import embedding_maps
@@ -39,7 +43,7 @@ from contrastbench.reporting.published import (
     beside_lines,
     published_for,
 )
-from contrastbench.reporting.render import FAILED, OLDER, TIE, cell_text, difference_text, notes
+from contrastbench.reporting.render import FAILED, OLDER, TIE, as_csv, cell_text, difference_text, notes
 from contrastbench.reporting.rendered import by_track, section_of, target_tables
 from contrastbench.reporting.robustness_figures import (
     attack_heatmap,
@@ -48,6 +52,7 @@ from contrastbench.reporting.robustness_figures import (
     transfer_matrix,
 )
 from contrastbench.reporting.search_figures import search_lines
+from contrastbench.reporting.summary import Ran, measured_on, ran
 from contrastbench.reporting.tables import Table, own_rows
 from contrastbench.results.load import Loaded
 from contrastbench.results.metrics import METRICS
@@ -59,21 +64,22 @@ TITLES = {
     "graphs": "UnReMix on graphs",
 }
 LARGEST = 10_000_000  # bytes of the page
+LITERAL = "-._~!$()*+,;:@/?=[]{}|^"  # in a data URI stand for themselves
 IMAGES = 4_000_000  # bytes of all images as they are inlined
 
 
 @dataclass
 class TrackSection:
-    """One system's part of the page; ``targets`` are the tables of other targets than the default one.
+    """One system's part of the page; ``targets`` are the tables by target, the methods' own first.
 
-    ``claims`` are what the preset's rows say of those about the track; ``published`` are the lines of a table of
-    published numbers beside what was measured at their setting.
+    ``ran`` is what its rows are of; ``claims`` are what the preset's rows say of those about the track; ``published``
+    are the lines of a table of published numbers beside what was measured at their setting.
     """
 
     name: str
     title: str
-    tables: list[Table]
-    targets: dict[str, list[Table]]
+    ran: Ran
+    targets: dict[Target, list[Table]]
     claims: list[Judged] = field(default_factory=list)
     published: list[list[str]] = field(default_factory=list)
     charts: list[Chart] = field(default_factory=list)
@@ -81,7 +87,12 @@ class TrackSection:
     @property
     def all_tables(self) -> list[Table]:
         """Those of every target."""
-        return [*self.tables, *(table for tables in self.targets.values() for table in tables)]
+        return [table for tables in self.targets.values() for table in tables]
+
+    def download(self, target: Target) -> tuple[str, str]:
+        """Name and address of a CSV file with the tables of a target, the one that lies in results/tables."""
+        name = self.name if target == "methods" else f"{self.name}-{target}"
+        return f"{name}.csv", data_uri("text/csv", as_csv(self.targets[target]))
 
 
 @dataclass(frozen=True)
@@ -113,16 +124,27 @@ def build_report(
     tracks = [track_section(name, by_name[name], runs, preset, root) for name in names]
     pictures, left_out = gallery(root / Layout(preset).runs / "figures")
     environment = Environment(loader=PackageLoader("contrastbench.reporting"), autoescape=True, trim_blocks=True)
-    environment.filters |= {"plotly_json": plotly_json, "with_code": with_code}
+    environment.filters |= {
+        "plotly_json": plotly_json,
+        "with_code": with_code,
+        "together": together,
+        "unescaped": unescape,
+    }
+    per_stage = costs(benchmarks(root, preset), chosen.rows)
     page = environment.get_template("report.html").render(
         preset=preset,
         tracks=tracks,
+        contents=Contents(),
+        measured_on=measured_on(preset, root),
+        devices=sorted({row.device for row in chosen.rows}),
+        hours=sum(total for _, _, total, _, _ in per_stage) / 3600,
+        parameters=parameters(preset, root),
         failures=failures(tracks),
         pictures=pictures,
         left_out=left_out,
         dag=Markup(dag_svg(steps)) if steps else "",
         facts=facts(chosen.rows, runs, preset, root),
-        costs=costs(benchmarks(root, preset), chosen.rows),
+        costs=per_stage,
         plan=plan,
         problems=[*loaded.problems, *loaded.left_out, *([older] if (older := chosen.older_line()) else [])],
         plotly=Markup(get_plotlyjs()),
@@ -151,8 +173,9 @@ def track_section(track: str, rows: Loaded, runs: list[Run], preset: str, root: 
     of_methods = histories([run for run in own if params is None or run.method in params.methods])
     of_both = histories([run for run in own if params is None or run.method in (*params.methods, *params.ablation)])
     datasets = list(dict.fromkeys(key.dataset for key in everything))
-    tables, *others = (target_tables(rows, preset, track, target, root) for target in TARGETS)
-    section = TrackSection(track, TITLES.get(track, track), tables, dict(zip(OTHER_TARGETS, others, strict=True)))
+    targets = {target: target_tables(rows, preset, track, target, root) for target in TARGETS}
+    tables = targets["methods"]
+    section = TrackSection(track, TITLES.get(track, track), ran(rows.rows), targets)
     about = {name: each for name, each in load_claims(root).items() if each.track == track and preset in each.presets}
     section.claims = judged_claims(about, rows, root, preset)
     if params and at_published_setting(params):
@@ -190,9 +213,27 @@ def gallery(folder: Path) -> tuple[list[Picture], list[str]]:
     return pictures, left_out
 
 
+def parameters(preset: str, root: Path) -> str:
+    """Address of the preset's resolved parameters as JSON; empty where they cannot be read."""
+    try:
+        return data_uri("application/json", resolved(preset, root).model_dump_json(indent=1) + "\n")
+    except UserError:
+        return ""
+
+
+def data_uri(media_type: str, text: str) -> str:
+    """``text`` as an address of its own."""
+    return f"data:{media_type};charset=utf-8,{quote(text, safe=LITERAL)}"
+
+
 def plotly_json(chart: Chart) -> Markup:
     """The figure as JSON that is safe inside a script element."""
     return Markup(chart.figure.to_json().replace("<", "\\u003c"))
+
+
+def together(text: str) -> str:
+    """A value with its interval, which no line break parts."""
+    return text.replace(", ", ",\u00a0")
 
 
 def with_code(text: str) -> Markup:

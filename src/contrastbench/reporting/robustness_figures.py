@@ -7,7 +7,8 @@ from plotly.subplots import make_subplots
 
 from contrastbench.pipeline.stages import GROUPS, OTHER, group_of
 from contrastbench.reporting.cells import Cell, Key
-from contrastbench.reporting.figures import Chart, colours, place, styled
+from contrastbench.reporting.figures import BOTTOM, TOP, Chart, styled
+from contrastbench.reporting.looks import looks, place
 from contrastbench.results.metrics import METRICS
 from contrastbench.results.order import natural
 from contrastbench.results.rows import Row
@@ -100,7 +101,7 @@ def _by_strength(row: Row) -> dict[float, tuple[float, float]]:
 
 def _over_strengths(lines: dict[str, Cell]) -> go.Figure:
     figure = make_subplots(1, 2, subplot_titles=["under the attack", "clean"], shared_yaxes=True)
-    for method, colour in colours(lines).items():
+    for method, look in looks(lines).items():
         rows = lines[method].rows
         found = [_by_strength(row) for row in rows]
         strengths = sorted(set().union(*found))
@@ -111,11 +112,9 @@ def _over_strengths(lines: dict[str, Cell]) -> go.Figure:
                 x=strengths,
                 y=[round(100 * value, 2) for value in values],
                 name=method,
-                legendgroup=method,
-                showlegend=column == 1,
                 mode="lines+markers",
-                line={"color": colour, "width": 1.5},
-                marker={"size": [4 + 8 * count / len(rows) for count in votes]},
+                line=look.drawn(1.5)["line"],
+                marker={"symbol": look.marker, "size": [4 + 8 * count / len(rows) for count in votes]},
                 row=1,
                 col=column,
             )
@@ -147,4 +146,4 @@ def _heatmap(cells: dict[tuple[str, str], Cell], across: list[str], down: list[s
     )
     figure.update_yaxes(autorange="reversed", dtick=1, automargin=True, showgrid=False)
     figure.update_xaxes(title_text=axis, side="top", dtick=1, automargin=True, showgrid=False)
-    return styled(figure, 120 + 28 * len(rows)).update_layout(margin={"l": 20, "t": 60, "b": 10})
+    return styled(figure, 28 * len(rows)).update_layout(margin={"l": 20, "t": TOP + BOTTOM - 10, "b": 10})

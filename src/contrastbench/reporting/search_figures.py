@@ -3,7 +3,8 @@
 import plotly.graph_objects as go
 
 from contrastbench.params.track import TrackParams
-from contrastbench.reporting.figures import Chart, colours, styled
+from contrastbench.reporting.figures import Chart, styled
+from contrastbench.reporting.looks import looks
 from contrastbench.reporting.search import expected_maximum, scores, stage_of
 from contrastbench.results.load import Loaded
 
@@ -21,13 +22,13 @@ def search_lines(loaded: Loaded, track: TrackParams) -> list[Chart]:
     if search is None:
         return []
     found = {method: list(trials.values()) for method, trials in scores(loaded, track).items()}
-    figure, colour = styled(go.Figure()), colours(found)
-    for method, values in found.items():
-        if len(values) == search.trials:
+    figure = go.Figure()
+    for method, look in looks(found).items():
+        if len(values := found[method]) == search.trials:
             expected = [100 * value for value in expected_maximum(values)]
-            drawn = {"mode": "lines+markers", "line": {"color": colour[method]}}
-            figure.add_scatter(x=[*range(1, search.trials + 1)], y=expected, name=method, **drawn)
+            trials = [*range(1, search.trials + 1)]
+            figure.add_scatter(x=trials, y=expected, name=method, mode="lines+markers", **look.drawn())
     if not figure.data:
         return []
     figure.update_xaxes(title="trials").update_yaxes(title=f"{stage_of(track).groups[0].title.lower()}, %")
-    return [Chart("Expected best trial of the search", READING, figure)]
+    return [Chart("Expected best trial of the search", READING, styled(figure))]

@@ -64,6 +64,22 @@ def head_state(root: Path = Path()) -> tuple[str, bool] | None:
     return answer.stdout.decode().strip(), bool(changed.stdout.strip())
 
 
+def last_change(folder: str, root: Path = Path()) -> tuple[str | None, list[str]]:
+    """The day of the newest commit that changed ``folder``, and its files that are in no commit as they are here.
+
+    Outside a git repository, None and all files.
+    """
+    everything = [path.relative_to(root).as_posix() for path in entries_under(root / folder) if path.is_file()]
+    try:
+        answer = _run(root, "log", "-1", "--format=%cs", "--", folder)
+        others = _run(root, "ls-files", "-z", "--modified", "--others", "--", folder)
+    except UserError:  # no git at all
+        return None, everything
+    if others.returncode != 0:
+        return None, everything
+    return answer.stdout.decode().strip() or None, [os.fsdecode(path) for path in others.stdout.split(b"\0") if path]
+
+
 def ignored(paths: list[str], root: Path = Path()) -> set[str]:
     """Those of ``paths`` that .gitignore excludes; none outside a git repository."""
     if not paths:
