@@ -166,7 +166,7 @@ def test_the_parameters_can_be_downloaded(repository, tmp_path):
 
 def decoded(address: str) -> str:
     head, _, text = address.partition(",")
-    assert head.endswith(";charset=utf-8") and not set(text) & set("#\"<> \n"), "which would end or change the address"
+    assert head.endswith(";charset=utf-8") and not set(text) & set('#"<> \n'), "which would end or change the address"
     return unquote(text)
 
 
