@@ -39,7 +39,7 @@ class Split:
     y        (N,) class numbers, or None for unlabeled data
     columns  further arrays with one entry per example (for audio also ``offsets``, N + 1 positions in ``x``);
              examples with the same ``group`` come from one source and stay together when ``train`` is split
-    skipped  sound files that were left out, each with the reason
+    skipped  files that were left out, each with the reason
     """
 
     x: np.ndarray

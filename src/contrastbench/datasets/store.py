@@ -52,7 +52,7 @@ class Meta(BaseModel):
 
     ``hash`` is the data_hash of result rows: the same on every machine. Of spectrograms it says what they were made
     from; ``Prepared.contents`` says which arrays lie here.
-    ``skipped`` names the sound files that were left out, split by split; ``front_end`` is set for spectrograms.
+    ``skipped`` names the files that were left out, split by split; ``front_end`` is set for spectrograms.
     """
 
     model_config = ConfigDict(frozen=True)

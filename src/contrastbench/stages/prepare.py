@@ -23,5 +23,5 @@ def prepare(grid: Grid, job: Job, runtime: Runtime) -> None:
     meta = write_prepared(layout.prepared(job.dataset), source, splits, rule)
     counts = ", ".join(f"{split} {facts.count:,}" for split, facts in meta.splits.items())
     skipped = sum(map(len, meta.skipped.values()))
-    note = f"; {skipped} bad clips skipped, named in meta.json" if skipped else ""
+    note = f"; {skipped} files left out, named in meta.json" if skipped else ""
     runtime.tell(f"{layout.prepared(job.dataset)}: {counts}; data hash {meta.hash}{note}")
