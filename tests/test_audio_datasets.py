@@ -82,7 +82,7 @@ def test_esc50_splits_by_recording(tmp_path: Path) -> None:
     assert (table.groupby("group")["split"].nunique() == 1).all()
     roles = table.groupby("role")["y"].nunique().to_dict()
     assert roles == {esc50.BASE: 35, esc50.VALIDATION: 5, esc50.NOVEL: 10}
-    splits = read_splits(table, tmp_path, PARAMS)
+    splits = read_splits(table, PARAMS)
     assert groups_are_apart(splits)
     assert set(splits["test"].columns) == {"offsets", "fold", "group", "role"}
     assert splits["train"].count == 150 and splits["train"].x.dtype == np.int16 and len(splits["train"].x) == 150 * 800
@@ -146,8 +146,8 @@ def test_bad_clips_are_refused_or_left_out(tmp_path: Path) -> None:
     for name in rows["filename"][:4]:
         (folder / "audio" / name).write_bytes(b"RIFF")
     with pytest.raises(UserError, match=r"4 of 250 clips are bad: 1-1000-A-0: cannot be decoded"):
-        read_splits(table, tmp_path, PARAMS)
-    splits = read_splits(table, tmp_path, SKIP)
+        read_splits(table, PARAMS)
+    splits = read_splits(table, SKIP)
     assert splits["train"].count == 147 and splits["validation"].count == 48
     assert [name.split(":")[0] for name in splits["train"].skipped] == ["1-1000-A-0", "2-2000-A-0", "3-3000-A-0"]
     assert len(splits["train"].columns["fold"]) == len(splits["train"].y) == 147  # type: ignore[arg-type]
@@ -184,7 +184,7 @@ def test_a_wrong_sample_rate_is_told(tmp_path: Path) -> None:
     write_sound(tmp_path / "recordings" / "3_theo_1.wav", 900, 16000)
     table = fsdd.clip_table(tmp_path, takes=2).assign(split="train")
     with pytest.raises(UserError, match="3_theo_1: sample rate 16000 Hz, expected 8000"):
-        read_splits(table, tmp_path, PARAMS, rates=(fsdd.RATE,))
+        read_splits(table, PARAMS, rates=(fsdd.RATE,))
 
 
 # ---- Speech Commands
@@ -203,7 +203,7 @@ def test_speech_commands_official_lists(tmp_path: Path) -> None:
     assert split.value_counts().to_dict() == {"train": 69, "validation": 35, "test": 1}
     lists_of_today = table.drop(columns="speaker").assign(split=split)
     with pytest.raises(UserError, match=r"speechcommands: train and test share 1 of the groups .*; the first is 2$"):
-        check_groups("speechcommands", read_splits(lists_of_today, tmp_path, PARAMS))
+        check_groups("speechcommands", read_splits(lists_of_today, PARAMS))
     (tmp_path / "zero").rename(tmp_path / "nil")
     with pytest.raises(UserError, match="34 of 35 word folders"):
         speechcommands.clip_table(tmp_path, speechcommands.WORDS)
@@ -263,7 +263,7 @@ def test_speech_commands_test_set_is_split_by_speaker(suffix: str, tmp_path: Pat
     assert (table.groupby("group")["split"].nunique() == 1).all()
     assert table["group"].nunique() == 6 + 1  # six speakers, each in every category, and the silences
     assert set(table["split"][table["y"] == speechcommands_test.CATEGORIES.index("_silence_")]) == {"train"}
-    check_groups("speechcommands-test", read_splits(table, tmp_path, PARAMS))
+    check_groups("speechcommands-test", read_splits(table, PARAMS))
     with pytest.raises(UserError, match="a category has 6 clips, fewer than 300"):
         speechcommands_test.split_table(tmp_path)
     shares = pd.Series([speechcommands.split_of_speaker(f"{n:08x}") for n in range(3000)]).value_counts(normalize=True)
@@ -285,7 +285,7 @@ def test_fsdkaggle2018(tmp_path: Path) -> None:
     counts = {"train": 41, "test": 41}
     table = fsdkaggle2018.clip_table(folders, counts)
     assert len(table) == 82 and table.groupby("role")["y"].nunique().to_dict() == {0: 34, 2: 7}
-    assert len(read_splits(table, tmp_path, PARAMS, rates=(44100,))["test"].x) == 41 * 800
+    assert len(read_splits(table, PARAMS, rates=(44100,))["test"].x) == 41 * 800
     with pytest.raises(UserError, match="must list 9473 clips"):
         fsdkaggle2018.clip_table(folders, fsdkaggle2018.COUNTS)
     (folders[0] / "train7.wav").unlink()
@@ -309,7 +309,7 @@ def test_nsynth(tmp_path: Path) -> None:
     assert (table.groupby("group")["split"].nunique() == 1).all()
     shares = table["split"][table["group"] < 100].value_counts()
     assert shares.keys().tolist() == ["train", "validation"] and 0 < shares["validation"] <= 0.15 * 200
-    splits = read_splits(table, tmp_path, PARAMS)
+    splits = read_splits(table, PARAMS)
     assert set(splits["test"].columns["key"]) == {60, 72} and splits["test"].count == 200
     assert sorted(set(splits["test"].y.tolist())) == list(range(11))  # type: ignore[union-attr]
     with pytest.raises(UserError, match="train must contain 289205 notes"):
@@ -352,10 +352,13 @@ def test_audioset_from_a_folder_lists_what_is_missing(tmp_path: Path) -> None:
     for n, video in enumerate(ids[:290]):
         name = forms[n % 4].format(id=video, s=n, e=n + 10, ms=1000 * n)
         write_sound(tmp_path / "clips" / f"{name}.wav")
+    (tmp_path / "clips" / f"{ids[290]}.m4a").write_bytes(b"no sound that libsndfile reads")
     splits = audioset20k.ADAPTER.read(tmp_path, PARAMS)
     assert sum(split.count for split in splits.values()) == 290
     assert all(split.y is None for split in splits.values()) and splits["train"].count > 270
-    assert (tmp_path / "missing.txt").read_text().split() == ids[290:]
+    first, *others = splits["train"].skipped
+    assert first == f"{ids[290]}: {ids[290]}.m4a is in no format that is read; convert it to FLAC or WAV"
+    assert others == [f"{video}: no such clip" for video in ids[291:]]
 
 
 # ---- what prepare refuses, whichever the data set
@@ -542,6 +545,6 @@ def test_real_archives(name: str, module, table, counts: dict[str, int], real_da
         assert clips["split"].value_counts().to_dict() == counts
         assert (clips.groupby("group")["split"].nunique() == 1).all()
         assert set(clips["y"]) == set(range(len(adapter(name).classes)))
-        splits = read_splits(clips.groupby("split").head(20), tmp_path, PARAMS)
+        splits = read_splits(clips.groupby("split").head(20), PARAMS)
     length = 80_000 if name == "esc50" else 16_000
     assert all(set(np.diff(split.columns["offsets"]).tolist()) == {length} for split in splits.values())

@@ -2,10 +2,11 @@
 
 data/raw/audioset20k/clips/ holds 10-s clips named by their YouTube id: ID, YID, ID_START or ID_START_END (START and END
 in seconds or milliseconds); data/raw/audioset20k/balanced_train_segments.csv is the official list. Listed clips that
-the folder does not hold are written to data/raw/audioset20k/missing.txt. Labels are not read: the set is only for
-training without them.
+the folder does not hold, or in a format that is not read, are named in meta.json (``skipped``). Labels are not read:
+the set is only for training without them.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ import pandas as pd
 from contrastbench.datasets.base import Adapter, Split
 from contrastbench.datasets.clips import by_stem, find_file, numbered, read_splits, read_table, share_of, sound_paths
 from contrastbench.errors import UserError
-from contrastbench.files import write_text
+from contrastbench.files import entries_under
 from contrastbench.params.data import DataParams
 
 LISTING = "balanced_train_segments.csv"
 
 
 def clip_table(raw: Path) -> tuple[pd.DataFrame, list[str]]:
-    """One row per clip present (name, path, group: the video, split), and the ids of the missing clips."""
+    """One row per clip present (name, path, group: the video, split), and "ID: reason" of the missing clips."""
     if not (raw / "clips").is_dir():
         raise UserError(f"{raw / 'clips'}: no such folder; put AudioSet's clips there and {LISTING} into {raw}")
     listing = read_table(
@@ -35,14 +36,23 @@ def clip_table(raw: Path) -> tuple[pd.DataFrame, list[str]]:
     paths = by_stem(sound_paths(raw / "clips"))
     found = [next((name for name in _names(row) if name in paths), None) for row in listing.itertuples(index=False)]
     present = [name is not None for name in found]
+    unread = {path.stem: path.name for path in entries_under(raw / "clips") if path.is_file()}
     if not any(present):
-        raise UserError(f"{raw / 'clips'}: contains none of {LISTING}'s {len(listing)} clips (ID.wav, YID.wav, ...)")
+        others = f"; what is there, such as {next(iter(unread.values()))}, is not read" if unread else ""
+        raise UserError(
+            f"{raw / 'clips'}: contains none of {LISTING}'s {len(listing)} clips (ID.wav, YID.wav, ...){others}"
+        )
     table = pd.DataFrame({"name": [name for name in found if name is not None]})
     table["path"] = table["name"].map(paths)
     ids = listing["id"][present].reset_index(drop=True)
     table["group"] = numbered(ids)
     table["split"] = ids.map(_split_of)
-    return table, listing["id"][[not here for here in present]].tolist()
+    missing = []
+    for row in listing[[not here for here in present]].itertuples(index=False):
+        other = next((unread[name] for name in _names(row) if name in unread), None)
+        reason = f"{other} is in no format that is read; convert it to FLAC or WAV" if other else "no such clip"
+        missing.append(f"{row.id}: {reason}")
+    return table, missing
 
 
 def _names(row: Any) -> list[str]:
@@ -60,8 +70,9 @@ def _split_of(video: str) -> str:
 
 def _read(raw: Path, params: DataParams) -> dict[str, Split]:
     table, missing = clip_table(raw)
-    write_text(raw / "missing.txt", "".join(f"{video}\n" for video in missing))
-    return read_splits(table, raw, params)
+    splits = read_splits(table, params)
+    splits["train"] = replace(splits["train"], skipped=(*splits["train"].skipped, *missing))
+    return splits
 
 
 ADAPTER = Adapter(

@@ -10,11 +10,12 @@ import pandas as pd
 
 from contrastbench.datasets.base import Archive, Split
 from contrastbench.datasets.fetch import unpacked
+from contrastbench.datasets.scratch import scratch_folder
 from contrastbench.datasets.sound_files import read_sounds, refuse_bad
 from contrastbench.errors import UserError
 from contrastbench.params.data import DataParams
 
-SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+SOUNDS = (".wav", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf")
 
 
 @contextmanager
@@ -81,9 +82,7 @@ def share_of(name: str) -> float:
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32
 
 
-def read_splits(
-    table: pd.DataFrame, scratch: Path, params: DataParams, rates: tuple[int, ...] = ()
-) -> dict[str, Split]:
+def read_splits(table: pd.DataFrame, params: DataParams, rates: tuple[int, ...] = ()) -> dict[str, Split]:
     """Decode the clips of ``table`` into splits.
 
     Columns of ``table``: ``name`` (for messages), ``path``, ``split``, ``y`` (class number; absent for data without
@@ -94,7 +93,8 @@ def read_splits(
     bad: list[str] = []
     splits = {}
     for split, rows in table.groupby("split", sort=False):
-        sounds = read_sounds(zip(rows["name"], rows["path"], strict=True), scratch, params, rates)
+        with scratch_folder() as scratch:
+            sounds = read_sounds(zip(rows["name"], rows["path"], strict=True), scratch, params, rates)
         bad += sounds.bad
         kept = rows[sounds.kept]
         if kept.empty:

@@ -83,7 +83,7 @@ def clip_table(folder: Path, clips: int = CLIPS) -> pd.DataFrame:
 
 def _read(raw: Path, params: DataParams) -> dict[str, Split]:
     with opened(raw, ARCHIVE, FOLDER) as folder:
-        return read_splits(clip_table(folder), raw, params, rates=(44100, 48000, 16000))
+        return read_splits(clip_table(folder), params, rates=(44100, 48000, 16000))
 
 
 ADAPTER = Adapter(

@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from contrastbench.datasets.base import Adapter, Archive
+from contrastbench.datasets.scratch import scratch_folder
 from contrastbench.errors import UserError
-from contrastbench.files import file_hash, replacing, temporary_folder
+from contrastbench.files import file_hash, replacing
 
 MIRROR_VARIABLE = "CONTRASTBENCH_MIRROR"
 TIMEOUT_S = 60
@@ -106,11 +107,11 @@ def _download(url: str, archive: Archive, target: Path, show_progress: bool) -> 
 
 @contextmanager
 def unpacked(archive: Path) -> Iterator[Path]:
-    """Yield a folder with the contents of a verified .tar.gz or .zip, next to the archive; removed at the end.
+    """Yield a folder with the contents of a verified .tar.gz or .zip (``datasets/scratch.py``); removed at the end.
 
     A member that points outside the folder, a broken archive or a full disk is a UserError.
     """
-    with temporary_folder(archive.parent) as folder:
+    with scratch_folder() as folder:
         try:
             if archive.suffix == ".zip":
                 _extract_zip(archive, folder)

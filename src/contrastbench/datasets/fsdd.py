@@ -53,7 +53,7 @@ def _read(raw: Path, params: DataParams) -> dict[str, Split]:
     with opened(raw, ARCHIVE, FOLDER) as folder:
         clip = clip_table(folder)
         clip["split"] = clip["group"].map({4: "validation", 5: "test"}).fillna("train")
-        return read_splits(clip, raw, params, rates=(RATE,))
+        return read_splits(clip, params, rates=(RATE,))
 
 
 ADAPTER = Adapter(

@@ -16,7 +16,7 @@ def _read(raw: Path, params: DataParams) -> dict[str, Split]:
         clip["split"] = "train"
         clip.loc[clip["take"] < TEST_TAKES + VALIDATION_TAKES, "split"] = "validation"
         clip.loc[clip["take"] < TEST_TAKES, "split"] = "test"
-        return read_splits(clip, raw, params, rates=(RATE,))
+        return read_splits(clip, params, rates=(RATE,))
 
 
 ADAPTER = Adapter(

@@ -53,7 +53,7 @@ def _read(raw: Path, params: DataParams) -> dict[str, Split]:
     with ExitStack() as stack:
         pairs = zip(ARCHIVES, PARTS, strict=True)
         folders = [stack.enter_context(opened(raw, archive, part)) for archive, part in pairs]
-        return read_splits(clip_table(folders, COUNTS), raw, params, rates=(44100,))
+        return read_splits(clip_table(folders, COUNTS), params, rates=(44100,))
 
 
 ADAPTER = Adapter(

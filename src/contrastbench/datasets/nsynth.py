@@ -48,7 +48,7 @@ def _read(raw: Path, params: DataParams) -> dict[str, Split]:
     with ExitStack() as stack:
         pairs = zip(ARCHIVES, FOLDERS.values(), strict=True)
         folders = [stack.enter_context(opened(raw, archive, folder)) for archive, folder in pairs]
-        return read_splits(clip_table(folders, COUNTS), raw, params, rates=(16_000,))
+        return read_splits(clip_table(folders, COUNTS), params, rates=(16_000,))
 
 
 ADAPTER = Adapter(

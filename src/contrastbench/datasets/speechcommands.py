@@ -69,7 +69,7 @@ def _read(raw: Path, params: DataParams) -> dict[str, Split]:
     with opened(raw, ARCHIVE) as folder:
         table = clip_table(folder, WORDS)
         table["split"] = _official_split(folder, table["name"])
-        return read_splits(table.drop(columns="speaker"), raw, params, rates=(RATE,))
+        return read_splits(table.drop(columns="speaker"), params, rates=(RATE,))
 
 
 ADAPTER = Adapter(

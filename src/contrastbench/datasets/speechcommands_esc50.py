@@ -21,10 +21,10 @@ def base_clips(table: pd.DataFrame) -> pd.DataFrame:
 
 def _read(raw: Path, params: DataParams) -> dict[str, Split]:
     with opened(raw, speechcommands_test.ARCHIVE, speechcommands_test.FOLDER) as folder:
-        splits = read_splits(speechcommands_test.split_table(folder), raw, params)
+        splits = read_splits(speechcommands_test.split_table(folder), params)
     with opened(raw, esc50.ARCHIVE, esc50.FOLDER) as folder:
         base = base_clips(esc50.clip_table(folder)).assign(split="unlabeled")
-        return splits | read_splits(base[["name", "path", "split"]], raw, params)
+        return splits | read_splits(base[["name", "path", "split"]], params)
 
 
 ADAPTER = Adapter(

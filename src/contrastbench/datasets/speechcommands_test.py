@@ -43,7 +43,7 @@ def split_table(folder: Path, at_least: int = AT_LEAST) -> pd.DataFrame:
 
 def _read(raw: Path, params: DataParams) -> dict[str, Split]:
     with opened(raw, ARCHIVE, FOLDER) as folder:
-        return read_splits(split_table(folder), raw, params, rates=(RATE, 48000))
+        return read_splits(split_table(folder), params, rates=(RATE, 48000))
 
 
 ADAPTER = Adapter(

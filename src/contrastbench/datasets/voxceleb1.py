@@ -37,5 +37,5 @@ ADAPTER = Adapter(
     licence="CC BY 4.0 (annotations), Nagrani et al. (2017); audio on request",
     source="https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox1.html",
     split_rule="official identification split (iden_split.txt); column group: video",
-    read=lambda raw, params: read_splits(clip_table(raw), raw, params, rates=(16_000,)),
+    read=lambda raw, params: read_splits(clip_table(raw), params, rates=(16_000,)),
 )

@@ -3,6 +3,7 @@
 from contrastbench.datasets import adapter
 from contrastbench.datasets.fetch import fetch
 from contrastbench.datasets.groups import check_groups
+from contrastbench.datasets.scratch import scratch_in
 from contrastbench.datasets.store import carve_validation, write_prepared
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.pipeline.grid import Grid
@@ -14,7 +15,8 @@ def prepare(grid: Grid, job: Job, runtime: Runtime) -> None:
     params, layout, source = grid.params.data, grid.layout, adapter(job.dataset)
     raw = layout.raw(job.dataset)
     fetch(source, raw, runtime.mirror, show_progress=runtime.show_progress)
-    splits = source.read(raw, params)
+    with scratch_in(layout.prepared(job.dataset).parent):
+        splits = source.read(raw, params)
     rule = source.split_rule
     if "test" in splits and "validation" not in splits:
         splits["train"], splits["validation"] = carve_validation(splits["train"], params.validation_fraction)
