@@ -36,23 +36,28 @@ def clip_table(raw: Path) -> tuple[pd.DataFrame, list[str]]:
     paths = by_stem(sound_paths(raw / "clips"))
     found = [next((name for name in _names(row) if name in paths), None) for row in listing.itertuples(index=False)]
     present = [name is not None for name in found]
-    unread = {path.stem: path.name for path in entries_under(raw / "clips") if path.is_file()}
     if not any(present):
-        others = f"; what is there, such as {next(iter(unread.values()))}, is not read" if unread else ""
         raise UserError(
-            f"{raw / 'clips'}: contains none of {LISTING}'s {len(listing)} clips (ID.wav, YID.wav, ...){others}"
+            f"{raw / 'clips'}: contains none of {LISTING}'s {len(listing)} clips in a format that is read "
+            "(ID.wav, YID.wav, ...)"
         )
     table = pd.DataFrame({"name": [name for name in found if name is not None]})
     table["path"] = table["name"].map(paths)
     ids = listing["id"][present].reset_index(drop=True)
     table["group"] = numbered(ids)
     table["split"] = ids.map(_split_of)
-    missing = []
-    for row in listing[[not here for here in present]].itertuples(index=False):
+    return table, _missing(listing[[not here for here in present]], raw / "clips")
+
+
+def _missing(listing: pd.DataFrame, folder: Path) -> list[str]:
+    """Why none of the listed clips can be read: "ID: reason"."""
+    unread = {path.stem: path.name for path in entries_under(folder) if path.is_file()}
+    told = []
+    for row in listing.itertuples(index=False):
         other = next((unread[name] for name in _names(row) if name in unread), None)
         reason = f"{other} is in no format that is read; convert it to FLAC or WAV" if other else "no such clip"
-        missing.append(f"{row.id}: {reason}")
-    return table, missing
+        told.append(f"{row.id}: {reason}")
+    return told
 
 
 def _names(row: Any) -> list[str]:
