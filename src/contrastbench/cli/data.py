@@ -13,7 +13,7 @@ from contrastbench.params.root import load
 from contrastbench.pipeline.grid import OTHER_TARGETS, Grid
 from contrastbench.pipeline.layout import Layout
 from contrastbench.pipeline.stages import WITH_ROWS
-from contrastbench.registry import DATASETS, METHODS, WITHOUT_ENCODER, dataset_module
+from contrastbench.registry import DATASETS, DECLARED, METHODS, WITHOUT_ENCODER, dataset_module, modality_name
 from contrastbench.results.protocols import FORMS
 
 if TYPE_CHECKING:
@@ -41,12 +41,15 @@ def list_command() -> None:
 
     shown: list[RenderableType] = []
     table = Table("data set", "modality", "classes", "source", "licence", title="Data sets")
+    params = load()
     for name in DATASETS:
-        source = adapter(name)
-        table.add_row(name, source.modality, str(len(source.classes)), source.source, source.licence)
+        if name not in DECLARED:
+            source = adapter(name)
+            table.add_row(name, source.modality, str(len(source.classes)), source.source, source.licence)
+    for name, declared in params.datasets.items():
+        table.add_row(name, modality_name(name), "", f"{declared.kind} {declared.path}", "your own")
     shown.append(table)
     shown.append(f"[bold]Methods[/bold]: {', '.join([*WITHOUT_ENCODER, *METHODS])}")
-    params = load()
     for track in params.tracks:
         variants = ", ".join(params.track(track).variants)
         shown.append(f"[bold]Variants of {track}[/bold]: {variants or 'none'}")

@@ -17,6 +17,9 @@ OptionalSeeds = Annotated[
     list[int] | None, typer.Argument(metavar="SEED...", help="One seed or several; all of the track if none is given.")
 ]
 Preset = Annotated[str, typer.Option(help="default (params.yaml alone) or the name of a file in presets/.")]
+DeclaringPreset = Annotated[
+    str | None, typer.Option("--preset", help="The preset that declares the data set; found if it is not given.")
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.", envvar=DEVICE_VARIABLE)]
 Devices = Annotated[int, typer.Option(help="How many devices train one encoder together.", envvar=DEVICES_VARIABLE)]
 Mirror = Annotated[
