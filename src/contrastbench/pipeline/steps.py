@@ -186,7 +186,7 @@ def _report(grid: Grid, before: list[PipelineStep]) -> PipelineStep:
         files=(grid.layout.report,),
         code={grid.layout.fingerprint("report"): {"report": fingerprint("report")}},
         inputs=tuple(path for step in shown for path in (*step.folders, *step.tracked, *step.metrics)),
-        keys=tuple(grid.params.model_dump(mode="json")),  # without what is not said
+        keys=tuple(type(grid.params).model_fields),
         folders=(grid.layout.report,),
     )
 
