@@ -76,10 +76,10 @@ def list_folder(
     if not files:
         suffixes = f"; {len(others)} other files, such as {others[0]}" if others else ""
         raise UserError(f"{root}: an empty folder: no file of the kind {declared.kind} in it{suffixes}")
-    files = [replace(file, group=file.group or _group(file, declared.group)) for file in files]
+    files = _grouped(files, declared.group)
     labels = Counter(file.label for file in files)
     if len(labels) < 2:
-        raise UserError(f"{root}: a folder with one class, {files[0].label!r}; two folders of classes are needed")
+        raise UserError(f"{root}: a folder with one class, {files[0].label!r}; {_more_classes(root, files[0].label)}")
     units = merged(
         [file.name if file.group is None else file.group for file in files],
         (copies or same_files)([file.path for file in files]),
@@ -103,11 +103,17 @@ def walk(folder: Path, find: Find) -> Found:
     """What ``find`` finds in ``folder`` and in the folders below it, at any depth; those of hidden names are passed."""
     paths, others = [], []
     for inside, folders, _ in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not _is_hidden(name))
         found = find(Path(inside))
+        folders[:] = sorted(name for name in folders if not _is_hidden(name) and not Path(inside, name).is_symlink())
         paths += found.paths
-        others += [told for told in found.others if not Path(inside, told.partition(": ")[0]).is_dir()]
+        others += _but_folders(found, Path(inside), folders)
     return Found(paths, others)
+
+
+def _but_folders(found: Found, folder: Path, names: Sequence[str]) -> list[str]:
+    """What else was found in ``folder`` than its folders ``names``, which are read as well."""
+    read = tuple(f"{folder / name}: " for name in names)
+    return [told for told in found.others if not told.startswith(read)]
 
 
 def _is_hidden(name: str) -> bool:
@@ -135,7 +141,7 @@ def _in_classes(folder: Path, find: Find, root: Path, split: str = "") -> tuple[
             "or name them in a table: `split: {by: csv, file: ...}`"
         )
     others = [f"{path}: beside the folders of the classes" for path in beside.paths]
-    others += [told for told in beside.others if not Path(told.partition(": ")[0]).is_dir()]
+    others += _but_folders(beside, folder, names)
     files = []
     for name in names:
         found = walk(folder / name, find)
@@ -169,7 +175,7 @@ def _by_table(root: Path, rule: SplitRule, find: Find) -> Listed:
     table = root / rule.file
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
-            lines = list(csv.DictReader(stream))
+            lines = list(csv.DictReader(stream, skipinitialspace=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{table}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     columns = [*lines[0]] if lines else []
@@ -200,15 +206,29 @@ def _by_table(root: Path, rule: SplitRule, find: Find) -> Listed:
 _RULES = {"folders": _by_folders, "fraction": _by_fraction, "csv": _by_table}
 
 
-def _group(file: File, pattern: str | None) -> str | None:
-    if pattern is None:
-        return None
+def _grouped(files: Sequence[File], pattern: str | None) -> list[File]:
+    """``files`` with the groups that a table or the ``pattern`` says; one without is a group of its own."""
+    if pattern is not None:
+        return [replace(file, group=file.group or _group(file, pattern)) for file in files]
+    has_groups = any(file.group is not None for file in files)
+    return [replace(file, group=file.group or file.name) for file in files] if has_groups else [*files]
+
+
+def _group(file: File, pattern: str) -> str:
     parts = Path(file.name).parts
     below = "/".join(parts[parts.index(file.label) + 1 :] if file.label in parts[:-1] else parts)
     found = re.search(pattern, below)
-    if found is None:
-        raise UserError(f"{file.path}: {pattern!r}, by which files are grouped, does not match {below!r}")
-    return found[1] if found.re.groups and found[1] is not None else found[0]
+    group = found and (found[1] if found.re.groups else found[0])
+    if not group:
+        raise UserError(f"{file.path}: {pattern!r}, by which files are grouped, finds nothing in {below!r}")
+    return group
+
+
+def _more_classes(root: Path, label: str) -> str:
+    below = _folders_in(root / label) if (root / label).is_dir() else []
+    if len(below) > 1:
+        return f"its folders, {below[0]}, {below[1]}, ..., would be the classes of path: {root / label}"
+    return "two folders of classes are needed"
 
 
 def _carve(files: list[File], units: Sequence[str], split: str, share: float) -> list[File]:
@@ -218,11 +238,7 @@ def _carve(files: list[File], units: Sequence[str], split: str, share: float) ->
     group = np.array([units[position] for position in open_])
     _, chosen = carve_validation(Split(np.array(open_), labels, {"group": group}), share)
     taken = {*chosen.x.tolist()}
-    return [replace(file, split=_moved(file, split, at in taken)) for at, file in enumerate(files)]
-
-
-def _moved(file: File, split: str, taken: bool) -> str:
-    return split if taken else file.split or "train"
+    return [replace(file, split=split if at in taken else file.split or "train") for at, file in enumerate(files)]
 
 
 def _unit_name(files: Sequence[File]) -> str:

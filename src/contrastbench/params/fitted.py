@@ -32,6 +32,7 @@ COLOUR = {
 }
 BLURRED_FROM = 64  # pixels a side: SimCLR does not blur CIFAR's 32
 BATCH = 64  # images: own data may be few
+SOUND_BATCH = 32  # of tuning, as of pretraining
 SEGMENTS = 4  # of a clip: own clips are longer than the notes
 PER_DATASET = (  # mappings by the name of a data set
     ("robustness", "budgets"),
@@ -82,6 +83,8 @@ def _fitting(section: dict[str, Any], own: list[Mapping[str, Any]]) -> Iterator[
         yield from _fitting_images(section, own)
     elif modality == "audio":
         yield ("front_end", "segments"), SEGMENTS
+        for step in ("head_step", "encoder_step"):
+            yield ("tuning", step, "training", "batch_size"), SOUND_BATCH
 
 
 def _fitting_images(section: dict[str, Any], own: list[Mapping[str, Any]]) -> Iterator[tuple[Path, Any]]:

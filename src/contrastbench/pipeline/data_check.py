@@ -12,7 +12,7 @@ from contrastbench.errors import UserError
 from contrastbench.params.graph_track import GraphTrack
 from contrastbench.params.images import AugmentParams
 from contrastbench.params.root import declarations
-from contrastbench.pipeline.enough import check_enough, labels_of
+from contrastbench.pipeline.enough import check_enough, labels_of, lengths_of
 from contrastbench.pipeline.grid import Grid
 
 
@@ -37,8 +37,8 @@ def check_data(grid: Grid) -> None:
         open_prepared(folder)
     for name, declared in grid.params.datasets.items():
         if grid.layout.prepared(name) in present:
-            labels = labels_of(open_prepared(grid.layout.prepared(name)))
-            check_enough(grid, name, labels, located(declared, grid.root))
+            data = open_prepared(grid.layout.prepared(name))
+            check_enough(grid, name, labels_of(data), located(declared, grid.root), lengths_of(data))
     for track in grid.params.tracks:
         for dataset in grid.track(track).datasets:
             if grid.layout.prepared(dataset) in present:

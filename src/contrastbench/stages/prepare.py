@@ -5,6 +5,8 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+
 from contrastbench.datasets import adapter
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.fetch import fetch
@@ -57,6 +59,9 @@ def _own(grid: Grid, job: Job, runtime: Runtime) -> tuple[About, dict[str, Split
         check=lambda labels: check_enough(grid, name, labels, path),
     )
     own = import_module(declared.module).read(reading, declared)
+    if own.modality == "audio":
+        lengths = {split: np.diff(part.columns["offsets"]) for split, part in own.splits.items()}
+        check_enough(grid, name, {split: part.y for split, part in own.splits.items()}, path, lengths)
     for line in own.told:
         runtime.tell(f"{name}: {line}")
     return own, own.splits, own.split_rule
