@@ -6,10 +6,10 @@ modality's file makes only its own jobs stale.
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from contrastbench.errors import UserError
 
@@ -64,6 +64,23 @@ DATASETS_OF: dict[str, dict[str, str]] = {  # by modality
     "graph": GRAPH_DATASETS,
 }
 DATASETS: dict[str, str] = {name: module for names in DATASETS_OF.values() for name, module in names.items()}
+
+
+class Kind(NamedTuple):
+    """A kind of data that users declare: the module that reads it, and its modality; None where it is declared too."""
+
+    module: str
+    modality: str | None = None
+
+
+KINDS: dict[str, Kind] = {
+    "image-folder": Kind("contrastbench.datasets.image_folder", "image"),
+    "sound-folder": Kind("contrastbench.datasets.sound_folder", "audio"),
+    "npz": Kind("contrastbench.datasets.arrays"),
+    "graph-folder": Kind("contrastbench.datasets.graph_folder", "graph"),
+    "huggingface": Kind("contrastbench.datasets.huggingface"),
+}
+DECLARED: set[str] = set()  # those of DATASETS that the parameters which were read last declare
 
 IMAGE, AUDIO, GRAPH = ("image",), ("audio",), ("graph",)
 NO_SETTINGS = "params.settings:NoSettings"
@@ -158,6 +175,18 @@ WITHOUT_ENCODER: dict[str, tuple[str, ...]] = {"pixels": IMAGE + AUDIO, "histogr
 KERNELS = ("wl-kernel",)
 # All reference rows: nothing is learned, they say what learning adds. Tables test pairs with one of them apart.
 REFERENCES = (*WITHOUT_ENCODER, "log-mel", "random")
+
+
+def declare_datasets(found: Mapping[str, tuple[str, str]]) -> None:
+    """Register data sets of parameters, name -> (modality, module), in the place of those registered so before."""
+    for name in DECLARED:
+        for names in (DATASETS, *DATASETS_OF.values()):
+            names.pop(name, None)
+    DECLARED.clear()
+    for name, (modality, module) in found.items():
+        if modality in DATASETS_OF and name not in DATASETS:
+            DECLARED.add(name)
+            DATASETS[name] = DATASETS_OF[modality][name] = module
 
 
 def dataset_module(name: str) -> str:

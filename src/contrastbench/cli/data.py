@@ -12,7 +12,7 @@ from contrastbench.datasets import adapter
 from contrastbench.pipeline.grid import OTHER_TARGETS, Grid
 from contrastbench.pipeline.layout import Layout
 from contrastbench.pipeline.stages import WITH_ROWS
-from contrastbench.registry import DATASETS, METHODS, WITHOUT_ENCODER, dataset_module
+from contrastbench.registry import DATASETS, DECLARED, METHODS, WITHOUT_ENCODER, dataset_module, modality_name
 from contrastbench.results.protocols import FORMS
 
 
@@ -43,9 +43,13 @@ def list_command(preset: Preset = "default") -> None:
 
     data = Table("data set", "modality", "classes", "tracks", "source", "licence", title="Data sets")
     for name in DATASETS:
-        source = adapter(name)
         used = having(grid.datasets, name)
-        data.add_row(name, source.modality, str(len(source.classes)), used, source.source, source.licence)
+        if name in DECLARED:
+            declared = grid.params.datasets[name]
+            data.add_row(name, modality_name(name), "", used, f"{declared.kind} {declared.path}", "your own")
+        else:
+            source = adapter(name)
+            data.add_row(name, source.modality, str(len(source.classes)), used, source.source, source.licence)
     methods = Table("method", "modality", "tracks", title="Methods")
     kinds = {**WITHOUT_ENCODER, **{name: entry.modalities for name, entry in METHODS.items()}}
     for name, modalities in kinds.items():

@@ -35,6 +35,14 @@ Preset = Annotated[
     str,
     typer.Option(help="default (params.yaml alone) or the name of a file in presets/.", autocompletion=complete_preset),
 ]
+DeclaringPreset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        help="The preset that declares the data set; found if it is not given.",
+        autocompletion=complete_preset,
+    ),
+]
 Device = Annotated[
     str,
     typer.Option(

@@ -12,6 +12,7 @@ import typer
 
 from contrastbench.cli.options import (
     Dataset,
+    DeclaringPreset,
     Device,
     Devices,
     Log,
@@ -27,7 +28,8 @@ from contrastbench.cli.options import (
 from contrastbench.errors import UserError
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.params.audio_track import AudioPretrainParams
-from contrastbench.pipeline.data_check import check_batch_of_graphs, check_image_size, verify_data
+from contrastbench.params.root import DEFAULT, declarations
+from contrastbench.pipeline.data_check import check_batch_of_graphs, check_declarations, check_image_size, verify_data
 from contrastbench.pipeline.device import claim_device, count_devices
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
@@ -36,7 +38,6 @@ from contrastbench.pipeline.measured import measured_here, write_receipt
 from contrastbench.pipeline.resolved import hold
 from contrastbench.pipeline.stages import STAGES, TRAINING, Scope, Stage
 from contrastbench.pipeline.together import check_batches, check_devices, sharing
-from contrastbench.registry import dataset_module
 from contrastbench.results.load import parse_all
 from contrastbench.results.rows import Row, write_rows
 
@@ -55,16 +56,18 @@ def register(app: typer.Typer) -> None:
     app.command("figures")(figures_command)
 
 
-def prepare_command(dataset: Dataset, mirror: Mirror = None, preset: Preset = "default") -> None:
-    """Fetch a data set if need be and write its memory-mapped arrays into data/prepared."""
-    dataset_module(dataset)
-    _call("prepare", Grid(preset), Job("", dataset), Runtime(tell=typer.echo, show_progress=True, mirror=mirror))
+def prepare_command(dataset: Dataset, mirror: Mirror = None, preset: DeclaringPreset = None) -> None:
+    """Fetch a data set if need be, or read one of your own, and write its memory-mapped arrays into data/prepared."""
+    grid = Grid(preset or next(iter(declarations(dataset)), DEFAULT))
+    grid.reader(dataset)
+    check_declarations(grid, dataset)
+    _call("prepare", grid, Job("", dataset), Runtime(tell=typer.echo, show_progress=True, mirror=mirror))
 
 
 def spectrograms_command(track: Track, dataset: Dataset, preset: Preset = "default") -> None:
     """Write the normalised log-mel segments of a prepared audio data set into data/spectrograms."""
     grid = Grid(preset)
-    dataset_module(dataset)
+    grid.reader(dataset)
     grid.sound(track)
     _call("spectrograms", grid, Job(track, dataset), Runtime(tell=typer.echo))
 

@@ -81,6 +81,14 @@ def read_tu(
     return {"train": graphs_split(f"{where}_graph_labels.txt", classes, y, graph, ends, labels)}
 
 
+def graph_labels(folder: Path) -> np.ndarray:
+    """The label of each graph, (N,), as :func:`read_tu` finds it; missing or no numbers is a UserError."""
+    where, contents = _contents(folder)
+    if "graph_labels" not in contents:
+        raise UserError(f"{where}_graph_labels.txt: no such file")
+    return _table(f"{where}_graph_labels.txt", contents["graph_labels"], COLUMNS["graph_labels"])[:, 0]
+
+
 def _contents(folder: Path) -> tuple[Path, dict[str, bytes]]:
     """How the names of the files begin, and the bytes of those that are read, by kind."""
     name, archive = folder.name, folder.with_name(f"{folder.name}.zip")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from operator import not_
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +13,8 @@ from contrastbench.errors import UserError
 from contrastbench.params.audio_track import AudioTrack
 from contrastbench.params.base import Section, overlay, read_yaml, refusal, validate
 from contrastbench.params.data import DataParams
-from contrastbench.params.declared import DeclaredDataset, declare, fitted
+from contrastbench.params.declared import DatasetName, Declared, declare
+from contrastbench.params.fitted import fitted
 from contrastbench.params.graph_track import GraphTrack
 from contrastbench.params.image_track import ImageTrack
 from contrastbench.params.plugins import register_plugins
@@ -41,7 +43,7 @@ class Params(Section):
     tracks: tuple[str, ...] = Field(min_length=1)
     plugins: tuple[str, ...] = Field(default=(), exclude_if=not_)
     data: DataParams
-    datasets: Mapping[str, DeclaredDataset] = Field(default={}, exclude_if=not_)
+    datasets: Mapping[DatasetName, Declared] = Field(default={}, exclude_if=not_)
 
     @field_validator("tracks")
     @classmethod
@@ -70,6 +72,18 @@ _AllParams: type[Params] = create_model("Params", __base__=Params, **TRACKS)  # 
 def presets(root: Path = Path()) -> list[str]:
     """Names of the presets at hand, the default first."""
     return [DEFAULT, *sorted(path.stem for path in (root / "presets").glob("*.yaml"))]
+
+
+def declarations(dataset: str, root: Path = Path()) -> dict[str, Any]:
+    """What each file of parameters says of a data set that it declares, by preset; unreadable files are passed over."""
+    found = {}
+    for preset in presets(root):
+        file = root / ("params.yaml" if preset == DEFAULT else f"presets/{preset}.yaml")
+        with suppress(UserError):
+            declared = read_yaml(file).get("datasets")
+            if isinstance(declared, dict) and dataset in declared:
+                found[preset] = declared[dataset]
+    return found
 
 
 def load(preset: str = DEFAULT, root: Path = Path()) -> Params:

@@ -6,10 +6,13 @@ Snakemake knows ``meta.json`` alone, and DVC takes a folder as it finds it: neit
 from collections.abc import Iterable
 from pathlib import Path
 
+from contrastbench.datasets.locate import located
 from contrastbench.datasets.store import open_prepared, verify_prepared
 from contrastbench.errors import UserError
 from contrastbench.params.graph_track import GraphTrack
 from contrastbench.params.images import AugmentParams
+from contrastbench.params.root import declarations
+from contrastbench.pipeline.enough import check_enough, labels_of, lengths_of
 from contrastbench.pipeline.grid import Grid
 
 
@@ -27,14 +30,31 @@ def check_data(grid: Grid) -> None:
 
     Reads no more than every array's first bytes: cheap enough for each time that the graph is read.
     """
+    for name in grid.params.datasets:
+        check_declarations(grid, name)
     present = data_folders(grid)
     for folder in present:
         open_prepared(folder)
+    for name, declared in grid.params.datasets.items():
+        if grid.layout.prepared(name) in present:
+            data = open_prepared(grid.layout.prepared(name))
+            check_enough(grid, name, labels_of(data), located(declared, grid.root), lengths_of(data))
     for track in grid.params.tracks:
         for dataset in grid.track(track).datasets:
             if grid.layout.prepared(dataset) in present:
                 check_image_size(grid, track, dataset)
                 check_batch_of_graphs(grid, track, dataset)
+
+
+def check_declarations(grid: Grid, dataset: str) -> None:
+    """Refuse a data set that two presets declare differently: they would share one folder of prepared data."""
+    (first, content), *others = declarations(dataset, grid.root).items() or [("", None)]
+    for other, differs in others:
+        if differs != content:
+            raise UserError(
+                f"presets {first} and {other} declare the data set {dataset!r} differently, and share what is prepared "
+                "of it; give one of them another name"
+            )
 
 
 def check_batch_of_graphs(grid: Grid, track: str, dataset: str) -> None:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
+from contrastbench.datasets.locate import contents_state
 from contrastbench.errors import UserError
 from contrastbench.params.audio_track import AudioTrack
 from contrastbench.params.base import Section, params_hash
@@ -171,7 +172,7 @@ class Grid:
         job = Job(track, dataset, method, ALL_SEEDS if seed is None else seed)
         stage, section = STAGES[stage_name], self.track(track)
         for name in (job.trained.dataset, job.judged):
-            dataset_module(name)
+            self.reader(name)
         for name in stage.sections:
             if getattr(section, name, None) is None:
                 raise UserError(f"track {track!r} has no section `{name}`, which {stage.command} needs")
@@ -364,9 +365,25 @@ class Grid:
                 parts += [self.code(stage.name, each)]
         return joined(parts)
 
+    def reader(self, dataset: str) -> str:
+        """Dotted name of the module that reads a data set, declared by the parameters or registered; else UserError."""
+        declared = self.params.datasets.get(dataset)
+        return dataset_module(dataset) if declared is None else declared.module
+
+    def prepare_code(self, dataset: str) -> str:
+        """Fingerprint of the code that prepares a data set."""
+        return fingerprint("prepare", self.reader(dataset))
+
     def prepare_state(self, dataset: str) -> str:
-        """What makes prepared data stale: the code that reads this data set, and the split parameters."""
-        return joined([fingerprint("prepare", dataset_module(dataset)), params_hash(self.params.data)])
+        """What makes prepared data stale: the code that reads this data set, and the split parameters.
+
+        Of a declared one also its declaration, and which files lie in its folder.
+        """
+        parts = [self.prepare_code(dataset), params_hash(self.params.data)]
+        declared = self.params.datasets.get(dataset)
+        if declared is not None:
+            parts += [params_hash(declared), contents_state(declared, self.root, self.layout.prepared(dataset))]
+        return joined(parts)
 
     def spectrogram_state(self, track: str) -> str:
         """What makes spectrograms stale besides the sound: the code and the front end's parameters."""

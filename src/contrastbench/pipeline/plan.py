@@ -179,7 +179,7 @@ def _downloads(grid: Grid, root: Path) -> list[tuple[str, int | None]]:
     for name in grid.datasets():
         if (root / grid.layout.prepared(name) / "meta.json").is_file():
             continue
-        for archive in adapter(name).archives:
+        for archive in () if name in grid.params.datasets else adapter(name).archives:
             if not (root / grid.layout.raw(name) / archive.name).is_file():
                 found.append((archive.name, archive.size))
     return found

@@ -13,7 +13,6 @@ from contrastbench.pipeline.fingerprint import fingerprint
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.stages import STAGES, TRAINING, WITH_ROWS, Stage
-from contrastbench.registry import dataset_module
 
 EVALUATION_KEYS = tuple(
     dict.fromkeys(
@@ -74,7 +73,7 @@ def step(grid: Grid, name: str) -> PipelineStep:
 
 def _prepare(grid: Grid) -> PipelineStep:
     folders = tuple(grid.layout.prepared(name) for name in grid.datasets())
-    code = {name: fingerprint("prepare", dataset_module(name)) for name in grid.datasets()}
+    code = {name: grid.prepare_code(name) for name in grid.datasets()}
     return PipelineStep(
         "prepare",
         rules=("prepare",),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
-from contrastbench.registry import DATASETS, METHODS, REFERENCES, WITHOUT_ENCODER
+from contrastbench.registry import DATASETS, DECLARED, METHODS, REFERENCES, WITHOUT_ENCODER
 from contrastbench.reporting.significance import Interval
 from contrastbench.reporting.uncertainty import Spread, interval_of, spread_of
 from contrastbench.results.load import Loaded
@@ -155,9 +155,9 @@ def method_order(key: Key) -> tuple:
 
 
 def dataset_order(dataset: str) -> tuple:
-    """Registry order; pairs TRAIN-to-PROBE after the plain data sets."""
+    """Registry order, then the user's own by name; pairs TRAIN-to-PROBE after the plain data sets."""
     first = dataset.partition("-to-")[0]
-    names = list(DATASETS)
+    names = [name for name in DATASETS if name not in DECLARED]
     return ("-to-" in dataset, names.index(first) if first in names else len(names), dataset)
 
 
