@@ -3,3 +3,8 @@ from contrastbench.workflow import SNAKEFILE
 
 
 include: SNAKEFILE
+
+
+rule all:
+    input:
+        TARGETS,

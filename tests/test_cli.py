@@ -154,7 +154,7 @@ def test_a_mistake_in_the_parameters_is_one_line(project, run):
     code, _, err = run("prepare", "digits")
     assert (code, err) == (
         2,
-        "contrastbench: params.yaml: no such parameter file; `contrastbench new FOLDER` makes a project with one\n",
+        "contrastbench: params.yaml: no such parameter file; `contrastbench new FOLDER` makes a project\n",
     )
 
 

@@ -16,7 +16,9 @@ from contrastbench.params.declared import DeclaredDataset, declare, fitted
 from contrastbench.params.files import DEFAULT, PARAMS, ParamsFile, extends_the_package, files_in, merged, shipped
 from contrastbench.params.graph_track import GraphTrack
 from contrastbench.params.image_track import ImageTrack
+from contrastbench.params.own_attacks import own_attacks_section
 from contrastbench.params.plugins import register_plugins
+from contrastbench.params.settings import settings_of_modality
 from contrastbench.params.track import TrackParams
 from contrastbench.params.values import without_repeats
 from contrastbench.registry import hint
@@ -87,11 +89,14 @@ def load(preset: str = DEFAULT, root: Path = Path()) -> Params:
     files = files_in(root, preset)
     if preset != DEFAULT and "data" in files[-1].content:
         raise UserError(f"{files[-1].name}: data: presets share the prepared data and may not change this section")
-    return from_files(files)
+    return from_files(files, root)
 
 
-def from_files(files: list[ParamsFile]) -> Params:
-    """The parameters that files say together; a UserError names the one that is mistaken."""
+def from_files(files: list[ParamsFile], root: Path = Path()) -> Params:
+    """The parameters that files say together; a UserError names the one that is mistaken.
+
+    ``root`` is the project folder, in which plugins are looked for.
+    """
 
     def source(path: list[str]) -> str:
         sets = [file for file in files if _is_set(file.content, path)]
@@ -100,19 +105,30 @@ def from_files(files: list[ParamsFile]) -> Params:
         holds = [file for file in files if not file.shipped and _is_set(file.content, path[:-1])]
         return (holds[0] if holds else files[-1]).name
 
-    return _validated(merged(files), merged(files[1:]), source)
+    return _validated(merged(files), merged(files[1:]), source, root)
 
 
-def from_content(content: dict[str, Any], source: str) -> Params:
+def from_content(content: dict[str, Any], source: str, root: Path = Path()) -> Params:
     """The parameters that a mapping of all sections says; ``source`` leads the message of a UserError."""
-    return _validated(content, content, lambda _: source)
+    return _validated(content, content, lambda _: source, root)
 
 
-def _validated(content: dict[str, Any], changes: dict[str, Any], source: Callable[[list[str]], str]) -> Params:
+def _validated(
+    content: dict[str, Any], changes: dict[str, Any], source: Callable[[list[str]], str], root: Path
+) -> Params:
     """The parameters, once everything that they may name is known; ``changes`` are what is set over the defaults."""
-    register_plugins(content.get("plugins"))
+    if register_plugins(content.get("plugins"), source(["plugins"]), root):
+        _learn_new_names()
     declare(content.get("datasets"))
     return validate(_AllParams, fitted(content, changes), source)
+
+
+def _learn_new_names() -> None:
+    """Build the types of parameters anew: sections have a key for every method and attack that is registered."""
+    settings_of_modality.cache_clear()
+    own_attacks_section.cache_clear()
+    for section in (*dict.fromkeys(TRACKS.values()), _AllParams):
+        section.model_rebuild(force=True)
 
 
 def _is_set(changes: Any, path: list[str]) -> bool:

@@ -178,7 +178,7 @@ def rows_that_counted(revision: str, preset: str, root: Path = Path()) -> Loaded
 
 def params_at(revision: str, preset: str, root: Path = Path()) -> Params:
     """The parameters of a preset at a git revision, or in the WORKTREE; a UserError where they cannot be read."""
-    return from_files(_files_at(revision, preset, root))
+    return from_files(_files_at(revision, preset, root), root)
 
 
 def contents_at(revision: str, preset: str, root: Path = Path()) -> dict:

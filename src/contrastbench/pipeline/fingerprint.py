@@ -9,9 +9,11 @@ byte, where a module beside or above it names it.
 
 import hashlib
 from functools import cache
+from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
 import contrastbench
+from contrastbench import own
 from contrastbench.pipeline.sources import read_source
 
 ROOT = Path(contrastbench.__file__).parent
@@ -49,7 +51,7 @@ def closure(module: str, left_out: tuple[str, ...] = NOT_COUNTED) -> frozenset[s
         if name in found or ".".join(name.split(".")[:2]) in without:
             continue
         found.add(name)
-        waiting += _modules(read_source(_file(name)).imports)
+        waiting += _modules(name, read_source(_file(name)).imports)
     return frozenset(found)
 
 
@@ -69,12 +71,22 @@ def _package_data() -> tuple[Path, ...]:
 
 @cache
 def _file(module: str) -> Path:
-    path = ROOT.parent / Path(*module.split("."))
+    top, *parts = module.split(".")
+    if module.startswith(f"{own.__name__}."):
+        path = Path(own.__path__[0], *parts[1:])
+    elif top == ROOT.name:
+        path = ROOT.joinpath(*parts)
+    else:  # an installed package that has plugins
+        spec = find_spec(top)
+        folders = spec.submodule_search_locations if spec else None
+        path = Path(folders[0], *parts) if folders else Path(spec.origin if spec and spec.origin else top)
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-def _modules(names: list[str]) -> list[str]:
-    """The modules of this package among imported names, and the packages that they lie in."""
-    ours = [name for name in names if name.startswith("contrastbench")]
+def _modules(module: str, names: list[str]) -> list[str]:
+    """Of the names that ``module`` imports, modules of this package and of its own; and the packages they lie in."""
+    package = module if _file(module).name == "__init__.py" else module.rpartition(".")[0]
+    absolute = [resolve_name(name, package) if name.startswith(".") else name for name in names]
+    ours = [name for name in absolute if name.partition(".")[0] in (ROOT.name, module.partition(".")[0])]
     parents = {".".join(name.split(".")[:depth]) for name in ours for depth in range(1, name.count(".") + 2)}
     return [name for name in parents if _file(name).is_file()]
