@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 from contrastbench.errors import UserError
 
@@ -162,7 +162,7 @@ class AttackEntry:
     """An attack of the user's own: the module of its function ``attack``, its ball's norm, its section of settings."""
 
     module: str
-    norm: str
+    norm: Literal["linf", "l2", "l1"]
     settings: type
 
 

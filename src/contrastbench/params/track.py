@@ -22,7 +22,7 @@ from contrastbench.params.evaluation import (
     ProbeParams,
     Transfer,
 )
-from contrastbench.params.own_attacks import own_attacks_section
+from contrastbench.params.own_attacks import own_attacks, own_attacks_section
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.params.search import Dimension, SearchParams, Trial
 from contrastbench.params.settings import MethodSettings
@@ -135,6 +135,17 @@ class TrackParams(Section):
             if budgets is not None and name not in budgets:
                 message = f"no radii for it in robustness.budgets; there are {', '.join(budgets) or 'none'}"
                 raise refusal(message, *path, value=name)
+        return self
+
+    @model_validator(mode="after")
+    def _own_attacks_have_radii(self) -> Self:
+        for name, attack in own_attacks(self.own_attacks).items():
+            if self.robustness is None:
+                raise refusal("the track has no section `robustness`, whose classifiers they attack", "own_attacks")
+            for dataset in self.datasets:
+                if not attack.radii(name, self.robustness.budget(dataset)):
+                    message = f"no radii: there are none of its norm in robustness.budgets.{dataset}"
+                    raise refusal(message, "own_attacks", settings_key(name), "eps")
         return self
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ from contrastbench.params.audio_track import AudioTrack
 from contrastbench.params.base import Section, params_hash
 from contrastbench.params.evaluation import PretrainParams
 from contrastbench.params.graph_track import GraphTrack
+from contrastbench.params.own_attacks import own_attacks
 from contrastbench.params.root import DEFAULT, Params
 from contrastbench.params.track import TrackParams
 from contrastbench.params.values import MOST_SEEDS
@@ -24,6 +25,7 @@ from contrastbench.pipeline.layout import ALL_SEEDS, Job, Layout
 from contrastbench.pipeline.resolved import resolved
 from contrastbench.pipeline.stages import OF_SEEDS, STAGES, TRAINING, WITH_ROWS, Scope, Stage
 from contrastbench.registry import (
+    ATTACKS,
     KERNELS,
     METHODS,
     WITHOUT_ENCODER,
@@ -290,6 +292,8 @@ class Grid:
         section = self.track(job.track)
         method = section.base_method(job.method)
         looked_up = [modality_module(section.modality), *([method_module(method)] if method in METHODS else [])]
+        if stage_name == "own_attack":
+            looked_up += [ATTACKS[name].module for name in own_attacks(section.own_attacks)]
         return fingerprint(stage_name, *looked_up)
 
     def training_code(self, job: Job) -> list[str]:

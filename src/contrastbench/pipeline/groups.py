@@ -139,7 +139,7 @@ _RADIUS = Curve(
     "clean",
 )
 _BOUNDED = ("worst-case", "pgd", "foolbox-pgd", "apgd")
-_OTHER_HEADS = ("clean", "worst-case", "pgd", "apgd")
+_OTHER_HEADS = ("clean", "worst-case", "pgd", "apgd", "own-attack")
 ATTACKS = (
     Group(
         "Robust accuracy in l_inf",
@@ -281,6 +281,15 @@ LOW_SHOT = tuple(
     )
 )
 _SOUND = "Share of test segments still classified correctly by a linear head on the frozen encoder"
+OWN_ATTACKS = (
+    Group(
+        "Own attacks",
+        f"{_ATTACKED} (the number after @) by attacks of this project's own.",
+        ("own-attack",),
+        curves=(_RADIUS,),
+        heat=True,
+    ),
+)
 AUDIO_ATTACKS = (
     Group(
         "Attacks on sound",
