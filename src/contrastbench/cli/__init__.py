@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from contrastbench import __version__
-from contrastbench.cli import data, encoders, foreign, pipeline, plan, results, stages
+from contrastbench.cli import data, encoders, foreign, new, pipeline, plan, results, stages
 from contrastbench.errors import UserError
 
 UNEXPECTED = 70  # exit code of a fault of this program, as in sysexits.h
@@ -40,7 +40,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (data, stages, encoders, foreign, pipeline, results, plan):
+for module in (new, data, stages, encoders, foreign, pipeline, results, plan):
     module.register(app)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -9,11 +10,12 @@ import typer
 from contrastbench.cli.console import for_console
 from contrastbench.cli.options import Dataset, Mirror
 from contrastbench.datasets import adapter
+from contrastbench.params.files import PARAMS
 from contrastbench.params.root import load
 from contrastbench.pipeline.grid import OTHER_TARGETS, Grid
 from contrastbench.pipeline.layout import Layout
 from contrastbench.pipeline.stages import WITH_ROWS
-from contrastbench.registry import DATASETS, METHODS, WITHOUT_ENCODER, dataset_module
+from contrastbench.registry import ATTACKS, DATASETS, METHODS, WITHOUT_ENCODER, dataset_module
 from contrastbench.results.protocols import FORMS
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ def fetch_command(dataset: Dataset, mirror: Mirror = None) -> None:
     """Get a data set's official archives into data/raw and verify their hashes."""
     from contrastbench.datasets.fetch import fetch
 
+    if Path(PARAMS).is_file():  # it may name data sets of its own
+        load()
     dataset_module(dataset)
     paths = fetch(adapter(dataset), Layout("default").raw(dataset), mirror)
     typer.echo("\n".join(f"verified: {path}" for path in paths) or f"{dataset}: nothing to fetch")
@@ -40,13 +44,15 @@ def list_command() -> None:
     from rich.table import Table
 
     shown: list[RenderableType] = []
+    params = load()
     table = Table("data set", "modality", "classes", "source", "licence", title="Data sets")
     for name in DATASETS:
         source = adapter(name)
         table.add_row(name, source.modality, str(len(source.classes)), source.source, source.licence)
     shown.append(table)
     shown.append(f"[bold]Methods[/bold]: {', '.join([*WITHOUT_ENCODER, *METHODS])}")
-    params = load()
+    if ATTACKS:
+        shown.append(f"[bold]Own attacks[/bold]: {', '.join(ATTACKS)}")
     for track in params.tracks:
         variants = ", ".join(params.track(track).variants)
         shown.append(f"[bold]Variants of {track}[/bold]: {variants or 'none'}")

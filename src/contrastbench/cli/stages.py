@@ -31,7 +31,6 @@ from contrastbench.pipeline.measured import measured_here, write_receipt
 from contrastbench.pipeline.resolved import hold
 from contrastbench.pipeline.stages import STAGES, TRAINING, Scope, Stage
 from contrastbench.pipeline.together import check_batches, check_devices, sharing
-from contrastbench.registry import dataset_module
 from contrastbench.results.load import parse_all
 from contrastbench.results.rows import Row, write_rows
 
@@ -52,14 +51,15 @@ def register(app: typer.Typer) -> None:
 
 def prepare_command(dataset: Dataset, mirror: Mirror = None, preset: Preset = "default") -> None:
     """Fetch a data set if need be and write its memory-mapped arrays into data/prepared."""
-    dataset_module(dataset)
-    _call("prepare", Grid(preset), Job("", dataset), Runtime(tell=typer.echo, show_progress=True, mirror=mirror))
+    grid = Grid(preset)
+    grid.require_dataset(dataset)
+    _call("prepare", grid, Job("", dataset), Runtime(tell=typer.echo, show_progress=True, mirror=mirror))
 
 
 def spectrograms_command(track: Track, dataset: Dataset, preset: Preset = "default") -> None:
     """Write the normalised log-mel segments of a prepared audio data set into data/spectrograms."""
     grid = Grid(preset)
-    dataset_module(dataset)
+    grid.require_dataset(dataset)
     grid.sound(track)
     _call("spectrograms", grid, Job(track, dataset), Runtime(tell=typer.echo))
 

@@ -82,6 +82,11 @@ class Grid:
         """Where the files of this preset lie."""
         return Layout(self.preset)
 
+    def require_dataset(self, name: str) -> None:
+        """Refuse an unknown data set. Which there are the parameters say, too."""
+        _ = self.params
+        dataset_module(name)
+
     def track(self, name: str) -> TrackParams:
         """The parameters of one track."""
         return self.params.track(name)
