@@ -6,12 +6,10 @@ from typing import Annotated
 
 import typer
 
-import contrastbench
 from contrastbench.errors import UserError
 from contrastbench.files import write_text
 from contrastbench.params.files import shipped
 
-TEMPLATE = Path(contrastbench.__file__).parent / "template"
 PROFILE = Path("profiles/default/config.yaml")
 
 
@@ -26,8 +24,9 @@ def new_command(
     """Make a project folder: parameters over the package's, and a method, a data set and an attack of your own."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: is there already and not an empty folder; choose another one")
-    sources = (path for path in TEMPLATE.rglob("*") if path.is_file() and path.suffix != ".pyc")
-    files = {path.relative_to(TEMPLATE): path for path in sources}
+    template = shipped() / "template"
+    sources = (path for path in template.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    files = {path.relative_to(template): path for path in sources}
     files[Path(".gitignore")] = files.pop(Path("gitignore"))
     for name, source in {**files, PROFILE: shipped() / PROFILE}.items():
         write_text(folder / name, source.read_text(encoding="utf-8"))

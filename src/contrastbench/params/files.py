@@ -17,7 +17,7 @@ Read = Callable[[str], bytes | None]  # the content of a file, by its path in th
 
 
 def shipped() -> Path:
-    """The folder of ``params.yaml``, ``presets/`` and ``profiles/`` that the package brings.
+    """The folder of ``params.yaml``, ``presets/``, ``profiles/`` and ``template/`` that the package brings.
 
     In a checkout it is the repository itself.
     """

@@ -139,7 +139,7 @@ _RADIUS = Curve(
     "clean",
 )
 _BOUNDED = ("worst-case", "pgd", "foolbox-pgd", "apgd")
-_OTHER_HEADS = ("clean", "worst-case", "pgd", "apgd", "own-attack")
+_OTHER_HEADS = ("clean", "worst-case", "pgd", "apgd")
 ATTACKS = (
     Group(
         "Robust accuracy in l_inf",
@@ -281,14 +281,15 @@ LOW_SHOT = tuple(
     )
 )
 _SOUND = "Share of test segments still classified correctly by a linear head on the frozen encoder"
-OWN_ATTACKS = (
+OWN_ATTACKS = tuple(
     Group(
-        "Own attacks",
+        f"Own attacks{f', {head.upper()}' * bool(head)}",
         f"{_ATTACKED} (the number after @) by attacks of this project's own.",
         ("own-attack",),
+        head=head or None,
         curves=(_RADIUS,),
-        heat=True,
-    ),
+    )
+    for head in ("", "alf", "aff", "lpaft")
 )
 AUDIO_ATTACKS = (
     Group(

@@ -303,7 +303,7 @@ _JUDGING_STAGES = (
         sections=("robustness", "own_attacks"),
         code=("features", "attack", "own_attack"),
         encoder=True,
-        groups=(*OWN_ATTACKS, *ATTACKS),
+        groups=OWN_ATTACKS,
         batch="robustness.batch_size",
     ),
     Stage(
