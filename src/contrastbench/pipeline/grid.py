@@ -73,9 +73,9 @@ class Grid:
 
     @property
     def params_files(self) -> list[Path]:
-        """The files that set the parameters, from ``root``: each overlays those before it."""
-        overlays = [] if self.preset == DEFAULT else [Path("presets") / f"{self.preset}.yaml"]
-        return [Path("params.yaml"), *overlays]
+        """The files of the project that set the parameters, from ``root``: each overlays those before it."""
+        overlay = Path("presets") / f"{self.preset}.yaml"
+        return [Path("params.yaml"), *([overlay] if (self.root / overlay).is_file() else [])]
 
     @cached_property
     def layout(self) -> Layout:
