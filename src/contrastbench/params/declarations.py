@@ -121,9 +121,8 @@ def declared_in(path: Path, shown: str) -> list[Declaration]:
     try:
         tree = ast.parse(path.read_bytes(), shown)
     except SyntaxError as error:
-        raise UserError(f"{shown}:{error.lineno}: cannot be read as Python: {error.msg}") from None
-    except ValueError as error:
-        raise UserError(f"{shown}: cannot be read as Python: {error}") from None
+        place = shown if error.lineno is None else f"{shown}:{error.lineno}"
+        raise UserError(f"{place}: cannot be read as Python: {error.msg}") from None
     found: list[Declaration] = []
     for node in tree.body:
         name = _assigned(node)

@@ -44,9 +44,9 @@ def files_of(preset: str, read: Read, shown: Callable[[str], str]) -> list[Param
     if text is None:
         raise UserError(f"{shown(PARAMS)}: no such parameter file; `contrastbench new FOLDER` makes a project")
     content = parse_yaml(text, shown(PARAMS))
-    extends = content.pop(EXTENDS, None)
-    if extends not in (None, PACKAGE):
-        raise UserError(f"{shown(PARAMS)}: {EXTENDS} = {extends}: must be {PACKAGE}, whose parameters it then changes")
+    extends = EXTENDS in content
+    if extends and (name := content.pop(EXTENDS)) != PACKAGE:
+        raise UserError(f"{shown(PARAMS)}: {EXTENDS} = {name!r}: must be {PACKAGE}, whose parameters it then changes")
     found = [_shipped(PARAMS)] if extends else []
     found.append(ParamsFile(shown(PARAMS), content))
     if preset != DEFAULT:

@@ -8,6 +8,7 @@ byte, where a module beside or above it names it.
 """
 
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
@@ -36,7 +37,8 @@ def fingerprint(stage: str, *looked_up: str) -> str:
     for name in sorted(modules):
         digest.update(f"{name}\n{read_source(_file(name)).meaning}\n".encode())
     for path in sorted({path for name in modules for path in data_files(name)}):
-        digest.update(f"{path.relative_to(ROOT).as_posix()}\n".encode() + path.read_bytes())
+        name = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
+        digest.update(f"{name}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
 
@@ -57,16 +59,20 @@ def closure(module: str, left_out: tuple[str, ...] = NOT_COUNTED) -> frozenset[s
 
 @cache
 def data_files(module: str) -> tuple[Path, ...]:
-    """The files of the package, other than Python's, that ``module`` names."""
+    """The files of the package, other than Python's, that ``module`` names; of a plugin those that lie beside it."""
     source = _file(module)
-    named = [path for path in _package_data() if f"'{path.name}'" in read_source(source).meaning]
+    beside = _package_data() if source.is_relative_to(ROOT) else _no_python(source.parent.iterdir())
+    named = [path for path in beside if f"'{path.name}'" in read_source(source).meaning]
     return tuple(path for path in named if path.is_relative_to(source.parent))
 
 
 @cache
 def _package_data() -> tuple[Path, ...]:
-    found = (path for path in ROOT.rglob("*") if path.suffix not in (".py", ".pyc") and path.is_file())
-    return tuple(sorted(found))
+    return _no_python(ROOT.rglob("*"))
+
+
+def _no_python(paths: Iterable[Path]) -> tuple[Path, ...]:
+    return tuple(sorted(path for path in paths if path.suffix not in (".py", ".pyc") and path.is_file()))
 
 
 @cache
