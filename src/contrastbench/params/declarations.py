@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
+from pydantic import AfterValidator, Field, create_model, model_validator
 
 from contrastbench.errors import UserError
 from contrastbench.params.base import Section, validate
@@ -78,12 +78,7 @@ class Setting(Section):
         return (tuple[kind, ...] if isinstance(self.default, tuple) else kind), self.default
 
 
-def _as_setting(value: Any) -> Any:
-    """A bare value is a default without a range."""
-    return value if isinstance(value, dict) else {"default": value}
-
-
-Settings = dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Annotated[Setting, BeforeValidator(_as_setting)]]
+Settings = dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Setting]
 
 
 class MethodDeclaration(Section):
@@ -159,6 +154,10 @@ def _literal(node: ast.expr, place: str) -> dict[str, Any]:
         value = None
     if not isinstance(value, dict):
         raise UserError(f"{place}: must be a dict of plain values, written out: it is read without running the file")
+    settings = value.get("settings")
+    if isinstance(settings, dict):  # a bare value is a default without a range
+        whole = {key: each if isinstance(each, dict) else {"default": each} for key, each in settings.items()}
+        value = value | {"settings": whole}
     return value
 
 
