@@ -32,7 +32,7 @@ smoke: install
 lint: install
 	ruff check
 	ruff format --check
-	snakefmt --check Snakefile rules
+	snakefmt --check Snakefile src/contrastbench/workflow
 	mypy
 
 check-results: install

@@ -1,10 +1,11 @@
 """What the rows of a job must measure, written out from the parameters, part by part."""
 
 from contrastbench.evaluation.suite import attacks_on, worst_cases
+from contrastbench.params.own_attacks import own_attacks
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
-from contrastbench.registry import WITHOUT_ENCODER, has_own_classifier
+from contrastbench.registry import ATTACKS, WITHOUT_ENCODER, has_own_classifier
 from contrastbench.results.protocols import Protocol
 
 
@@ -70,6 +71,14 @@ def asked_protocols(grid: Grid, stage: str, job: Job) -> set[Protocol]:
         return {Protocol(family="audio-clean"), *spectrograms, *waves, *noise}
     suite = section.robustness
     assert suite is not None
+    if stage == "own_attack":
+        heads = suite.heads_of(section.base_method(job.method), variant=job.method not in section.methods)
+        return {
+            Protocol(family="own-attack", attack=name, head=head, norm=ATTACKS[name].norm, eps=eps)
+            for name, attack in own_attacks(section.own_attacks).items()
+            for eps in attack.eps or ()
+            for head in heads
+        }
     if stage == "transfer_attack":
         main, sources = suite.budget(job.dataset).main, [m for m in section.methods if m not in WITHOUT_ENCODER]
         return {Protocol(family="transfer", source=source, norm="linf", eps=main) for source in sources}

@@ -1,9 +1,11 @@
 """A project of the least size in which every stage of the pipeline has run, by its own command."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 from audio_sets import about, tones
+from conftest import REPOSITORY
 from small_project import small_grid
 from typer.testing import CliRunner
 from uamix_cases import SIZES
@@ -17,6 +19,7 @@ from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.stages import STAGES, Scope
 from contrastbench.results.load import ALL
 
+ATTACKS = REPOSITORY / "template/attacks"  # of the user's own, as a new project has them
 NONE = {
     "foolbox": 0,
     "minimal": 0,
@@ -28,6 +31,7 @@ NONE = {
 }
 ON_SOUND = {"instruments": ["instruments", "esc50"]}
 CHANGES = {
+    "plugins": ["attacks"],
     "unremix": {
         "methods": ["pixels", "simclr", "unremix-exp"],
         "seeds": [0, 1],
@@ -42,6 +46,7 @@ CHANGES = {
         "cost": [],
         "training": {"max_steps": 4},
         "probe": {"l2_grid": [0.1, 1.0], "low_label_shots": [5], "low_label_draws": 2},
+        "own_attacks": {"random_corners": {"eps": [0.1], "tries": 2}},
         "robustness": {
             "images": NONE | {"gradient": 7, "transfer": 7},
             "heads": ["slf", "alf"],
@@ -77,6 +82,7 @@ CHANGES = {
 
 def finish(folder: Path) -> Grid:
     """Run every stage in ``folder``, which must be the working directory."""
+    shutil.copytree(ATTACKS, folder / "attacks")
     grid = small_grid(folder, CHANGES)
     draw = np.random.default_rng(0)
     pictures = {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from conftest import REPOSITORY
 
-COPIED = ("Snakefile", "rules", "profiles", "presets", "params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", "src")
+COPIED = ("Snakefile", "profiles", "presets", "params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", "src")
 
 
 class Project:

@@ -194,7 +194,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_an_edit_of_the_parameters_during_a_run_makes_no_row_of_two_minds(project: Project) -> None:
     """A job that begins after the edit still has the run's parameters, and the next run sees the new ones."""
     edit = "sed -i 's/knn_neighbours: [0-9]*/knn_neighbours: 3/' params.yaml"
-    rules = project.folder / "rules" / "judging.smk"
+    rules = project.folder / "src/contrastbench/workflow/rules/judging.smk"
     text = rules.read_text(encoding="utf-8")
     rules.write_text(text.replace('"contrastbench {params.command}', f'"{edit}; contrastbench {{params.command}}', 1))
     (project.folder / ROWS).unlink()
@@ -211,7 +211,7 @@ def test_an_edit_of_the_parameters_during_a_run_makes_no_row_of_two_minds(projec
 
 def test_an_edit_of_the_code_during_a_run_stops_the_jobs_that_would_name_it(project: Project) -> None:
     knn = project.folder / "src/contrastbench/evaluation/knn.py"
-    rules = project.folder / "rules" / "judging.smk"
+    rules = project.folder / "src/contrastbench/workflow/rules/judging.smk"
     text, code = rules.read_text(encoding="utf-8"), knn.read_text(encoding="utf-8")
     edit = "echo 'EXTRA = 1' >> src/contrastbench/evaluation/knn.py"
     rules.write_text(text.replace('"contrastbench {params.command}', f'"{edit}; contrastbench {{params.command}}', 1))

@@ -214,7 +214,10 @@ def test_a_mistake_in_the_parameters_is_one_line(project, run):
     assert code == 2 and err.startswith("contrastbench: params.yaml: data.validation_fraction = 7: input should be")
     (project / "params.yaml").unlink()
     code, _, err = run("prepare", "digits")
-    assert (code, err) == (2, "contrastbench: params.yaml: no such parameter file\n")
+    assert (code, err) == (
+        2,
+        "contrastbench: params.yaml: no such parameter file; `contrastbench new FOLDER` makes a project\n",
+    )
 
 
 @pytest.mark.parametrize("blocked", ["data", "data/prepared"])

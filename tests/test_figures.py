@@ -292,7 +292,7 @@ def test_the_grid_lists_what_a_presets_methods_can_show(grid: Grid, repository: 
 
 @pytest.mark.parametrize("preset", ["drawn", "paper"])
 def test_the_rules_make_what_the_grid_lists_from_what_it_says(project: Path, repository: Path, preset: str) -> None:
-    for name in ("Snakefile", "rules", "profiles"):
+    for name in ("Snakefile", "profiles"):
         source, target = repository / name, project / name
         if not target.exists():
             shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)

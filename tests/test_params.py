@@ -464,7 +464,7 @@ def test_data_sets_are_registered_under_their_modality():
 
 
 def test_labels_of_variants_are_what_snakemakes_wildcards_take(repository):
-    assert 'method="[a-z0-9_-]+",' in (repository / "Snakefile").read_text(encoding="utf-8")
+    assert 'method="[a-z0-9_-]+",' in (repository / "src/contrastbench/workflow/Snakefile").read_text(encoding="utf-8")
 
 
 def test_a_missing_key_is_named(project):

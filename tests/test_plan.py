@@ -67,7 +67,7 @@ def test_the_less_alike_the_wider_the_range():
 @pytest.fixture
 def project(repository, tmp_path, monkeypatch) -> Path:
     """The pipeline's own files, as many prepared digits, and one measured training run."""
-    for name in ("Snakefile", "rules", "profiles", "presets", "params.yaml"):
+    for name in ("Snakefile", "profiles", "presets", "params.yaml"):
         source = repository / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
     black = Split(np.zeros((1200, 8, 8, 1), np.uint8), None)

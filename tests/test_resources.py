@@ -139,6 +139,7 @@ def test_every_stage_of_every_preset_asks_for_a_whole_number_of_both(repository)
 
 
 def test_every_rule_that_computes_says_what_it_needs(repository):
-    text = "".join(path.read_text(encoding="utf-8") for path in sorted((repository / "rules").glob("*.smk")))
+    files = sorted((repository / "src/contrastbench/workflow/rules").glob("*.smk"))
+    text = "".join(path.read_text(encoding="utf-8") for path in files)
     rules = re.split(r"^rule ", text, flags=re.MULTILINE)[1:]
     assert rules and all("**resources_of(" in rule for rule in rules)

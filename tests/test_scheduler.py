@@ -32,5 +32,5 @@ def test_looks_do_not_multiply_and_do_not_end():
 
 
 def test_the_snakefile_calms_its_scheduler(repository: Path):
-    lines = (repository / "Snakefile").read_text(encoding="utf-8").splitlines()
+    lines = (repository / "src/contrastbench/workflow/Snakefile").read_text(encoding="utf-8").splitlines()
     assert "look_again_once(JobScheduler)" in lines

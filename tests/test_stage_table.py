@@ -49,6 +49,7 @@ JOBS = [
     ("audio_attack", Job("uamix", "instruments", "mae")),
     ("audio_attack", Job("uamix", "instruments-to-esc50", "uamix-mae")),
     ("attack", Job("swaro", "digits", "swaro", 0)),
+    ("own_attack", Job("swaro", "digits", "swaro", 0)),
     ("validate", Job("swaro", "digits", "swaro", 0)),
     ("validate_knn", Job("unremix", "digits", "simclr", 0)),
     ("validate_few_shot", Job("uamix", "instruments", "uamix-mae", 0)),
@@ -71,7 +72,8 @@ def files_in(folder: Path) -> set[Path]:
 def bring(source: Path, target: Path, inputs: list[Path]) -> set[Path]:
     """Copy parameters and inputs; ``meta.json`` stands for all arrays beside it."""
     shutil.copy(source / "params.yaml", target)
-    shutil.copytree(source / "presets", target / "presets")
+    for name in ("presets", "attacks"):
+        shutil.copytree(source / name, target / name)
     for path in inputs:
         for file in (source / path).parent.iterdir() if path.name == "meta.json" else [source / path]:
             copy = target / file.relative_to(source)
@@ -191,7 +193,7 @@ LEFT_OUT = [
 def test_every_protocol_belongs_in_one_table_of_its_stage(finished: Path) -> None:
     written = written_protocols(finished)
     alf = [(stage, protocol) for stage, protocol in written if protocol.head == "alf"]
-    assert {stage for stage, _ in alf} == {"attack", "head_corruptions", "shifted_attack"}
+    assert {stage for stage, _ in alf} == {"attack", "own_attack", "head_corruptions", "shifted_attack"}
     every = written | {
         ("attack", each.model_copy(update={"head": head})) for each in LEFT_OUT for head in ("slf", "own")
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from asked_protocols import asked_protocols
-from finished_project import CHANGES, command, command_of
+from finished_project import ATTACKS, CHANGES, command, command_of
 from safetensors.torch import load_file, save_file
 from small_project import run, small_grid
 
@@ -41,6 +41,7 @@ ON = {
     "diagnostics": replace(SIMCLR, method="unremix-exp"),
     "audio_attack": TUNED,
     "attack": SWARO,
+    "own_attack": SWARO,
     "head_corruptions": SWARO,
     "validate": Job("swaro", "digits", "swaro-trial-01", 10),
     "validate_knn": Job("unremix", "digits", "unremix-trial-01", 10),
@@ -186,7 +187,12 @@ def test_classifiers_of_other_weights_are_refused(grid: Grid) -> None:
     job = ON["transfer_attack"]
     edit_weights(grid, SWARO)
     picture = replace(SWARO, method="adversarial-examples")
-    for stage, reader in (("transfer_attack", job), ("head_corruptions", SWARO), ("figures", picture)):
+    for stage, reader in (
+        ("transfer_attack", job),
+        ("own_attack", SWARO),
+        ("head_corruptions", SWARO),
+        ("figures", picture),
+    ):
         told, remedy = refused(grid, stage, reader)
         assert "classifiers.safetensors: fitted with other weights, data, parameters or code" in told
         assert remedy == command_of("attack", SWARO)
@@ -197,14 +203,16 @@ def test_classifiers_of_other_weights_are_refused(grid: Grid) -> None:
 
 def test_classifiers_of_other_parameters_are_refused(grid: Grid) -> None:
     changed = small_grid(grid.root, overlay(CHANGES, {"swaro": {"robustness": {"l2_grid": [1.0]}}}))
-    for stage in ("transfer_attack", "head_corruptions"):
+    for stage in ("transfer_attack", "own_attack", "head_corruptions"):
         told, _ = refused(changed, stage, ON[stage])
         assert "classifiers.safetensors: fitted with other" in told
 
 
 def test_an_edit_of_the_parameters_refuses_all_that_was_made_before(grid: Grid) -> None:
     """What Snakemake would run again, no command judges by hand."""
-    changed = small_grid(grid.root, overlay(CHANGES, {track: {"encoder": {"width": 8}} for track in CHANGES}))
+    changed = small_grid(
+        grid.root, overlay(CHANGES, {track: {"encoder": {"width": 8}} for track in grid.params.tracks})
+    )
     for stage, job in READERS:
         told, _ = refused(changed, stage, job)
         assert "trained with other parameters than those asked for" in told
@@ -233,6 +241,7 @@ def test_rows_name_what_is_asked_of_them(finished: Path) -> None:
     grid = Grid("small", finished)
     sections = {"transfer_probe": ["probe"], "corruptions": ["corruptions", "probe"]}
     sections["head_corruptions"] = ["corruptions", "robustness"]
+    sections["own_attack"] = ["robustness", "own_attacks"]
     sections |= {"cross_validate": ["folds", "probe"], "inductive": ["folds", "probe", "inductive"]}
     sections |= {"validate_knn": ["probe"], "validate_few_shot": ["few_shot"]}
     sections |= {name: ["robustness"] for name in ("attack", "validate", "shifted_attack", "transfer_attack")}
@@ -387,6 +396,7 @@ def test_a_job_is_stale_when_what_its_outputs_name_has_changed(
 
 def test_a_method_that_is_tuned_brings_its_start_with_it(tmp_path: Path) -> None:
     """Listed or not, the autoencoder is trained, planned and recorded."""
+    shutil.copytree(ATTACKS, tmp_path / "attacks")
     grid = small_grid(tmp_path, overlay(CHANGES, {"uamix": {"methods": ["pixels", "uamix-mae"]}}))
     assert grid.jobs("pretrain", "uamix") == [MAE] and grid.jobs("tune", "uamix") == [TUNED]
     assert [job.method for job in grid.jobs("probe", "uamix")] == ["pixels", "uamix-mae"]

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from contrastbench.errors import UserError
 
@@ -88,10 +88,11 @@ NO_SETTINGS = "params.settings:NoSettings"
 
 @dataclass(frozen=True)
 class MethodEntry:
-    """A method. Both classes are written ``module:Class``, with the module's name below ``contrastbench``.
+    """A method. Both classes are written ``module:Class``, with the module's name below ``package``.
 
     path            its class
-    settings        the section that types its settings; must load without torch
+    settings        the section that types its settings; must load without torch. Of a method of the user's own the
+                    section itself
     modalities      what it trains on
     starts_from     the method whose weights it starts from: the stage ``tune`` trains it after ``pretrain`` that one
     own_classifier  it learns with labels, and brings the classifier that it is judged by
@@ -99,11 +100,12 @@ class MethodEntry:
     """
 
     path: str
-    settings: str
+    settings: str | type
     modalities: tuple[str, ...]
     starts_from: str | None = None
     own_classifier: bool = False
     contrasts: bool = False
+    package: str = "contrastbench"
 
 
 # The order is the order of the tables.
@@ -177,6 +179,18 @@ KERNELS = ("wl-kernel",)
 REFERENCES = (*WITHOUT_ENCODER, "log-mel", "random")
 
 
+@dataclass(frozen=True)
+class AttackEntry:
+    """An attack of the user's own: the module of its function ``attack``, its ball's norm, its section of settings."""
+
+    module: str
+    norm: Literal["linf", "l2", "l1"]
+    settings: type
+
+
+ATTACKS: dict[str, AttackEntry] = {}
+
+
 def declare_datasets(found: Mapping[str, tuple[str, str]]) -> None:
     """Register data sets of parameters, name -> (modality, module), in the place of those registered so before."""
     for name in DECLARED:
@@ -211,12 +225,16 @@ def modality_module(name: str) -> str:
 
 def method_module(name: str) -> str:
     """Dotted name of the module that holds method ``name``; an unknown name is a UserError."""
-    return f"contrastbench.{_entry(name).path.partition(':')[0]}"
+    entry = _entry(name)
+    return f"{entry.package}.{entry.path.partition(':')[0]}"
 
 
 def settings_class(name: str) -> Any:
     """The class that types the settings of method ``name``, imported now."""
-    module, _, class_name = _entry(name).settings.partition(":")
+    settings = _entry(name).settings
+    if isinstance(settings, type):
+        return settings
+    module, _, class_name = settings.partition(":")
     return getattr(import_module(f"contrastbench.{module}"), class_name)
 
 

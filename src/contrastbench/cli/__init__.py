@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from contrastbench import __version__
-from contrastbench.cli import data, encoders, foreign, inspect, pipeline, plan, results, stages
+from contrastbench.cli import data, encoders, foreign, inspect, new, pipeline, plan, results, stages
 from contrastbench.errors import UserError
 
 UNEXPECTED = 70  # exit code of a fault of this program, as in sysexits.h
@@ -39,7 +39,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for module in (data, inspect, stages, encoders, foreign, pipeline, results, plan):
+for module in (new, data, inspect, stages, encoders, foreign, pipeline, results, plan):
     module.register(app)
 
 

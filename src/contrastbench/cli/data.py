@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import typer
 
 from contrastbench.cli.console import for_console
 from contrastbench.cli.options import Dataset, Mirror, Preset
 from contrastbench.datasets import adapter
+from contrastbench.params.files import PARAMS
+from contrastbench.params.root import load
 from contrastbench.pipeline.grid import OTHER_TARGETS, Grid
 from contrastbench.pipeline.layout import Layout
 from contrastbench.pipeline.stages import WITH_ROWS
-from contrastbench.registry import DATASETS, DECLARED, METHODS, WITHOUT_ENCODER, dataset_module, modality_name
+from contrastbench.registry import (
+    ATTACKS,
+    DATASETS,
+    DECLARED,
+    METHODS,
+    WITHOUT_ENCODER,
+    dataset_module,
+    modality_name,
+)
 from contrastbench.results.protocols import FORMS
 
 
@@ -26,7 +37,12 @@ def fetch_command(dataset: Dataset, mirror: Mirror = None) -> None:
     """Get a data set's official archives into data/raw and verify their hashes."""
     from contrastbench.datasets.fetch import fetch
 
+    if Path(PARAMS).is_file():  # it may name data sets of its own
+        load()
     dataset_module(dataset)
+    if dataset in DECLARED:
+        typer.echo(f"{dataset}: your own data, which `contrastbench prepare {dataset}` reads; nothing to fetch")
+        return
     paths = fetch(adapter(dataset), Layout("default").raw(dataset), mirror)
     typer.echo("\n".join(f"verified: {path}" for path in paths) or f"{dataset}: nothing to fetch")
 
@@ -54,6 +70,8 @@ def list_command(preset: Preset = "default") -> None:
     kinds = {**WITHOUT_ENCODER, **{name: entry.modalities for name, entry in METHODS.items()}}
     for name, modalities in kinds.items():
         methods.add_row(name, ", ".join(modalities), having(grid.labels, name))
+    for name in ATTACKS:
+        methods.add_row(f"{name} (an attack of your own)", "image", "")
     about = Table("track", "has", "which", title=f"Tracks of preset {preset}")
     for name, track in tracks.items():
         has: dict[str, Iterable] = {

@@ -18,7 +18,6 @@ from contrastbench.params.values import MOST_SEEDS
 from contrastbench.pipeline.data_check import verify_data
 from contrastbench.pipeline.device import claim_device
 from contrastbench.pipeline.grid import Grid
-from contrastbench.registry import dataset_module
 from contrastbench.results.metrics import METRICS
 from contrastbench.results.rows import Row, rows_text
 
@@ -65,8 +64,8 @@ def attack_model_command(
     """
     if output is not None and output.suffix not in (".jsonl", ".csv"):
         raise UserError(f"--output {output}: must end in .jsonl or .csv")
-    dataset_module(data)
     grid = Grid(preset)
+    grid.reader(data)
     statistics = _numbers("--mean", mean), _numbers("--std", std)
     verify_data([grid.layout.prepared(data)])
     on = claim_device(device)

@@ -32,9 +32,12 @@ class Section(BaseModel):
 
 @dataclass(frozen=True)
 class SectionFrom:
-    """Marks a field of type ``Section`` whose own class is looked up: ``Annotated[Section, SectionFrom(find)]``."""
+    """Marks a field of type ``Section`` whose own class is looked up: ``Annotated[Section, SectionFrom(find)]``.
 
-    find: Callable[[], type[Section]]
+    What is found may also be ``that class | None``.
+    """
+
+    find: Callable[[], Any]
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """The schema of the class that is found."""
@@ -155,12 +158,12 @@ def _keys_at(model: type[Section], path: list[str]) -> list[str]:
         if field is None:
             candidates = _sections_of(section)
         else:
-            candidates = [marker.find() for marker in field.metadata if isinstance(marker, SectionFrom)]
-            candidates = candidates or _sections_of(field.annotation)
+            found = [marker.find() for marker in field.metadata if isinstance(marker, SectionFrom)]
+            candidates = [section for each in found for section in _sections_of(each)] or _sections_of(field.annotation)
         if not candidates:
             return []
         section = candidates[0]
-    return sorted(getattr(section, "model_fields", {}))
+    return sorted(field.alias or name for name, field in getattr(section, "model_fields", {}).items())
 
 
 def _sections_of(annotation: Any) -> list[type[Section]]:

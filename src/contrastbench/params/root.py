@@ -11,18 +11,20 @@ from pydantic import Field, create_model, field_validator, model_validator
 
 from contrastbench.errors import UserError
 from contrastbench.params.audio_track import AudioTrack
-from contrastbench.params.base import Section, overlay, read_yaml, refusal, validate
+from contrastbench.params.base import Section, read_yaml, refusal, validate
 from contrastbench.params.data import DataParams
 from contrastbench.params.declared import DatasetName, Declared, declare
+from contrastbench.params.files import DEFAULT, PARAMS, ParamsFile, extends_the_package, files_in, merged, shipped
 from contrastbench.params.fitted import fitted
 from contrastbench.params.graph_track import GraphTrack
 from contrastbench.params.image_track import ImageTrack
+from contrastbench.params.own_attacks import own_attacks_section
 from contrastbench.params.plugins import register_plugins
+from contrastbench.params.settings import settings_of_modality
 from contrastbench.params.track import TrackParams
 from contrastbench.params.values import without_repeats
 from contrastbench.registry import hint
 
-DEFAULT = "default"
 PRESET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 # Every track has a section of its name in params.yaml.
 TRACKS: dict[str, type[TrackParams]] = {
@@ -70,8 +72,9 @@ _AllParams: type[Params] = create_model("Params", __base__=Params, **TRACKS)  # 
 
 
 def presets(root: Path = Path()) -> list[str]:
-    """Names of the presets at hand, the default first."""
-    return [DEFAULT, *sorted(path.stem for path in (root / "presets").glob("*.yaml"))]
+    """Names of the presets at hand, the default first: the project's, and the package's where it extends that."""
+    folders = [root, *([shipped()] if extends_the_package(root) else [])]
+    return [DEFAULT, *sorted({path.stem for folder in folders for path in (folder / "presets").glob("*.yaml")})]
 
 
 def declarations(dataset: str, root: Path = Path()) -> dict[str, Any]:
@@ -91,35 +94,55 @@ def load(preset: str = DEFAULT, root: Path = Path()) -> Params:
 
     Raises UserError of one line for an unknown preset, key, type or range.
     """
-    base_file = root / "params.yaml"
-    content = read_yaml(base_file)
-    if preset == DEFAULT:
-        return _validated(content, {}, lambda _: str(base_file))
-    preset_file = root / "presets" / f"{preset}.yaml"
-    if preset not in presets(root):  # before it is opened: not every name can be a file's
-        raise UserError(f"unknown preset {preset!r}; {hint(preset, presets(root))}")
-    if not PRESET_NAME.fullmatch(preset):  # it becomes part of paths and of shell commands
-        raise UserError(f"{preset_file}: a preset's name is a letter, then letters, digits, - and _; rename the file")
-    changes = read_yaml(preset_file)
-    if "data" in changes:
-        raise UserError(f"{preset_file}: data: presets share the prepared data and may not change this section")
-    return _validated(
-        overlay(content, changes),
-        changes,
-        lambda path: str(preset_file if _is_set(changes, path) or not _is_set(content, path[:-1]) else base_file),
-    )
+    if preset != DEFAULT and (root / PARAMS).is_file():
+        if preset not in presets(root):  # before it is opened: not every name can be a file's
+            raise UserError(f"unknown preset {preset!r}; {hint(preset, presets(root))}")
+        if not PRESET_NAME.fullmatch(preset):  # it becomes part of paths and of shell commands
+            file = root / "presets" / f"{preset}.yaml"
+            raise UserError(f"{file}: a preset's name is a letter, then letters, digits, - and _; rename the file")
+    files = files_in(root, preset)
+    if preset != DEFAULT and "data" in files[-1].content:
+        raise UserError(f"{files[-1].name}: data: presets share the prepared data and may not change this section")
+    return from_files(files, root)
 
 
-def from_content(content: dict[str, Any], source: str) -> Params:
+def from_files(files: list[ParamsFile], root: Path = Path()) -> Params:
+    """The parameters that files say together; a UserError names the one that is mistaken.
+
+    ``root`` is the project folder, in which plugins are looked for.
+    """
+
+    def source(path: list[str]) -> str:
+        sets = [file for file in files if _is_set(file.content, path)]
+        if sets:
+            return sets[-1].name
+        holds = [file for file in files if not file.shipped and _is_set(file.content, path[:-1])]
+        return (holds[0] if holds else files[-1]).name
+
+    return _validated(merged(files), merged(files[1:]), source, root)
+
+
+def from_content(content: dict[str, Any], source: str, root: Path = Path()) -> Params:
     """The parameters that a mapping of all sections says; ``source`` leads the message of a UserError."""
-    return _validated(content, content, lambda _: source)
+    return _validated(content, content, lambda _: source, root)
 
 
-def _validated(content: dict[str, Any], changes: dict[str, Any], source: Callable[[list[str]], str]) -> Params:
+def _validated(
+    content: dict[str, Any], changes: dict[str, Any], source: Callable[[list[str]], str], root: Path
+) -> Params:
     """The parameters, once everything that they may name is known; ``changes`` are what is set over the defaults."""
-    register_plugins(content.get("plugins"))
+    if register_plugins(content.get("plugins"), source(["plugins"]), root):
+        _learn_new_names()
     declare(content.get("datasets"))
     return validate(_AllParams, fitted(content, changes), source)
+
+
+def _learn_new_names() -> None:
+    """Build the types of parameters anew: sections have a key for every method and attack that is registered."""
+    settings_of_modality.cache_clear()
+    own_attacks_section.cache_clear()
+    for section in (*dict.fromkeys(TRACKS.values()), _AllParams):
+        section.model_rebuild(force=True)
 
 
 def _is_set(changes: Any, path: list[str]) -> bool:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_
 
 from contrastbench.errors import UserError
 from contrastbench.params.audio import AudioAttackParams
-from contrastbench.params.base import Section, explain, from_plain, moved, overlay, refusal
+from contrastbench.params.base import Section, SectionFrom, explain, from_plain, moved, overlay, refusal
 from contrastbench.params.corruptions import CorruptionsParams
 from contrastbench.params.dataset_names import require_dataset_at
 from contrastbench.params.diagnostics import DiagnosticsParams
@@ -22,6 +22,7 @@ from contrastbench.params.evaluation import (
     ProbeParams,
     Transfer,
 )
+from contrastbench.params.own_attacks import own_attacks, own_attacks_section
 from contrastbench.params.robustness import RobustnessParams
 from contrastbench.params.search import Dimension, SearchParams, Trial
 from contrastbench.params.settings import MethodSettings
@@ -90,6 +91,9 @@ class TrackParams(Section):
     low_shot: LowShotParams | None = Field(default=None, exclude_if=_absent)
     corruptions: CorruptionsParams | None = Field(default=None, exclude_if=_absent)
     robustness: RobustnessParams | None = Field(default=None, exclude_if=_absent)
+    own_attacks: Annotated[Section | None, SectionFrom(lambda: own_attacks_section() | None)] = Field(
+        default=None, exclude_if=_absent
+    )
     diagnostics: DiagnosticsParams | None = Field(default=None, exclude_if=_absent)
     audio_attack: AudioAttackParams | None = Field(default=None, exclude_if=_absent)
 
@@ -131,6 +135,17 @@ class TrackParams(Section):
             if budgets is not None and name not in budgets:
                 message = f"no radii for it in robustness.budgets; there are {', '.join(budgets) or 'none'}"
                 raise refusal(message, *path, value=name)
+        return self
+
+    @model_validator(mode="after")
+    def _own_attacks_have_radii(self) -> Self:
+        for name, attack in own_attacks(self.own_attacks).items():
+            if self.robustness is None:
+                raise refusal("the track has no section `robustness`, whose classifiers they attack", "own_attacks")
+            for dataset in self.datasets:
+                if not attack.radii(name, self.robustness.budget(dataset)):
+                    message = f"no radii: there are none of its norm in robustness.budgets.{dataset}"
+                    raise refusal(message, "own_attacks", settings_key(name), "eps")
         return self
 
     @model_validator(mode="after")
@@ -392,7 +407,7 @@ class TrackParams(Section):
         given = getattr(self.settings, settings_key(method))
         if given is not None:
             return given
-        if declared.model_fields:
+        if any(field.is_required() for field in declared.model_fields.values()):
             raise ValueError(f"the method {method!r} needs a section settings.{settings_key(method)} in this track")
         return declared()
 

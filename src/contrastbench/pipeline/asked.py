@@ -7,8 +7,9 @@ from pathlib import Path
 
 from contrastbench.datasets.store import data_hash, spectrogram_hash
 from contrastbench.errors import UserError
-from contrastbench.params.base import overlay, params_hash, parse_yaml
-from contrastbench.params.root import DEFAULT, Params, from_content
+from contrastbench.params.base import params_hash
+from contrastbench.params.files import ParamsFile, files_of, merged
+from contrastbench.params.root import Params, from_files
 from contrastbench.params.root import presets as known_presets
 from contrastbench.pipeline.grid import Grid, Target, targets_of
 from contrastbench.pipeline.layout import Job
@@ -177,16 +178,14 @@ def rows_that_counted(revision: str, preset: str, root: Path = Path()) -> Loaded
 
 def params_at(revision: str, preset: str, root: Path = Path()) -> Params:
     """The parameters of a preset at a git revision, or in the WORKTREE; a UserError where they cannot be read."""
-    return from_content(contents_at(revision, preset, root), f"{revision}: parameters of preset {preset}")
+    return from_files(_files_at(revision, preset, root), root)
 
 
 def contents_at(revision: str, preset: str, root: Path = Path()) -> dict:
     """The same, as the files have them."""
-    content: dict = {}
-    for path in ("params.yaml", *([] if preset == DEFAULT else [f"presets/{preset}.yaml"])):
-        found = files_at(revision, path, root)
-        if not found:
-            raise UserError(f"{revision}: {path}: no such parameter file")
-        for text in found.values():
-            content = overlay(content, parse_yaml(text, f"{revision}:{path}"))
-    return content
+    return merged(_files_at(revision, preset, root))
+
+
+def _files_at(revision: str, preset: str, root: Path) -> list[ParamsFile]:
+    """What a params.yaml there extends is this package as it is now."""
+    return files_of(preset, lambda path: files_at(revision, path, root).get(path), lambda path: f"{revision}:{path}")

@@ -8,10 +8,13 @@ byte, where a module beside or above it names it.
 """
 
 import hashlib
+from collections.abc import Iterable
 from functools import cache
+from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
 import contrastbench
+from contrastbench import own
 from contrastbench.pipeline.sources import Source, read_source
 
 ROOT = Path(contrastbench.__file__).parent
@@ -34,7 +37,8 @@ def fingerprint(stage: str, *looked_up: str) -> str:
     for name in sorted(modules):
         digest.update(f"{name}\n{_source(name).meaning}\n".encode())
     for path in sorted({path for name in modules for path in data_files(name)}):
-        digest.update(f"{path.relative_to(ROOT).as_posix()}\n".encode() + path.read_bytes())
+        name = path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.name
+        digest.update(f"{name}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
 
@@ -49,7 +53,7 @@ def closure(module: str, left_out: tuple[str, ...] = NOT_COUNTED) -> frozenset[s
         if name in found or ".".join(name.split(".")[:2]) in without:
             continue
         found.add(name)
-        waiting += _modules(_source(name).imports)
+        waiting += _modules(name, _source(name).imports)
     return frozenset(found)
 
 
@@ -63,26 +67,40 @@ def _source(module: str) -> Source:
 
 @cache
 def data_files(module: str) -> tuple[Path, ...]:
-    """The files of the package, other than Python's, that ``module`` names."""
+    """The files of the package, other than Python's, that ``module`` names; of a plugin those that lie beside it."""
     source = _file(module)
-    named = [path for path in _package_data() if f"'{path.name}'" in read_source(source).meaning]
+    beside = _package_data() if source.is_relative_to(ROOT) else _no_python(source.parent.iterdir())
+    named = [path for path in beside if f"'{path.name}'" in read_source(source).meaning]
     return tuple(path for path in named if path.is_relative_to(source.parent))
 
 
 @cache
 def _package_data() -> tuple[Path, ...]:
-    found = (path for path in ROOT.rglob("*") if path.suffix not in (".py", ".pyc") and path.is_file())
-    return tuple(sorted(found))
+    return _no_python(ROOT.rglob("*"))
+
+
+def _no_python(paths: Iterable[Path]) -> tuple[Path, ...]:
+    return tuple(sorted(path for path in paths if path.suffix not in (".py", ".pyc") and path.is_file()))
 
 
 @cache
 def _file(module: str) -> Path:
-    path = ROOT.parent / Path(*module.split("."))
+    top, *parts = module.split(".")
+    if module.startswith(f"{own.__name__}."):
+        path = Path(own.__path__[0], *parts[1:])
+    elif top == ROOT.name:
+        path = ROOT.joinpath(*parts)
+    else:  # an installed package that has plugins
+        spec = find_spec(top)
+        folders = spec.submodule_search_locations if spec else None
+        path = Path(folders[0], *parts) if folders else Path(spec.origin if spec and spec.origin else top)
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-def _modules(names: list[str]) -> list[str]:
-    """The modules of this package among imported names, and the packages that they lie in."""
-    ours = [name for name in names if name.startswith("contrastbench")]
+def _modules(module: str, names: list[str]) -> list[str]:
+    """Of the names that ``module`` imports, modules of this package and of its own; and the packages they lie in."""
+    package = module if _file(module).name == "__init__.py" else module.rpartition(".")[0]
+    absolute = [resolve_name(name, package) if name.startswith(".") else name for name in names]
+    ours = [name for name in absolute if name.partition(".")[0] in (ROOT.name, module.partition(".")[0])]
     parents = {".".join(name.split(".")[:depth]) for name in ours for depth in range(1, name.count(".") + 2)}
     return [name for name in parents if _file(name).is_file()]

@@ -16,6 +16,7 @@ from contrastbench.params.audio_track import AudioTrack
 from contrastbench.params.base import Section, params_hash
 from contrastbench.params.evaluation import PretrainParams
 from contrastbench.params.graph_track import GraphTrack
+from contrastbench.params.own_attacks import own_attacks
 from contrastbench.params.root import DEFAULT, Params
 from contrastbench.params.track import TrackParams
 from contrastbench.params.values import MOST_SEEDS
@@ -25,6 +26,7 @@ from contrastbench.pipeline.layout import ALL_SEEDS, Job, Layout
 from contrastbench.pipeline.resolved import resolved
 from contrastbench.pipeline.stages import OF_SEEDS, STAGES, TRAINING, WITH_ROWS, Scope, Stage
 from contrastbench.registry import (
+    ATTACKS,
     KERNELS,
     METHODS,
     WITHOUT_ENCODER,
@@ -72,9 +74,9 @@ class Grid:
 
     @property
     def params_files(self) -> list[Path]:
-        """The files that set the parameters, from ``root``: each overlays those before it."""
-        overlays = [] if self.preset == DEFAULT else [Path("presets") / f"{self.preset}.yaml"]
-        return [Path("params.yaml"), *overlays]
+        """The files of the project that set the parameters, from ``root``: each overlays those before it."""
+        overlay = Path("presets") / f"{self.preset}.yaml"
+        return [Path("params.yaml"), *([overlay] if (self.root / overlay).is_file() else [])]
 
     @cached_property
     def layout(self) -> Layout:
@@ -291,8 +293,12 @@ class Grid:
         section = self.track(job.track)
         method = section.base_method(job.method)
         if method not in METHODS:
-            return fingerprint(stage_name, modality_module(section.modality))
-        return fingerprint(stage_name, modality_module(section.modality_of(job.method)), method_module(method))
+            looked_up = [modality_module(section.modality)]
+        else:
+            looked_up = [modality_module(section.modality_of(job.method)), method_module(method)]
+        if stage_name == "own_attack":
+            looked_up += [ATTACKS[name].module for name in own_attacks(section.own_attacks)]
+        return fingerprint(stage_name, *looked_up)
 
     def training_code(self, job: Job) -> list[str]:
         """Fingerprints of the stages that led to a job's encoder.

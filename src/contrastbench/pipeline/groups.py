@@ -281,6 +281,16 @@ LOW_SHOT = tuple(
     )
 )
 _SOUND = "Share of test segments still classified correctly by a linear head on the frozen encoder"
+OWN_ATTACKS = tuple(
+    Group(
+        f"Own attacks{f', {head.upper()}' * bool(head)}",
+        f"{_ATTACKED} (the number after @) by attacks of this project's own.",
+        ("own-attack",),
+        head=head or None,
+        curves=(_RADIUS,),
+    )
+    for head in ("", "alf", "aff", "lpaft")
+)
 AUDIO_ATTACKS = (
     Group(
         "Attacks on sound",

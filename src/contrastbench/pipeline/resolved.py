@@ -26,7 +26,7 @@ def resolved(preset: str, root: Path = Path()) -> Params:
         raise UserError(f"{path}: the parameters of this run are gone; start it again")
     with reading(path, "file of a run's parameters", "start the run again"):
         content = json.loads(path.read_text(encoding="utf-8"))
-    params = from_content(content, str(path))
+    params = from_content(content, str(path), root)
     if params_hash(params) != path.stem:
         raise UserError(f"{path}: was changed after the run began; start it again")
     return params

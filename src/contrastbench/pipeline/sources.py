@@ -27,7 +27,7 @@ _news: dict[str, dict] = {}
 class Source:
     """One file.
 
-    imports  every name that it imports, with ``from``'s module and name joined
+    imports  every name that it imports, with ``from``'s module and name joined; relative ones begin with their dots
     meaning  its code without comments, docstrings and layout
     """
 
@@ -53,8 +53,9 @@ def _parse(key: str, content: bytes) -> Source:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            names |= {module, *(f"{module}{'.' if node.module else ''}{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
             first = node.body[0]
             if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):

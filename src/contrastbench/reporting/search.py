@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from contrastbench.errors import UserError
-from contrastbench.params.base import overlay, read_yaml
-from contrastbench.params.root import DEFAULT
+from contrastbench.params.base import overlay
+from contrastbench.params.files import DEFAULT, files_in
 from contrastbench.params.search import Trial
 from contrastbench.params.track import TrackParams, changes_text
 from contrastbench.params.variants import flat
@@ -90,7 +90,7 @@ def tuned_preset(loaded: Loaded, preset: str, tracks: dict[str, TrackParams], ro
     ``loaded`` are rows that count. Of equally good trials the first is chosen. Above each track's section stand all
     trials with their scores. A track without a search, or whose trials are not all there, is a UserError.
     """
-    own = {} if preset == DEFAULT else read_yaml(root / "presets" / f"{preset}.yaml")
+    own = {} if preset == DEFAULT else files_in(root, preset)[-1].content
     parts = [
         f"# Written by `contrastbench choose`, not by hand: every method of the search of preset {preset} with the\n"
         "# settings of its best trial on validation data, of equally good ones the first. All scores are below; 0 is\n"

@@ -35,6 +35,7 @@ FORMS: dict[str, str] = {
     "foolbox-pgd": "foolbox-pgd-{steps}-{norm}@{eps:.4g}",
     "apgd": "apgd-{norm}@{eps:.4g}",
     "autoattack": "autoattack-{norm}@{eps:.4g}",
+    "own-attack": "{attack}-{norm}@{eps:.4g}",
     "worst-case": "worst-case-{norm}@{eps:.4g}",
     "validation-pgd": "validation-pgd-{steps}-{norm}@{eps:.4g}",
     "validation-knn": "validation-knn",
@@ -65,6 +66,7 @@ class Protocol(BaseModel):
     severity    of corruptions, 1 to 5, 0 for none; ``corruption`` is one kind of them
     score       what ranks negatives: a method's ``weights``, one of its scores, ``random``, or ``all`` alike
     head        the classifier under attack: ``slf``, ``own``, ``alf``, ``aff`` or ``lpaft``
+    attack      of the user's own, by name
     norm, eps, steps  of an attack; ``snr_db`` bounds one on waveforms
     source      the method that a transferred perturbation was made against, or whose encoder negatives are ranked on
     """
@@ -79,6 +81,7 @@ class Protocol(BaseModel):
     corruption: str | None = None
     score: str | None = None
     head: str | None = None
+    attack: str | None = None
     norm: str | None = None
     eps: float | None = Field(default=None, ge=0, le=MOST)
     steps: Count | None = None

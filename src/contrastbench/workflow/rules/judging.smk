@@ -41,6 +41,24 @@ rule attack:
         f" --preset {PRESET} --state {{params.state}} > {{log}} 2>&1"
 
 
+rule own_attack:
+    input:
+        reads("own_attack"),
+    output:
+        rows("own_attack"),
+    log:
+        log_of("own_attack"),
+    benchmark:
+        benchmark_of("own_attack")
+    resources:
+        **resources_of("own_attack"),
+    params:
+        state=state("own_attack"),
+    shell:
+        "contrastbench own-attack {wildcards.track} {wildcards.dataset} {wildcards.method} {wildcards.seed}"
+        f" --preset {PRESET} --state {{params.state}} > {{log}} 2>&1"
+
+
 rule head_corruptions:
     input:
         reads("head_corruptions"),
