@@ -157,14 +157,23 @@ def test_notes_and_noise_around_an_mp3_do_not_matter():
     bare = without_info(mp3(quiet_then_loud(RATE), RATE, "VARIABLE"))
     notes = b"ID3\4\0\0\0\0\2\0" + b"\xff\xfb\x90\0Info".ljust(256, b"\0")
     expected, _ = samples_of(bare)
+    noise = b"\0" * 50 + b"\xff\xfb\x90\0" + b"\0" * 50  # what looks like a frame, but none follows
+    assert np.array_equal(samples_of(notes + noise + bare)[0], expected)
     for content in (notes + bare, notes + notes + bare, notes + b"\0" * 100 + bare, bare + b"TAG".ljust(128, b" ")):
         assert np.array_equal(samples_of(content)[0], expected)
+
+
+def test_notes_before_a_flac_do_not_make_it_an_mp3():
+    """Even where a block of its notes holds frames of one, behind STREAMINFO, which is 42 bytes with the mark."""
+    flac, frames = encoded(form="FLAC"), without_info(mp3(NOISE, RATE, "CONSTANT"))[:2000]
+    padded = flac[:42] + b"\1" + len(frames).to_bytes(3, "big") + frames + flac[42:]
+    assert np.array_equal(decode(b"ID3\4\0\0\0\0\0\x10".ljust(26, b"\0") + padded), SAMPLES)
 
 
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
 def test_an_mp3_that_is_cut_off_is_told(mode):
     full = mp3(quiet_then_loud(RATE), RATE, mode)
-    for part in (0.3, 0.5, 0.9):
+    for part in (0.3, 0.5, 0.9, 0.97):
         with pytest.raises(BadClip, match="truncated"):
             samples_of(full[: int(part * len(full))])
     bare = without_info(full)
@@ -180,6 +189,13 @@ def test_half_a_file_is_told(form):
     assert len(samples_of(whole)[0]) == SECONDS * RATE
     with pytest.raises(BadClip, match=r"truncated|cannot be decoded .*convert it to FLAC or WAV"):
         samples_of(whole[: len(whole) // 2])
+
+
+def test_a_flac_that_lacks_samples_is_told():
+    flac = encoded(form="FLAC")
+    assert flac[22:26] == struct.pack(">I", SECONDS * RATE)
+    with pytest.raises(BadClip, match="truncated"):
+        samples_of(put(flac, 22, SECONDS * RATE + 1000, form=">I"))
 
 
 def lying() -> dict[str, bytes]:

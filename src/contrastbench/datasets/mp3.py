@@ -66,11 +66,10 @@ def decodable(content: bytes) -> bytes | None:
 def _first_frame(content: bytes) -> tuple[int, Frame | None]:
     """Where the first frame that another follows begins, behind ID3 notes; no frame where it is no MP3."""
     start = 0
-    while content[start : start + 3] == b"ID3":
-        size = 0
-        for byte in content[start + 6 : start + 10]:
-            size = size << 7 | byte & 0x7F
-        start += 10 + size
+    if content[:3] == b"ID3":
+        for byte in content[6:10]:
+            start = start << 7 | byte & 0x7F
+        start += 10
     if content[start : start + 4] == b"fLaC" or not (start or SYNC.match(content)):
         return start, None
     for match in SYNC.finditer(content, start, start + NOISE):

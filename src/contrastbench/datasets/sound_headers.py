@@ -23,8 +23,8 @@ def finished_wav(content: bytes) -> bytes:
     samples = content[position + 8 :]
     if size == 0 and not _is_chunk(samples):
         size = UNTOLD
-    chunks = content[12:position].replace(b"ds64", b"JUNK", 1)
-    return b"".join((b"RIFF", content[4:12], chunks, b"data", min(size, UNTOLD).to_bytes(4, "little"), samples))
+    told = min(size, UNTOLD).to_bytes(4, "little")
+    return b"".join((b"RIFF", content[4 : position + 4], told, samples))
 
 
 def _size(content: bytes, position: int) -> int:
