@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from audio_sets import SAMPLES, noise, prepared, sound_split
+from conftest import REPOSITORY
 from safetensors.numpy import load_file
 from small_project import run, small_grid
 from test_compare import git
@@ -67,9 +68,9 @@ def test_its_functions_are_told():
 
 
 def test_tables_are_those_of_the_files(repository):
-    found = cb.tables("tuned", project=repository)
-    files = sorted((repository / "results/tables/tuned").glob("*.csv"))
-    assert len(files) == len(found[["track", "target"]].drop_duplicates()) >= 3
+    found = cb.tables("graphs", project=repository)
+    files = sorted((repository / "results/tables/graphs").glob("*.csv"))
+    assert len(files) == len(found[["track", "target"]].drop_duplicates()) >= 2
     for file in files:
         track, _, target = file.stem.partition("-")
         shown = found[(found.track == track) & (found.target == (target or "methods"))]
@@ -300,6 +301,33 @@ def test_validation_is_carved_out_as_the_stage_does(finished):
     given = {"train": (x, names[y].tolist()), "test": (test[0], names[test[1]].tolist())}
     expected = cb.evaluate(nn.Flatten(), carved, "linear", **settings)
     pd.testing.assert_frame_equal(cb.evaluate(nn.Flatten(), given, "linear", **settings), expected)
+
+
+def test_own_data_and_own_weights_need_nothing_more(tmp_path):
+    """A declared data set, of which nothing is known before the parameters are read, and timm's encoder of a file."""
+    import timm  # behind the package, which an environment may lack that was made by other means than pip
+
+    draw, model = np.random.default_rng(0), timm.create_model("test_resnet", num_classes=0).eval()
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    x = draw.integers(0, 256, (60, 32, 32, 3), dtype=np.uint8)
+    np.savez(tmp_path / "toys.npz", x=x, y=np.arange(60) % 2)
+    toys = {"kind": "npz", "path": "toys.npz", "channels": 3, "split": {"by": "fraction", "test": 0.3}}
+    encoder = {"architecture": "timm/test_resnet", "pretrained": str(tmp_path / "weights.pth")}
+    track = {"datasets": ["toys"], "methods": ["own"], "variants": {"own": {"method": "frozen", "encoder": encoder}}}
+    off = {"ablation": [], "search": None, "diagnostics": None, "corruptions": None, "training": {"batch_size": 32}}
+    grid = small_grid(tmp_path, {"tracks": ["unremix"], "datasets": {"toys": toys}, "unremix": track | off})
+    with chdir(tmp_path):
+        run(grid, "prepare", Job("", "toys"))
+        run(grid, "pretrain", Job("unremix", "toys", "own", 0))
+    load("default", REPOSITORY)  # in which no such data set is declared
+    settings = {"preset": "small", "project": tmp_path}
+    assert [*cb.evaluate(nn.Flatten(), "toys", "knn", **settings).dataset] == ["toys"]
+    load("default", REPOSITORY)
+    found = cb.embed(cb.load_encoder("unremix", "toys", "own", 0, **settings), x)
+    mean, std = (torch.tensor(model.pretrained_cfg[name]).view(3, 1, 1) for name in ("mean", "std"))
+    with torch.no_grad():
+        expected = model((torch.from_numpy(x).permute(0, 3, 1, 2) / 255 - mean) / std)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_sound_is_judged_by_clips_for_another_module(finished):
