@@ -206,7 +206,7 @@ REFUSED: dict[str, tuple[dict[str, object], str]] = {
     "no stem": ({"architecture": "timm/test_convnext", "stem": "cifar"}, "has no stem of one convolution"),
     "size": (
         {"architecture": "timm/test_vit", "input_size": 33},
-        r"timm/test_vit: cannot take images of 3 x 33 x 33 \(.*16.*\); encoder.input_size scales them to one",
+        r"timm/test_vit: cannot take images of 3 x 33 x 33 \(.*16.*\); encoder.input_size scales to another",
     ),
     "too small": ({"architecture": "timm/convnext_atto"}, r"cannot take images of 1 x 8 x 8 .*encoder.input_size"),
     "grey": (
