@@ -174,6 +174,10 @@ def test_safetensors_names_of_the_other_library_and_files_of_this_suite(tmp_path
     same = (build(architecture=f"{name}/resnet18", pretrained=path) for name in ("timm", "torchvision"))
     weights = [encoder.trunk.state_dict() for encoder in same]
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+    numbered = nn.Sequential(*[*theirs.children()][:-1]).state_dict()
+    path = saved(tmp_path, {"state_dict": under("backbone.", numbered) | under("projection_head.layers.", HEAD)})
+    again = build(architecture="torchvision/resnet18", pretrained=path).trunk
+    assert torch.equal(again.layer4[1].conv2.weight, theirs.layer4[1].conv2.weight)
     theirs.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
     path = saved(tmp_path, theirs.state_dict())
     ours = build(architecture="resnet18", width=64, stem_stride=1, pretrained=path)
