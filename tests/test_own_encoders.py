@@ -174,6 +174,10 @@ def test_safetensors_names_of_the_other_library_and_files_of_this_suite(tmp_path
     same = (build(architecture=f"{name}/resnet18", pretrained=path) for name in ("timm", "torchvision"))
     weights = [encoder.trunk.state_dict() for encoder in same]
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+    numbered = nn.Sequential(*[*theirs.children()][:-1]).state_dict()
+    path = saved(tmp_path, {"state_dict": under("backbone.", numbered) | under("projection_head.layers.", HEAD)})
+    again = build(architecture="torchvision/resnet18", pretrained=path).trunk
+    assert torch.equal(again.layer4[1].conv2.weight, theirs.layer4[1].conv2.weight)
     theirs.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
     path = saved(tmp_path, theirs.state_dict())
     ours = build(architecture="resnet18", width=64, stem_stride=1, pretrained=path)
@@ -206,7 +210,7 @@ REFUSED: dict[str, tuple[dict[str, object], str]] = {
     "no stem": ({"architecture": "timm/test_convnext", "stem": "cifar"}, "has no stem of one convolution"),
     "size": (
         {"architecture": "timm/test_vit", "input_size": 33},
-        r"timm/test_vit: cannot take images of 3 x 33 x 33 \(.*16.*\); encoder.input_size scales them",
+        r"timm/test_vit: cannot take images of 3 x 33 x 33 \(.*16.*\); encoder.input_size scales to another",
     ),
     "too small": ({"architecture": "timm/convnext_atto"}, r"cannot take images of 1 x 8 x 8 .*encoder.input_size"),
     "grey": (

@@ -5,7 +5,7 @@ import pickle
 import re
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -87,36 +87,47 @@ def load_encoder(network: nn.Module, state: State, refusal: str) -> str:
     """Load what ``state`` holds of ``network``, an encoder without classifier; return the prefix of its names there.
 
     The prefix (``backbone.``, ``encoder.``, ...) is the one under which most of the network's tensors lie; classifiers
-    and heads are left out. Where names or shapes are others, timm's own conversion for the architecture is tried: it
-    knows the names of the first authors' files, and scales a vision transformer's positions. A UserError, which
-    ``refusal`` begins, where the network's tensors are not all there, or others are.
+    and heads are left out. Where names or shapes are others, the parts may be numbered instead, as they are by
+    ``nn.Sequential(*network.children())``; else timm's own conversion for the architecture is tried: it knows the names
+    of the first authors' files, and scales a vision transformer's positions. A UserError, which ``refusal`` begins,
+    where the network's tensors are not all there, or others are.
     """
     expected = network.state_dict()
-    prefix = _prefix(state, expected)
-    inside = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-    fitting = _of_encoder(inside, expected)
-    problem = difference(expected, fitting)
-    convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
-    if problem and convert is not None:
-        converted = _converted(convert, inside, network)
-        fitting = fitting if difference(expected, converted) else converted
-    load_exactly(network, fitting, refusal)
+    prefix, inside = _inside(state, {name: name for name in expected})
+    candidates = [inside, _inside(state, _numbered(network))[1], _converted(network, inside)]
+    fitting = (each for each in candidates if difference(expected, each) is None)
+    load_exactly(network, next(fitting, inside), refusal)
     return prefix
 
 
-def _converted(convert: Any, state: State, network: nn.Module) -> State:
-    """``state`` as timm's ``convert`` makes it; as it is, where that is for other files."""
+def _inside(state: State, names: Mapping[str, str]) -> tuple[str, State]:
+    """The prefix before most of ``names``, and what stands behind it, by what the names stand for, without heads."""
+    prefix = _prefix(state, names)
+    found = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    return prefix, _of_encoder({names.get(name, name): tensor for name, tensor in found.items()}, names.values())
+
+
+def _numbered(network: nn.Module) -> dict[str, str]:
+    """The names of ``network``'s tensors by those that they have where its parts are numbered."""
+    parts = {name: number for number, (name, _) in enumerate(network.named_children())}
+    split = {name: name.partition(".") for name in network.state_dict()}
+    return {f"{parts[part]}.{rest}": name for name, (part, _, rest) in split.items() if part in parts}
+
+
+def _converted(network: nn.Module, state: State) -> State:
+    """``state`` as timm converts files for ``network``; as it is, where it converts none, or only others."""
+    convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     try:
-        return _of_encoder(convert(dict(state), network), network.state_dict())
+        return _of_encoder(convert(dict(state), network), network.state_dict()) if convert else state
     except Exception:  # written for the files that its authors knew
         return state
 
 
-def _of_encoder(state: Mapping[str, Tensor], expected: State) -> State:
+def _of_encoder(state: State, expected: Collection[str]) -> State:
     return {name: tensor for name, tensor in state.items() if name in expected or not name.startswith(NO_ENCODER)}
 
 
-def _prefix(names: Mapping[str, Tensor], expected: State) -> str:
+def _prefix(names: Iterable[str], expected: Collection[str]) -> str:
     """What stands before the names of most ``expected`` tensors; of several alike, the first."""
     found: Counter[str] = Counter()
     for name in names:

@@ -78,7 +78,10 @@ def _images(encoder: ImageEncoder | LibraryEncoder, params: EncoderParams, input
     size = encoder.size if isinstance(encoder, LibraryEncoder) else None
     repeated = isinstance(encoder, LibraryEncoder) and encoder.repeated
     shape = (3 if repeated else input_shape[0], size or input_shape[1], size or input_shape[2])
-    mean, std = (numbers.flatten().expand(shape[0]).tolist() for numbers in encoder.normalize.buffers())
+    mean, std = (
+        [float(f"{number:.7g}") for number in numbers.flatten().expand(shape[0])]  # all that float32 holds
+        for numbers in encoder.normalize.buffers()
+    )
     library, _, name = params.architecture.partition("/")
     arguments: dict[str, Any] = {"in_chans": shape[0]}
     if library == "timm" and stated(params.architecture).is_fixed:

@@ -93,7 +93,7 @@ def _features(trunk: nn.Module, architecture: str, shape: Shape) -> int:
     except Exception as error:  # the network's own code may raise anything
         reason = str(error).partition("\n")[0]
         raise UserError(
-            f"{architecture}: cannot take images of {told} ({reason}); encoder.input_size scales them"
+            f"{architecture}: cannot take images of {told} ({reason}); encoder.input_size scales to another"
         ) from None
     finally:
         trunk.train()
