@@ -195,7 +195,8 @@ def test_in_a_fresh_clone_the_shipped_measurements_are_scaled(project, monkeypat
     assert tuned is not None and tuned.elsewhere and plan.slower == pytest.approx(3)
     assert tuned.seconds == pytest.approx(3 * shipped.seconds) and tuned.peak_mb == shipped.peak_mb
     assert tuned.high == pytest.approx(3 * shipped.seconds * 1.3 * 1.5)
-    assert [job.size for job in plan.jobs if job.stage == "tune"] == [shipped.size] and shipped.size > 0
+    sizes = [job.size for job in reference().jobs if job.task.stage == "tune"]
+    assert [job.size for job in plan.jobs if job.stage == "tune"] == [max(sizes)]
     assert plan.data_bytes == sum(reference().data_bytes[name] for name in ("mnist5k", "instruments", "mutag"))
     text = CliRunner().invoke(app, ["plan"]).output
     assert "first estimate: 1 of 2 jobs by what they took on another machine (" in text and "times 3, as" in text
@@ -212,7 +213,7 @@ def test_what_has_run_here_counts_alone(project, monkeypatch):
 
 def test_the_shipped_measurements_say_something_of_every_stage_that_is_timed():
     stages = {job.task.stage for job in reference().jobs}
-    assert stages >= {stage.name for stage in STAGES.values() if stage.leaves or stage.rows} - {"inductive", "figures"}
+    assert stages >= {stage.name for stage in STAGES.values() if stage.leaves or stage.rows} - {"inductive", "figures", "own_attack"}
     assert all(job.seconds > 0 and job.peak_mb > 0 and job.task.work for job in reference().jobs)
     assert reference().shapes["mnist5k"] == (3600, 28, 28)
 
