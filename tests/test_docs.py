@@ -78,7 +78,7 @@ def _could_be_typed(words: list[str]) -> bool:
             return re.search(rf"^{target}:", read(REPOSITORY / "Makefile"), re.MULTILINE) is not None
         case ["snakemake", *rest]:
             named = [word for before, word in zip(["", *rest], rest, strict=False) if not (before + word).count("-")]
-            return all(re.search("[/=]", word) or f"\nrule {word}:" in read(REPOSITORY / "Snakefile") for word in named)
+            return all(re.search("[/=]", word) or f"\nrule {word}:" in read(SOURCE / "workflow/Snakefile") for word in named)
     return True
 
 

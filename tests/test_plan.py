@@ -1,10 +1,12 @@
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 from small_project import small_grid
 from typer.testing import CliRunner
 
@@ -13,11 +15,13 @@ from contrastbench.datasets import adapter
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.store import write_prepared
 from contrastbench.errors import UserError
+from contrastbench.pipeline import calibration
 from contrastbench.pipeline import plan as plan_module
 from contrastbench.pipeline.estimate import START_S, Measured, Task, estimate
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import ALL_SEEDS, Job
 from contrastbench.pipeline.plan import job_of_files, keep_plan, make_plan, plan_against_actual, plan_file, tasks
+from contrastbench.pipeline.reference import NAME, Reference, as_json, reference
 from contrastbench.pipeline.runs import benchmarks
 from contrastbench.pipeline.stages import STAGES
 
@@ -47,6 +51,14 @@ def test_a_tiny_job_says_nothing_of_a_large_one_where_a_larger_is_known():
     assert found is not None and found.seconds == pytest.approx(START_S + 23 / 0.8)
 
 
+def test_a_dearer_encoder_takes_longer():
+    small = measured(12, forward=1e6, setting="small", dataset="digits")
+    found = estimate(Task(**{**TASK.__dict__, "forward": 4e6}), [small])
+    assert found is not None and found.seconds == pytest.approx(START_S + 10 * 4)
+    found = estimate(TASK, [small])  # it computes with none that is known
+    assert found is not None and found.seconds == pytest.approx(12)
+
+
 def test_without_prepared_data_only_the_same_data_set_counts_by_epochs():
     unprepared = Task(**{**TASK.__dict__, "work": None, "epochs": 30})
     found = estimate(unprepared, [measured(12)])
@@ -74,6 +86,7 @@ def project(repository, tmp_path, monkeypatch) -> Path:
     write_prepared(tmp_path / "data/prepared/digits", adapter("digits"), {"train": black}, "")
     time(tmp_path, "pretrain", "unremix/digits/simclr/0", 20, 300)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plan_module, "calibration_s", lambda: 3 * reference().calibration_s)
     return tmp_path
 
 
@@ -168,6 +181,54 @@ def test_seeds_that_are_together_are_one_job(tmp_path):
     )
 
 
+def test_in_a_fresh_clone_the_shipped_measurements_are_scaled(project, monkeypatch):
+    """Nothing has run here but training on the track unremix; data are not prepared, and yet their size is known."""
+    lines = [RUN.format("unremix", "run.json", "update pending")]
+    lines += ["runs/default/tune/uamix/instruments/uamix-mae/0/run.json\t-\ttune\t-\tmissing\tupdate pending"]
+    answered(monkeypatch, [line.replace("smoke", "default").replace("digits", "mnist5k") for line in lines])
+    plan = make_plan("default")
+    costs = {job.stage: job.cost for job in plan.jobs}
+    assert costs["pretrain"] is not None and not costs["pretrain"].elsewhere
+    wanted = ("tune", "instruments", "uamix-mae")
+    shipped = next(job for job in reference().jobs if (job.task.stage, job.task.dataset, job.task.method) == wanted)
+    tuned = costs["tune"]
+    assert tuned is not None and tuned.elsewhere and plan.slower == pytest.approx(3)
+    assert tuned.seconds == pytest.approx(3 * shipped.seconds) and tuned.peak_mb == shipped.peak_mb
+    assert tuned.high == pytest.approx(3 * shipped.seconds * 1.3 * 1.5)
+    sizes = [job.size for job in reference().jobs if job.task.stage == "tune"]
+    assert [job.size for job in plan.jobs if job.stage == "tune"] == [max(sizes)]
+    assert plan.data_bytes == sum(reference().data_bytes[name] for name in ("mnist5k", "instruments", "mutag"))
+    text = CliRunner().invoke(app, ["plan"]).output
+    assert "first estimate: 1 of 2 jobs by what they took on another machine (" in text and "times 3, as" in text
+    assert re.search(r"disk: about [\d,]+ MiB under runs/default, and \d+ MiB under data", text)
+
+
+def test_what_has_run_here_counts_alone(project, monkeypatch):
+    monkeypatch.setattr(plan_module, "calibration_s", lambda: pytest.fail("nothing to scale"))
+    answered(monkeypatch, [RUN.format("unremix", "run.json", "update pending")])
+    plan = make_plan("smoke")
+    assert plan.slower is None
+    assert "first estimate" not in CliRunner().invoke(app, ["plan", "--preset", "smoke"]).output
+
+
+def test_the_shipped_measurements_say_something_of_every_stage_that_is_timed():
+    stages = {job.task.stage for job in reference().jobs}
+    assert stages >= {stage.name for stage in STAGES.values() if stage.leaves or stage.rows} - {"inductive", "figures", "own_attack"}
+    assert all(job.seconds > 0 and job.peak_mb > 0 and job.task.work for job in reference().jobs)
+    assert reference().shapes["mnist5k"] == (3600, 28, 28)
+
+
+def test_what_is_shipped_reads_back():
+    again = as_json(reference())
+    assert Reference(**vars(reference())) == reference() and again == as_json(reference())
+    assert (REPOSITORY / "src/contrastbench/pipeline" / NAME).read_text(encoding="utf-8") == again
+
+
+def test_a_calibration_is_the_time_of_a_step(monkeypatch):
+    monkeypatch.setattr(calibration, "SECONDS", 0.0)
+    assert 0 < calibration.calibration_s() < 5
+
+
 def test_what_must_be_downloaded_is_named_with_its_size(project, monkeypatch):
     answered(monkeypatch, [])
     assert make_plan("cifar").downloads == [("cifar-10-python.tar.gz", 170_498_071)]
@@ -236,6 +297,7 @@ def test_snakemake_itself_is_understood(project):
     wanted |= {"prepare": 3, "spectrograms": 1, "figures": 4, "tables": 4, "report": 1}
     counted = {stage: int(count) for stage, count in numbers.items() if stage in STAGES}
     assert counted == {s: n for s, n in wanted.items() if n}
-    assert "time: " in result.output and "downloads: none" in result.output
+    assert "time: " in result.output and "first estimate: " in result.output and "downloads: none" in result.output
     kept = json.loads((project / "runs/smoke/plan.json").read_text())
-    assert {job["stage"] for job in kept} == {"pretrain"}
+    assert {job["stage"] for job in kept} >= {"pretrain", "tune", "attack", "cross_validate"}
+    assert "not estimated: " in result.output and "(prepare, " in result.output

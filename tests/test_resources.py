@@ -46,20 +46,20 @@ def counted(encoder: nn.Module, x: torch.Tensor) -> int:
 )
 def test_the_cost_of_an_image_is_what_its_encoder_computes(architecture, width, stem_stride, side):
     params = EncoderParams(architecture=architecture, width=width, stem_stride=stem_stride)
-    cost, _ = resources._cost(params, (side, side))
+    cost, _ = resources.cost_of(params, (side, side))
     assert counted(build_encoder(params, 3), torch.rand(1, 3, side, side)) == pytest.approx(cost, rel=0.1)
 
 
 def test_the_cost_of_a_spectrogram_is_what_its_encoder_computes():
     params = ViTParams(patch=16, width=192, depth=4, heads=4, readout="mean")
-    cost, _ = resources._cost(params, (128, 64))
+    cost, _ = resources.cost_of(params, (128, 64))
     vit = AudioViT(params, (1, 128, 64))
     assert counted(vit, torch.rand(1, 1, 128, 64)) == pytest.approx(cost, rel=0.15)
 
 
 def test_the_cost_of_a_graph_is_what_its_encoder_computes():
     params = GINParams(layers=3, width=32)
-    cost, _ = resources._cost(params, ())
+    cost, _ = resources.cost_of(params, ())
     nodes = torch.zeros(resources.NODES, 32)
     graph = GraphBatch(nodes, torch.zeros(2, 0, dtype=torch.int64), nodes[:, 0].long(), 1)
     assert counted(GIN(params, (32,)), graph) == cost

@@ -22,12 +22,14 @@ def plan_command(
 ) -> None:
     """Show the jobs of a preset, which are done, and the time, memory, disk and downloads of the rest.
 
-    Estimates come from jobs that this machine has measured before, scaled by the work. The plan is kept, so that
-    the report can hold it against what came.
+    Estimates come from jobs that this machine has measured before, scaled by the work; where it has run none, from
+    another machine's, scaled by how fast this one is. The plan is kept, so that the report can hold it against what
+    came.
     """
     from rich.table import Table
 
     from contrastbench.pipeline.plan import keep_plan, make_plan
+    from contrastbench.pipeline.reference import reference
 
     plan = make_plan(preset, target=target)
     keep_plan(plan)
@@ -49,13 +51,20 @@ def plan_command(
         tell("time", f"{_time(total / cores)} on {cores} cores ({_time(low / cores)} to {_time(high / cores)})")
         largest = sorted((cost.peak_mb for cost in costs), reverse=True)[:cores]
         tell("memory", f"up to {sum(largest):,.0f} MiB with {cores} jobs side by side")
-    if len(costs) < len(pending):
+    if plan.slower is not None:
+        shipped = sum(cost.elsewhere for cost in costs)
         tell(
-            "not estimated",
-            f"{len(pending) - len(costs)} of {len(pending)} jobs: nothing like them has been measured here yet, "
-            "or their data are not prepared",
+            "first estimate",
+            f"{shipped} of {len(pending)} jobs by what they took on another machine ({reference().machine}, no GPU), "
+            f"times {plan.slower:.2g}, as a step of training takes here; what has run here counts instead",
         )
-    tell("disk", f"about {sum(job.size or 0 for job in pending) / 2**20:,.0f} MiB under runs/{preset}")
+    unknown = [job for job in pending if job.cost is None]
+    if unknown:
+        stages = ", ".join(stage for stage in plan.stages() if any(job.stage == stage for job in unknown))
+        tell("not estimated", f"{len(unknown)} of {len(pending)} jobs: nothing like them has been measured ({stages})")
+    left = sum(job.size or 0 for job in pending) / 2**20
+    data = f", and {plan.data_bytes / 2**20:,.0f} MiB under data" if plan.data_bytes else ""
+    tell("disk", f"about {left:,.0f} MiB under runs/{preset}{data}")
     downloads = [
         f"{name} ({'size unknown' if size is None else f'{size / 1e6:,.0f} MB'})" for name, size in plan.downloads
     ]
@@ -73,7 +82,9 @@ def _cost(pending: list) -> tuple[str, str, str]:
 
 
 def _time(seconds: float) -> str:
-    """``42 s``, ``7.5 min`` or ``3.2 h``."""
+    """``42 s``, ``7.5 min``, ``3.2 h`` or ``12 days``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 72 * 3600 else f"{seconds / 86400:,.0f} days"

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+OTHER_MACHINE = 1.5  # by what factor more an estimate for another machine may be wrong
 START_S = 2.0  # start of Python and imports: does not grow with the work
 
 
@@ -16,6 +17,7 @@ class Task:
     setting      identity of what makes one example dear or cheap: encoder, attacks
     work         examples x epochs of training, examples x seeds elsewhere; None where the data are not prepared yet
     epochs       epochs of training, elsewhere how many seeds the job takes
+    forward      multiply-adds of its encoder for an example; None where it computes with none
     """
 
     stage: str
@@ -26,25 +28,33 @@ class Task:
     setting: str
     work: float | None
     epochs: float = 1.0
+    forward: float | None = None
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A task that has run."""
+    """A task that has run, and how many bytes it left in its folder."""
 
     task: Task
     seconds: float
     peak_mb: float
+    size: int = 0
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds with a range, and peak MiB."""
+    """Seconds with a range, and peak MiB; ``elsewhere``: from what another machine has measured."""
 
     seconds: float
     low: float
     high: float
     peak_mb: float
+    elsewhere: bool = False
+
+    def on_another(self, slower: float) -> "Estimate":
+        """The same on a machine that takes ``slower`` times as long."""
+        low, high = self.low * slower / OTHER_MACHINE, self.high * slower * OTHER_MACHINE
+        return Estimate(self.seconds * slower, low, high, self.peak_mb, elsewhere=True)
 
 
 # What counts as like, the closest first, and by what factor an estimate from it may be wrong either way.
@@ -82,6 +92,7 @@ def _of_like_size(alike: list[tuple[Measured, float]]) -> list[tuple[Measured, f
 
 def _scale(task: Task, measured: Measured) -> float | None:
     """How many times the measured work ``task`` is; None if unknown."""
+    dearer = task.forward / measured.task.forward if task.forward and measured.task.forward else 1.0
     if task.work is not None and measured.task.work:
-        return task.work / measured.task.work
-    return task.epochs / measured.task.epochs if task.dataset == measured.task.dataset else None
+        return dearer * task.work / measured.task.work
+    return dearer * task.epochs / measured.task.epochs if task.dataset == measured.task.dataset else None

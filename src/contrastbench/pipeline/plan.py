@@ -9,13 +9,17 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from contrastbench.datasets import adapter
+from contrastbench.datasets.store import open_prepared
 from contrastbench.errors import UserError
 from contrastbench.files import write_text
 from contrastbench.params.base import params_hash
 from contrastbench.params.root import presets
+from contrastbench.pipeline.calibration import calibration_s
 from contrastbench.pipeline.estimate import Estimate, Measured, Task, estimate
 from contrastbench.pipeline.grid import OTHER_TARGETS, TARGETS, Grid
 from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.reference import reference
+from contrastbench.pipeline.resources import ASSUMED, cost_of
 from contrastbench.pipeline.runs import benchmarks
 from contrastbench.pipeline.stages import STAGES, TRAINING, Scope, Stage
 from contrastbench.pipeline.tools import call
@@ -35,11 +39,18 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """All jobs of a target of a preset, and the archives that must be downloaded (name, bytes or None)."""
+    """All jobs of a target of a preset, and the archives that must be downloaded (name, bytes or None).
+
+    data_bytes  what the data sets take that are yet to be prepared, as far as is known
+    slower      how many times as long as on the machine of the reference a step of training takes here; None where
+                no estimate rests on it
+    """
 
     preset: str
     jobs: list[Planned]
     downloads: list[tuple[str, int | None]]
+    data_bytes: int = 0
+    slower: float | None = None
 
     def stages(self) -> list[str]:
         """Stages, those that others read from first, tables last."""
@@ -54,18 +65,28 @@ class Plan:
 def make_plan(preset: str, root: Path = Path(), target: str | None = None) -> Plan:
     """Ask Snakemake what is to be done for a ``target``, its default one if None, and estimate it.
 
-    Estimates come from every preset's measured jobs.
+    Estimates come from every preset's measured jobs; those of a stage that this machine has run for no such track from
+    the shipped ones of another machine.
     """
     grid = Grid(preset, root)
     known = {(task.stage, task.name): task for task in tasks(grid, root)}
     owners = job_of_files(grid)
-    measured = list(_measured(root))
+    measured = list(measured_in(root))
+    have_run = {(one.task.stage, one.task.track) for one in measured}
+    slower: float | None = None
     jobs = []
     for (stage, name), done in _job_states(preset, owners, target).items():
         task = known.get((stage, name), Task(stage, name, "", "", "", "", None))
         cost = None if done else estimate(task, measured)
+        if not done and (stage, task.track) not in have_run:
+            elsewhere = estimate(task, reference().jobs)
+            if elsewhere is not None:
+                slower = slower or calibration_s() / reference().calibration_s
+                cost = elsewhere.on_another(slower)
         jobs.append(Planned(stage, name, done, cost, None if done else _size(task, root)))
-    return Plan(preset, jobs, _downloads(grid, root))
+    unprepared = [name for name in grid.datasets() if not (root / grid.layout.prepared(name) / "meta.json").is_file()]
+    data_bytes = sum(reference().data_bytes.get(name, 0) for name in unprepared)
+    return Plan(preset, jobs, _downloads(grid, root), data_bytes, slower)
 
 
 def _stages_and_jobs(grid: Grid) -> Iterator[tuple[Stage, Job]]:
@@ -81,38 +102,45 @@ def tasks(grid: Grid, root: Path) -> Iterator[Task]:
     """Every job of the grid in terms of what decides its cost."""
     for stage, job in _stages_and_jobs(grid):
         params = grid.pretrain_params(job) if job.method != ALL else None
-        count = _examples(grid, job, root)
+        count, *size = _shape(grid, job, root)
         encoder = _hash(getattr(params, "encoder", None))
+        computes = params is not None and (stage.name in TRAINING or "weights" in stage.reads)
+        forward = cost_of(getattr(params, "encoder", None), size)[0] if computes else None
         name = str(job.folder)
         seeds = 1 if stage.scope is Scope.METHODS else len(grid.members(stage.name, job))
         if stage.name in TRAINING and params is not None:
             epochs = float(sum(phase.epochs for phase in params.phases()))
             limit = params.phases()[0].max_examples
             epochs *= seeds
-            seen = None if count is None else epochs * (count if limit is None else min(count, limit))
-            yield Task(stage.name, name, job.track, job.dataset, job.method, encoder, seen, epochs)
+            seen = epochs * (count if limit is None else min(count, limit))
+            yield Task(stage.name, name, job.track, job.dataset, job.method, encoder, seen, epochs, forward)
             continue
         suite = [_hash(getattr(grid.track(job.track), section)) for section in stage.sections]
         setting = "-".join([encoder, *(suite if "robustness" in stage.sections else [])])
-        work = None if count is None else count * seeds
-        yield Task(stage.name, name, job.track, job.dataset, job.method, setting, work, seeds)
+        yield Task(stage.name, name, job.track, job.dataset, job.method, setting, count * seeds, seeds, forward)
 
 
 def _hash(section: object) -> str:
     return params_hash(section) if section is not None else ""  # type: ignore[arg-type]
 
 
-def _examples(grid: Grid, job: Job, root: Path) -> float | None:
-    """Training examples of the job's prepared data; None before they are prepared."""
+def _shape(grid: Grid, job: Job, root: Path) -> tuple[int, ...]:
+    """Of the training examples, (N, ...): of the prepared data, else as known from elsewhere, else a guess."""
+    name = job.trained.dataset
+    return prepared_shape(root / grid.data_folder(job.track, name)) or reference().shapes.get(name, ASSUMED)
+
+
+def prepared_shape(folder: Path) -> tuple[int, ...] | None:
+    """(N, height, width) of a prepared training split; None where there is none that can be read."""
     try:
-        folder = root / grid.data_folder(job.track, job.trained.dataset)
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        return float(meta["splits"]["train"]["count"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        data = open_prepared(folder)
+        return data.meta.splits["train"].count, *map(int, data.x("train").shape[1:3])
+    except (UserError, OSError, KeyError):
         return None
 
 
-def _measured(root: Path) -> Iterator[Measured]:
+def measured_in(root: Path) -> Iterator[Measured]:
+    """Every job that Snakemake measured in the project ``root``."""
     for preset in presets(root):
         timed = benchmarks(root, preset)
         if timed.empty:
@@ -125,7 +153,8 @@ def _measured(root: Path) -> Iterator[Measured]:
             task = known.get((str(line.stage), str(line.job)))
             if task is not None:
                 peak = float(line.peak_mb)  # type: ignore[arg-type]
-                yield Measured(task, float(line.seconds), peak if peak == peak else 0.0)  # type: ignore[arg-type]
+                size = bytes_in(root / "runs" / preset / task.stage / task.name)
+                yield Measured(task, float(line.seconds), peak if peak == peak else 0.0, size)  # type: ignore[arg-type]
 
 
 def job_of_files(grid: Grid) -> dict[str, tuple[str, str]]:
@@ -170,8 +199,13 @@ def _size(task: Task, root: Path) -> int | None:
     if not task.track:
         return None
     folders = (root / "runs").glob(f"*/{task.stage}/{task.track}/*/*/*")
-    sizes = [sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) for folder in folders]
-    return max(sizes, default=None)
+    elsewhere = (job.size for job in reference().jobs if (job.task.stage, job.task.track) == (task.stage, task.track))
+    return max(map(bytes_in, folders), default=max(elsewhere, default=None))
+
+
+def bytes_in(folder: Path) -> int:
+    """What the files below a folder take."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _downloads(grid: Grid, root: Path) -> list[tuple[str, int | None]]:

@@ -69,7 +69,7 @@ def _first_needs(grid: Grid, stage_name: str, job: Job, on_gpu: bool) -> Needs:
     track = grid.track(job.track)
     examples, *size = _shape(grid.root / grid.data_folder(job.track, job.trained.dataset))
     encoder = track.sections_of(job.method).get("encoder", getattr(track, "encoder", None))
-    forward, width = _cost(encoder, size)
+    forward, width = cost_of(encoder, size)
     svm_minutes = 0.0
     params = grid.pretrain_params(job) if stage_name in TRAINING else None
     if params is not None:
@@ -116,7 +116,7 @@ def _attack_passes(suite: RobustnessParams) -> int:
     return STEP * attacked * len(suite.heads)
 
 
-def _cost(encoder: object, size: Sequence[int]) -> tuple[float, int]:
+def cost_of(encoder: object, size: Sequence[int]) -> tuple[float, int]:
     """Multiply-adds of an encoder's forward pass of one image (or spectrogram, none of it masked), and its width."""
     if isinstance(encoder, ViTParams):
         return 12 * encoder.depth * encoder.width**2 * math.prod(size) / encoder.patch**2, encoder.width
