@@ -174,6 +174,7 @@ def test_what_users_name_is_text(page):
     """A class called <script>, in JSON, in the key and in what plotly reads."""
     assert page.count("<script") == page.count("</script>") and SCRIPT not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;</button>" in page
+    assert '"name":"&lt;script' in page, "plotly would take the tag out of the name"
 
 
 def test_the_summary_says_what_ran(page):
@@ -306,6 +307,8 @@ def test_in_print_nothing_is_cut(seen):
     assert seen.run(outside) == []
     assert seen.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert seen.run("return document.querySelector('.plot').layout.font.color") == "#1a1d21"
+    tops = "return [...document.querySelectorAll('.chart')].slice(0, 2).map((each) => each.getBoundingClientRect().top)"
+    assert len(set(seen.run(tops))) == 1, "two figures side by side"
     printed = seen.devtools("Page.printToPDF", preferCSSPageSize=True)["data"]
     assert base64.b64decode(printed).startswith(b"%PDF")
     seen.run("dispatchEvent(new Event('afterprint'))")
