@@ -314,10 +314,11 @@ def test_in_print_nothing_is_cut(seen):
     assert seen.run("return document.querySelectorAll('main details:not([open], .pairs)').length") == 0
     settle(seen, LIGHT)
     seen.size(A4, 1000)
+    settle(seen, LIGHT)
     in_colours(seen, "dark", "print")
     seen.run("for (const each of document.querySelectorAll('details')) { each.open = true; }")
     outside = (
-        "return [...document.querySelectorAll('main *')].filter((each) => !each.closest('svg.dag')"
+        "return [...document.querySelectorAll('main *')].filter((each) => !each.parentElement.closest('svg')"
         " && each.getBoundingClientRect().right > innerWidth + 1).map((each) => each.outerHTML.slice(0, 80))"
     )
     assert seen.run(outside) == []
