@@ -1,6 +1,6 @@
 """Which files say the parameters of a preset: those of the project folder, over those that the package ships."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,30 @@ def merged(files: list[ParamsFile]) -> dict[str, Any]:
     for file in files:
         content = overlay(content, file.content)
     return content
+
+
+def without_unused_variants(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``content`` without the package's variants that nothing in their track names.
+
+    They need not fit what the project changes: a batch size, for instance. Those in ``changes`` are the project's own.
+    """
+    kept = dict(content)
+    for name, track in content.items():
+        if isinstance(track, dict) and isinstance(track.get("variants"), dict):
+            own = changes.get(name)
+            named = {*_texts({key: value for key, value in track.items() if key != "variants"})}
+            named |= {*_texts(own.get("variants"))} if isinstance(own, dict) else set()
+            kept[name] = track | {"variants": {key: each for key, each in track["variants"].items() if key in named}}
+    return kept
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in ``value``, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in (*value, *value.values()) if isinstance(value, dict) else value:
+            yield from _texts(each)
 
 
 def extends_the_package(root: Path) -> bool:
