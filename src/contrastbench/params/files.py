@@ -78,18 +78,28 @@ def merged(files: list[ParamsFile]) -> dict[str, Any]:
     return content
 
 
-def without_unused_variants(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """``content`` without the package's variants that nothing in their track names.
+def without_others_experiments(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``content`` without experiments that only the package names: its ablations, costs, searches, and their variants.
 
-    They need not fit what the project changes: a batch size, for instance. Those in ``changes`` are the project's own.
+    They need not fit what the project changes, a batch size for instance; nor need transfer between the package's data
+    sets where the project has others. ``changes`` are what the project and its preset say.
     """
     kept = dict(content)
-    for name, track in content.items():
-        if isinstance(track, dict) and isinstance(track.get("variants"), dict):
-            own = changes.get(name)
-            named = {*_texts({key: value for key, value in track.items() if key != "variants"})}
-            named |= {*_texts(own.get("variants"))} if isinstance(own, dict) else set()
-            kept[name] = track | {"variants": {key: each for key, each in track["variants"].items() if key in named}}
+    for name, section in content.items():
+        own = changes.get(name)
+        if not isinstance(section, dict) or not isinstance(section.get("variants"), dict):
+            continue
+        own = own if isinstance(own, dict) else {}
+        gone = {key for key in ("cost", "search") if key not in own}
+        gone |= {"transfer"} if "datasets" in own and "transfer" not in own else set()
+        track = {key: value for key, value in section.items() if key not in gone}
+        if "ablation" not in own:
+            track["ablation"] = []
+        named = {
+            *_texts({key: value for key, value in track.items() if key != "variants"}),
+            *_texts(own.get("variants")),
+        }
+        kept[name] = track | {"variants": {key: each for key, each in track["variants"].items() if key in named}}
     return kept
 
 

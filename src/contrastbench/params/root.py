@@ -22,7 +22,7 @@ from contrastbench.params.files import (
     files_in,
     merged,
     shipped,
-    without_unused_variants,
+    without_others_experiments,
 )
 from contrastbench.params.fitted import fitted
 from contrastbench.params.graph_track import GraphTrack
@@ -130,7 +130,7 @@ def from_files(files: list[ParamsFile], root: Path = Path()) -> Params:
 
     content, changes = merged(files), merged(files[1:])
     if files[0].shipped:
-        content = without_unused_variants(content, changes)
+        content = without_others_experiments(content, changes)
     return _validated(content, changes, source, root)
 
 
