@@ -1,25 +1,25 @@
-"""CONTRIBUTING.md does what it says: its code blocks, put where it puts them, add a method and a data set that run."""
+"""CONTRIBUTING.md does what it says: its code blocks, put where it puts them, add a method and a protocol that run.
+
+The part on code that needs no change of the package is tests/test_wheel.py's.
+"""
 
 import json
 import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import REPOSITORY
-from PIL import Image
 from project_copy import Project
 
 from contrastbench.datasets.store import open_prepared
 from contrastbench.results.rows import unpack_correct
 
-GUIDE = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+OUTSIDE, GUIDE = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8").split("# Into the package\n")
 NAMED_BLOCK = re.compile(
     r"^`([^`\n]+)`, (?:a new file|(below|above) the line `([^\n]+)`):\n\n```\w+\n(.*?)^```$", re.M | re.S
 )
-PICTURES = {"train": 30, "test": 12}  # of each class
-TRACK, DATASET, METHOD, PRESET = "unremix", "mypictures", "align-uniform", "mine"
+TRACK, DATASET, METHOD, PRESET = "unremix", "digits", "align-uniform", "mine"
 
 
 def rows_of(project: Project, preset: str = PRESET) -> list[dict]:
@@ -34,10 +34,10 @@ def commands() -> list[list[str]]:
     return [line.split() for line in block.splitlines()]
 
 
-def apply_blocks(folder: Path) -> list[str]:
+def apply_blocks(guide: str, folder: Path) -> list[str]:
     """Write or insert every named block of the guide; returns the files that are new."""
     new = []
-    for name, side, anchor, block in NAMED_BLOCK.findall(GUIDE):
+    for name, side, anchor, block in NAMED_BLOCK.findall(guide):
         path = folder / name
         if not side:
             assert not path.exists(), f"{name} is no new file"
@@ -53,82 +53,29 @@ def apply_blocks(folder: Path) -> list[str]:
     return new
 
 
-def draw_pictures(raw: Path) -> None:
-    """PNG files of 40 x 30 pixels: cats are reddish, dogs bluish, with noise and a bright spot somewhere."""
-    generator = np.random.default_rng(0)
-    for split, count in PICTURES.items():
-        for name, channel in (("cat", 0), ("dog", 2)):
-            folder = raw / split / name
-            folder.mkdir(parents=True)
-            for number in range(count):
-                x = generator.integers(0, 100, (30, 40, 3))
-                x[..., channel] += 60
-                top, left = generator.integers(0, 22), generator.integers(0, 32)
-                x[top : top + 8, left : left + 8] += 90
-                Image.fromarray(x.astype(np.uint8)).save(folder / f"{number:02}.png")
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A copy of the project in which the guide was followed, up to the commands."""
     project = Project(tmp_path_factory.mktemp("contributing"))
     shutil.copytree(REPOSITORY / "tests", project.folder / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-    new = apply_blocks(project.folder)
-    assert len(new) == 8 and len(NAMED_BLOCK.findall(GUIDE)) == 26
+    new = apply_blocks(GUIDE, project.folder)
+    assert len(new) == 5 and len(NAMED_BLOCK.findall(GUIDE)) == 16
     return project
 
 
 @pytest.fixture(scope="module")
 def finished(project: Project) -> Project:
     """The same, after the guide's commands."""
-    answer = project.run("contrastbench", "prepare", DATASET, code=2)
-    assert (
-        answer
-        == f"contrastbench: data/raw/{DATASET}/train: no such folder; expected data/raw/{DATASET}/train/CLASS/PICTURE\n"
-    )
-    draw_pictures(project.folder / "data" / "raw" / DATASET)
     for command in commands():
         project.run(*command)
     return project
 
 
-def test_every_named_block_is_applied():
+@pytest.mark.parametrize("guide", [OUTSIDE, GUIDE], ids=["outside", "inside"])
+def test_every_named_block_is_applied(guide):
     """A block whose heading the pattern above does not read would go untested."""
-    fences = re.findall(r"^```(?:python|yaml|text)$", GUIDE, re.MULTILINE)
-    assert len(fences) == len(NAMED_BLOCK.findall(GUIDE))
-
-
-def test_the_pictures_are_prepared_as_they_lie(finished):
-    data = open_prepared(finished.folder / "data" / "prepared" / DATASET)
-    counts = {split: facts.count for split, facts in data.meta.splits.items()}
-    assert counts == {"train": 54, "validation": 6, "test": 24} and data.meta.classes == ["cat", "dog"]
-    x, y = data.x("test"), data.y("test")
-    assert x.shape == (24, 32, 32, 3) and x.dtype == np.uint8
-    brighter = x[..., 0].mean(axis=(1, 2)) < x[..., 2].mean(axis=(1, 2))
-    np.testing.assert_array_equal(brighter, y == 1)
-
-
-def test_the_graphs_are_prepared_as_they_lie(project):
-    """Two triangles and a path between them, in the layout of the TU Dortmund collection."""
-    raw = project.folder / "data/raw/mygraphs/MYGRAPHS"
-    raw.mkdir(parents=True)
-    edges = [(1, 2), (2, 3), (3, 1), (4, 5), (6, 7), (7, 8), (8, 6)]
-    files = {
-        "A": [f"{first}, {second}" for pair in edges for first, second in (pair, pair[::-1])],
-        "graph_indicator": [1, 1, 1, 2, 2, 3, 3, 3],
-        "graph_labels": [1, 0, 1],
-        "node_labels": [0, 0, 1, 2, 2, 1, 0, 0],
-    }
-    for name, lines in files.items():
-        (raw / f"MYGRAPHS_{name}.txt").write_text("\n".join(map(str, lines)) + "\n")
-    project.run("contrastbench", "prepare", "mygraphs")
-    data = open_prepared(project.folder / "data/prepared/mygraphs")
-    assert data.meta.classes == ["stands", "runs"] and data.meta.splits.keys() == {"train"}
-    assert data.y("train").tolist() == [1, 0, 1] and data.x("train").tolist() == files["node_labels"]
-    assert [data.column("train", name).tolist() for name in ("offsets", "edge_offsets")] == [
-        [0, 3, 5, 8],
-        [0, 6, 8, 14],
-    ]
+    fences = re.findall(r"^```(?:python|yaml|text)$", guide, re.MULTILINE)
+    assert len(fences) == len(NAMED_BLOCK.findall(guide))
 
 
 def test_the_rows_are_there_and_sane(finished):
@@ -140,15 +87,14 @@ def test_the_rows_are_there_and_sane(finished):
         assert named == [TRACK, DATASET, METHOD, PRESET, 0, data_hash]
         assert unpack_correct(row["correct"], row["n"]).mean() == pytest.approx(row["value"])
     value = {row["protocol"]["family"]: row["value"] for row in rows}
-    assert value["linear"] >= 0.9 and value["knn"] >= 0.9  # 1.0 and 1.0 with each of the seeds 0 to 3
-    assert value["nearest-mean"] >= 0.8
+    assert value["linear"] >= 0.7 and value["knn"] >= 0.7 and value["nearest-mean"] >= 0.5
 
 
 def test_training_has_lowered_the_loss(finished):
     history = finished.folder / "runs" / PRESET / "pretrain" / TRACK / DATASET / METHOD / "0" / "history.csv"
     header, *entries = history.read_text().splitlines()
     losses = [float(line.split(",")[header.split(",").index("loss")]) for line in entries]
-    assert len(losses) == 10 and losses[-1] < losses[0] - 0.3  # 0.6 to 0.8 with the seeds 0 to 2
+    assert losses[-1] < losses[0] - 0.3
 
 
 def test_the_methods_own_test_and_the_linter_pass(project):
@@ -170,7 +116,7 @@ def test_the_table_shows_the_method(finished):
 def test_the_protocol_has_a_table_a_command_and_makes_cells_incomparable(finished):
     finished.run("contrastbench", "tables", "--preset", PRESET)
     table = (finished.folder / "results" / "tables" / PRESET / f"{TRACK}.md").read_text(encoding="utf-8")
-    assert "Nearest class mean" in table and "nearest-mean<br>top-1 %, n = 24" in table
+    assert "Nearest class mean" in table and "nearest-mean<br>top-1 %, n = 400" in table
     assert "nearest-mean" in finished.run("contrastbench", "list")
     finished.run("git", "init", "-q", "-b", "main")
     finished.commit("before")
@@ -181,30 +127,12 @@ def test_the_protocol_has_a_table_a_command_and_makes_cells_incomparable(finishe
     assert "unit_length" in cell["why"] or cell["before"]["mean"] == cell["after"]["mean"]
 
 
-def test_snakemake_runs_what_is_missing_and_sees_other_pictures(finished):
+def test_snakemake_runs_what_is_missing(finished):
     assert "pretrain" in finished.run("contrastbench", "plan", "--preset", PRESET)
     mine = ("--config", f"preset={PRESET}")
     stale = finished.stale_jobs(*mine)
     assert (stale["prepare"], stale["pretrain"]) == (0, 2)
     assert (stale["features"], stale["judge"]) == (3, 10), "each protocol judges each method, and one is contrastive"
-    Image.new("RGB", (32, 32)).save(finished.folder / "data" / "raw" / DATASET / "train" / "cat" / "00.png")
-    finished.run("contrastbench", "prepare", DATASET)
-    assert finished.stale_jobs(*mine)["pretrain"] == 3
-
-
-def test_the_attack_joins_the_suite_and_its_table(project):
-    job = ("swaro", "digits", "supervised", "0", "--preset", "smoke")
-    project.run("contrastbench", "prepare", "digits")
-    for command in ("pretrain", "features", "attack"):
-        project.run("contrastbench", command, *job)
-    (row,) = [row for row in rows_of(project, "smoke") if row["protocol"]["family"] == "random-corners"]
-    (clean,) = [row for row in rows_of(project, "smoke") if row["protocol"]["family"] == "clean"]
-    assert row["protocol"]["norm"] == "linf" and row["metric"] == "robust-top1" and "failed_checks" not in row["detail"]
-    assert row["value"] <= clean["value"] + 0.1
-    project.run("contrastbench", "tables", "--preset", "smoke")
-    table = (project.folder / "results/tables/smoke/swaro.md").read_text(encoding="utf-8")
-    others = table[table.index("Other attacks in l_inf") :]
-    assert "random-corners-linf@" in others[: others.index("## ")]
 
 
 def test_in_the_default_run_dvc_has_a_step_for_it(project):

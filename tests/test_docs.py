@@ -16,6 +16,7 @@ PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("data/*.md"), *REPOSI
 SOURCE, TESTS = REPOSITORY / "src" / "contrastbench", REPOSITORY / "tests"
 COMMANDS = typer.main.get_command(cli.app).commands
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SNAKEFILE = SOURCE / "workflow" / "Snakefile"
 SPAN = re.compile(r"`([^`]+)`")
 NEW_FILE = re.compile(r"^`([^`\n]+)`, a new file:$", re.MULTILINE)
 PLACEHOLDER = re.compile(r"\b(?!README|CONTRIBUTING)[A-Z]{3,}\b")  # DATASET, STAGE, ...
@@ -78,7 +79,7 @@ def _could_be_typed(words: list[str]) -> bool:
             return re.search(rf"^{target}:", read(REPOSITORY / "Makefile"), re.MULTILINE) is not None
         case ["snakemake", *rest]:
             named = [word for before, word in zip(["", *rest], rest, strict=False) if not (before + word).count("-")]
-            return all(re.search("[/=]", word) or f"\nrule {word}:" in read(SOURCE / "workflow/Snakefile") for word in named)
+            return all(re.search("[/=]", word) or f"\nrule {word}:" in read(SNAKEFILE) for word in named)
     return True
 
 

@@ -43,11 +43,27 @@ def mistake(preset: str = "default") -> str:
 def test_what_the_project_says_lies_between_the_packages_defaults_and_the_preset(project: Path) -> None:
     shipped, own = load(root=REPOSITORY).track("unremix"), load().track("unremix")
     assert own.training.epochs == 3 != shipped.training.epochs  # type: ignore[attr-defined]
-    assert own.model_copy(update={"training": shipped.training}) == shipped  # type: ignore[attr-defined]
+    others = {"ablation": (), "cost": (), "search": None, "variants": {}}
+    assert own == shipped.model_copy(update=others | {"training": own.training})  # type: ignore[attr-defined]
     mine = load("mine").track("unremix")
     assert (mine.probe.knn_neighbours, mine.training.epochs) == (7, 3)  # type: ignore[attr-defined]
     smoke = load("smoke").track("unremix")
-    assert smoke == load("smoke", REPOSITORY).track("unremix"), "a preset of the package, which says the epochs itself"
+    shipped = load("smoke", REPOSITORY).track("unremix")
+    assert smoke.model_copy(update={"variants": shipped.variants}) == shipped, "which says the epochs itself"
+
+
+def test_experiments_of_the_package_that_nobody_names_stop_nobody(project: Path) -> None:
+    """Their settings need not fit the project's batches; those that it names, or declares, must."""
+    small = "extends: contrastbench\nswaro: {training: {batch_size: 32}, "
+    write(project, "params.yaml", small + "}\n")
+    assert not load().track("swaro").variants and load().track("swaro").search is None
+    write(project, "params.yaml", small + "ablation: [swaro-add]}\n")
+    assert list(load().track("swaro").variants) == ["swaro-add"]
+    write(project, "params.yaml", small + "ablation: [swaro-k60]}\n")
+    assert "swaro.variants.swaro-k60: prototypes 60 exceed the 32 embeddings" in mistake()
+    own = "variants: {mine: {method: swaro, settings: {prototypes: 40}}}}\n"
+    write(project, "params.yaml", small + own)
+    assert mistake().startswith("params.yaml: swaro.variants.mine: prototypes 40 exceed the 32 embeddings")
 
 
 def test_presets_are_the_projects_and_the_packages_and_the_projects_come_first(project: Path) -> None:

@@ -1,6 +1,6 @@
 """Which files say the parameters of a preset: those of the project folder, over those that the package ships."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,40 @@ def merged(files: list[ParamsFile]) -> dict[str, Any]:
     for file in files:
         content = overlay(content, file.content)
     return content
+
+
+def without_others_experiments(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``content`` without experiments that only the package names: its ablations, costs, searches, and their variants.
+
+    They need not fit what the project changes, a batch size for instance; nor need transfer between the package's data
+    sets where the project has others. ``changes`` are what the project and its preset say.
+    """
+    kept = dict(content)
+    for name, section in content.items():
+        own = changes.get(name)
+        if not isinstance(section, dict) or not isinstance(section.get("variants"), dict):
+            continue
+        own = own if isinstance(own, dict) else {}
+        gone = {key for key in ("cost", "search") if key not in own}
+        gone |= {"transfer"} if "datasets" in own and "transfer" not in own else set()
+        track = {key: value for key, value in section.items() if key not in gone}
+        if "ablation" not in own:
+            track["ablation"] = []
+        named = {
+            *_texts({key: value for key, value in track.items() if key != "variants"}),
+            *_texts(own.get("variants")),
+        }
+        kept[name] = track | {"variants": {key: each for key, each in track["variants"].items() if key in named}}
+    return kept
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in ``value``, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in (*value, *value.values()) if isinstance(value, dict) else value:
+            yield from _texts(each)
 
 
 def extends_the_package(root: Path) -> bool:

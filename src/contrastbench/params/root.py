@@ -14,7 +14,16 @@ from contrastbench.params.audio_track import AudioTrack
 from contrastbench.params.base import Section, read_yaml, refusal, validate
 from contrastbench.params.data import DataParams
 from contrastbench.params.declared import DatasetName, Declared, declare
-from contrastbench.params.files import DEFAULT, PARAMS, ParamsFile, extends_the_package, files_in, merged, shipped
+from contrastbench.params.files import (
+    DEFAULT,
+    PARAMS,
+    ParamsFile,
+    extends_the_package,
+    files_in,
+    merged,
+    shipped,
+    without_others_experiments,
+)
 from contrastbench.params.fitted import fitted
 from contrastbench.params.graph_track import GraphTrack
 from contrastbench.params.image_track import ImageTrack
@@ -119,7 +128,10 @@ def from_files(files: list[ParamsFile], root: Path = Path()) -> Params:
         holds = [file for file in files if not file.shipped and _is_set(file.content, path[:-1])]
         return (holds[0] if holds else files[-1]).name
 
-    return _validated(merged(files), merged(files[1:]), source, root)
+    content, changes = merged(files), merged(files[1:])
+    if files[0].shipped:
+        content = without_others_experiments(content, changes)
+    return _validated(content, changes, source, root)
 
 
 def from_content(content: dict[str, Any], source: str, root: Path = Path()) -> Params:
