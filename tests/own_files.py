@@ -32,15 +32,15 @@ def draw_pictures(folder: Path, count: int = 20, classes: dict[str, int] = PETS,
     return folder
 
 
-def play_sounds(folder: Path, count: int, classes: tuple[str, ...] = ("crow", "tit"), seconds: float = 1.5) -> Path:
-    """``folder/CLASS/NN.wav``, tones with noise at 8 kHz."""
+def play_sounds(folder: Path, count: int, *, first: int = 0, who: str = "", seconds: float = 1.5) -> Path:
+    """``folder/CLASS/WHO_NN.wav``, tones with noise at 8 kHz; every number sounds otherwise."""
     t = np.arange(int(8000 * seconds)) / 8000
-    for tone, name in enumerate(classes, 1):
+    for tone, name in enumerate(("crow", "tit"), 1):
         (folder / name).mkdir(parents=True, exist_ok=True)
-        for number in range(count):
-            draw = np.random.default_rng([number, tone, len(folder.name)])
+        for number in range(first, first + count):
+            draw = np.random.default_rng([number, tone])
             wave = 0.3 * np.sin(2 * np.pi * 500 * tone * t * draw.uniform(0.95, 1.05)) + draw.normal(0, 0.01, len(t))
-            soundfile.write(folder / name / f"{number:02}.wav", wave, 8000)
+            soundfile.write(folder / name / f"{who}{number:02}.wav", wave, 8000)
     return folder
 
 

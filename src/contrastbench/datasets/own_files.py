@@ -106,6 +106,8 @@ def list_folder(
         missing = sorted({*labels} - {file.label for file in files if file.split == split})
         if missing:
             raise UserError(f"{root}: {split} has no file of the class {missing[0]!r}")
+    if not any(file.split == "validation" for file in files):
+        raise UserError(f"{root}: validation has no file: train has one group of each class; it takes two at least")
     return Listing(tuple(files), tuple(others), rule)
 
 
