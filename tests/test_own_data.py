@@ -134,7 +134,7 @@ def test_copies_stay_in_one_split_or_are_told(here):
     (here / "train").rename(here / "raw/train")
     draw_pictures(here / "raw/test", 2)
     _, told = own(here, declaration(split=FOLDERS))
-    assert re.search(r"examples of test stand in train as well, such as train/cat/\S+ and test/cat/00", " ".join(told))
+    assert re.search(r"examples of test stand in \w+ as well, such as train/cat/\S+ and test/cat/00", " ".join(told))
 
 
 def test_a_bad_file_is_refused_or_skipped_and_named(here):
