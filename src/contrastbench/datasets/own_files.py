@@ -4,7 +4,7 @@ import csv
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.copies import merged, same_files, twins
 from contrastbench.datasets.found import Found
-from contrastbench.datasets.own import SPLITS, Own, Reading
+from contrastbench.datasets.own import SPLITS, Own, Reading, refuse_bad
 from contrastbench.datasets.store import carve_validation
 from contrastbench.errors import UserError
 from contrastbench.params.declared import FileFolder, SplitRule
@@ -22,6 +22,8 @@ from contrastbench.params.declared import FileFolder, SplitRule
 FOLDERS = {"train": ("train", "training"), "validation": ("validation", "val", "valid"), "test": ("test", "testing")}
 FEWEST = 3  # files of a class: one for each split
 Find = Callable[[Path], Found]  # of a folder, the files of one kind
+# Of some files the array of examples, its columns, and why which of them are bad: then the arrays are not looked at.
+Read = tuple[np.ndarray, dict[str, np.ndarray], dict[Path, str]]
 Listed = tuple[list["File"], list[str], str]  # files, what is left out, the rule in words
 
 
@@ -63,16 +65,20 @@ def list_folder(
     find: Find,
     validation: float,
     copies: Callable[[Sequence[Path]], list[list[int]]] | None = None,
+    bad: Mapping[Path, str] | None = None,
 ) -> Listing:
     """The files of ``root`` that ``find`` takes for such in a folder, with classes, groups and splits.
 
     ``validation`` is the share of train that becomes validation where no folder or table says one. No file is decoded;
     those of equal size are compared, so that copies of one file stay in one split. A UserError of one line where there
-    are not two classes at least with a file for each split, and where a group stands in two splits.
+    are not two classes at least with a file for each split, and where a group stands in two splits. Files known to be
+    ``bad`` are left out, for the reason given.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder" if not root.exists() else f"{root}: no folder")
     files, others, rule = _RULES[declared.split.by](root, declared.split, find)
+    others += [reason for path, reason in (bad or {}).items()]
+    files = [file for file in files if file.path not in (bad or {})]
     if not files:
         suffixes = f"; {len(others)} other files, such as {others[0]}" if others else ""
         raise UserError(f"{root}: an empty folder: no file of the kind {declared.kind} in it{suffixes}")
@@ -80,6 +86,7 @@ def list_folder(
     labels = Counter(file.label for file in files)
     if len(labels) < 2:
         raise UserError(f"{root}: a folder with one class, {files[0].label!r}; {_more_classes(root, files[0].label)}")
+    _check_groups(root, files)
     units = merged(
         [file.name if file.group is None else file.group for file in files],
         (copies or same_files)([file.path for file in files]),
@@ -95,7 +102,12 @@ def list_folder(
     if not any(file.split == "validation" for file in files):
         files = _carve(files, units, "validation", validation)
         rule += f"; validation: {validation:.0%} of train by the sha256 of {_unit_name(files)}"
-    _check_splits(root, files)
+    for split in ("train", "test"):
+        missing = sorted({*labels} - {file.label for file in files if file.split == split})
+        if missing:
+            raise UserError(f"{root}: {split} has no file of the class {missing[0]!r}")
+    if not any(file.split == "validation" for file in files):
+        raise UserError(f"{root}: validation has no file: train has one group of each class; it takes two at least")
     return Listing(tuple(files), tuple(others), rule)
 
 
@@ -245,13 +257,8 @@ def _unit_name(files: Sequence[File]) -> str:
     return "files' names" if files[0].group is None else "groups' names"
 
 
-def _check_splits(root: Path, files: Sequence[File]) -> None:
-    """A UserError where train or test lacks a class, or a group stands in two splits."""
-    labels = {split: {file.label for file in files if file.split == split} for split in SPLITS}
-    for split in ("train", "test"):
-        missing = sorted(set.union(*labels.values()) - labels[split])
-        if missing:
-            raise UserError(f"{root}: {split} has no file of the class {missing[0]!r}")
+def _check_groups(root: Path, files: Sequence[File]) -> None:
+    """A UserError where a group stands in two given splits."""
     groups = {split: {file.group for file in files if file.split == split} - {None} for split in SPLITS}
     for one, other in combinations(SPLITS, 2):
         shared = sorted(map(str, groups[one] & groups[other]))
@@ -262,11 +269,33 @@ def _check_splits(root: Path, files: Sequence[File]) -> None:
             )
 
 
-def listed(reading: Reading, declared: FileFolder, find: Find) -> Listing:
-    """:func:`list_folder` of what is being read, once it is known to be enough."""
-    listing = list_folder(reading.path, declared, find, reading.params.validation_fraction)
-    reading.check({split: columns_of(listing.of(split), listing)[0] for split in SPLITS})
-    return listing
+def read_files(
+    reading: Reading, declared: FileFolder, modality: str, find: Find, read: Callable[[Sequence[File]], Read]
+) -> Own:
+    """The data set of a folder's files, each split of which ``read`` reads.
+
+    Bad files are refused, or skipped: then all is split, and read, anew without them.
+    """
+    bad: dict[Path, str] = {}
+    while True:
+        share = reading.params.validation_fraction
+        listing = list_folder(reading.path, declared, find, share, bad=bad)
+        reading.check({split: columns_of(listing.of(split), listing)[0] for split in SPLITS})
+        splits: dict[str, Split] = {}
+        found: dict[Path, str] = {}
+        for split in SPLITS:
+            files = listing.of(split)
+            x, columns, reasons = read(files)
+            y, groups = columns_of(files, listing)
+            splits[split] = Split(x, y, columns | groups, listing.others if split == "train" else ())
+            found |= reasons
+        if not found:
+            break
+        refuse_bad(reading.name, [*found.values()], len(listing.files), declared.on_bad_file)
+        bad |= found
+    names = {split: [file.name for file in listing.of(split)] for split in SPLITS}
+    source = f"{declared.kind} {declared.path}"
+    return Own(reading.name, modality, listing.classes, source, listing.rule, splits, tuple(twins(splits, names)))
 
 
 def columns_of(files: Sequence[File], listing: Listing) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -281,23 +310,3 @@ def group_numbers(files: Sequence[File]) -> dict[str, int]:
     """A number for each group."""
     names = {file.group for file in files if file.group is not None}
     return {name: number for number, name in enumerate(sorted(names))}
-
-
-def own(
-    name: str,
-    modality: str,
-    declared: FileFolder,
-    listing: Listing,
-    splits: dict[str, Split],
-    names: dict[str, list[str]],
-) -> Own:
-    """The data set of the files that were read into ``splits``; UserError where too few of a class were.
-
-    ``names`` are those of each split's examples.
-    """
-    for split in ("train", "test"):
-        gone = [name for number, name in enumerate(listing.classes) if number not in np.asarray(splits[split].y)]
-        if gone:
-            raise UserError(f"{name}: {split} is left without a file of the class {gone[0]!r} that can be read")
-    source = f"{declared.kind} {declared.path}"
-    return Own(name, modality, listing.classes, source, listing.rule, splits, tuple(twins(splits, names)))

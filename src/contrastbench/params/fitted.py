@@ -63,6 +63,8 @@ def fitted(content: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         if own and isinstance(changed, dict) and "datasets" in changed:
             for path, value in _fitting(section, [*own.values()]):
                 _put(section, changed, path, value)
+            if section.get("few_shot", {}) is None:  # by which the default's search goes
+                _put(section, changed, ("search",), None)
             _leave_out_others(section, changed)
         for name, data in own.items():
             _judge_by(section, name, data)

@@ -1,0 +1,109 @@
+"""docs/own-data.md does what it says: its presets, on folders as it describes them; what `inspect` prints fits."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import REPOSITORY
+from own_files import draw_graphs, draw_pictures, picture, play_sounds
+from typer.testing import CliRunner
+
+from contrastbench.cli import app
+from contrastbench.datasets.store import open_prepared
+from contrastbench.params.root import load
+from contrastbench.pipeline.data_check import check_data
+from contrastbench.pipeline.grid import Grid
+
+GUIDE = (REPOSITORY / "docs/own-data.md").read_text(encoding="utf-8")
+PRESETS = re.findall(r"^`presets/([\w-]+)\.yaml`:\n\n```yaml\n(.*?)^```$", GUIDE, re.M | re.S)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> Path:
+    """A project folder with the data that the guide speaks of."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "presets").mkdir()
+    (folder / "params.yaml").write_bytes((REPOSITORY / "params.yaml").read_bytes())
+    for name, content in PRESETS:
+        (folder / f"presets/{name}.yaml").write_text(content, encoding="utf-8")
+    draw_pictures(folder / "pets")
+    for first, who in ((0, "ann_"), (10, "bob_"), (20, "eve_")):
+        play_sounds(folder / "birds/train", 10, first=first, who=who)
+    play_sounds(folder / "birds/test", 4, first=30, who="cem_")
+    x = np.stack([picture(number, side=12)[:, :12] for number in range(60)])
+    np.savez(folder / "arrays.npz", x=x, y=np.arange(60) % 2)
+    draw_graphs(folder / "machines")
+    yield folder
+    load(root=REPOSITORY)  # what the presets have declared is forgotten
+
+
+def command(*arguments: str) -> str:
+    answer = CliRunner().invoke(app, [*arguments])
+    assert answer.exit_code == 0, f"{arguments}: {answer.output}\n{answer.exception!r}"
+    return answer.output
+
+
+@pytest.mark.parametrize("name", [name for name, _ in PRESETS])
+def test_a_preset_of_the_guide_prepares_its_data(name, folders, monkeypatch):
+    monkeypatch.chdir(folders)
+    grid = Grid(name)
+    (dataset,) = grid.params.datasets
+    assert "data hash" in command("prepare", dataset)  # the preset is found
+    check_data(grid)
+    assert open_prepared(grid.layout.prepared(dataset)).meta.name == dataset
+
+
+def test_the_guide_has_a_preset_of_every_kind():
+    kinds = {data["kind"] for _, text in PRESETS for data in yaml.safe_load(text)["datasets"].values()}
+    assert kinds == {"image-folder", "sound-folder", "npz", "graph-folder"}
+    (beans,) = [block for block in re.findall(r"^```yaml\n(.*?)^```$", GUIDE, re.M | re.S) if "huggingface" in block]
+    assert yaml.safe_load(beans)["datasets"]["my-beans"]["kind"] == "huggingface"
+
+
+@pytest.mark.parametrize(
+    ("path", "seen"),
+    [
+        ("pets", ["60 pictures", "cat 20, dog 20, fish 20; train 42, validation 6, test 12", "30 x 24", "in colour"]),
+        ("birds", ["68 sounds", "crow 34, tit 34", "WAV PCM_16", "8000 Hz x 1", "1.50 to 1.50 s", "broken: 0 of"]),
+        ("arrays.npz", ["x uint8 (60, 12, 12, 3)", "0 30, 1 30"]),
+        ("machines", ["-1 10, 1 10; train 20"]),
+    ],
+)
+def test_inspect_prints_a_preset_that_fits(path, seen, folders, monkeypatch):
+    monkeypatch.chdir(folders)
+    text = command("inspect", path)
+    assert [part for part in seen if part not in text] == []
+    Path("presets/seen.yaml").write_text(text, encoding="utf-8")
+    grid = Grid("seen")
+    (dataset,) = grid.params.datasets
+    command("prepare", dataset, "--preset", "seen")
+    check_data(grid)
+    Path("presets/seen.yaml").unlink()
+
+
+def test_inspect_names_what_is_wrong_and_writes_the_preset(folders, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "test"):
+        draw_pictures(tmp_path / "raw" / split, 4, first=0 if split == "train" else 3)
+    (tmp_path / "raw/train/cat/bad.jpg").write_bytes(b"\xff\xd8 nothing")
+    (tmp_path / "raw/train/cat/notes.md").write_text("cats")
+    text = command("inspect", "raw", "--name", "mine", "--preset", "first")
+    for told in ("broken: 1 of", "bad.jpg", "left out: 1", "notes.md", "LEAK: 3", "train/cat/03.png (train)"):
+        assert told in text
+    assert "snakemake --cores all --config preset=first" in text
+    assert yaml.safe_load(Path("presets/first.yaml").read_text())["datasets"]["mine"]["split"] == {"by": "folders"}
+    again = CliRunner().invoke(app, ["inspect", "raw", "--preset", "first"])
+    assert "is there already" in str(again.exception)
+
+
+@pytest.mark.parametrize("path", ["nowhere", "empty", "one", "text.txt"])
+def test_inspect_refuses_in_one_line(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    Path("text.txt").write_text("x")
+    draw_pictures(Path("one"), 4, {"cat": 0})
+    answer = CliRunner().invoke(app, ["inspect", path])
+    told = {"nowhere": "no such file", "empty": "an empty folder", "one": "one class", "text.txt": "no folder"}
+    assert type(answer.exception).__name__ == "UserError" and told[path] in str(answer.exception)
