@@ -15,10 +15,10 @@ COPIED = ("Snakefile", "profiles", "presets", "params.yaml", "dvc.yaml", ".dvcig
 
 
 class Project:
-    """A copy of the project in ``folder``; its commands run with the copy's sources."""
+    """A project in ``folder``, a copy of ours unless it is one already; its commands run with its own sources."""
 
     def __init__(self, folder: Path) -> None:
-        for name in COPIED:
+        for name in COPIED if not (folder / "Snakefile").exists() else ():
             source = REPOSITORY / name
             if source.is_dir():
                 shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))

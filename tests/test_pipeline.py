@@ -3,6 +3,8 @@
 The tests run the real pipeline, at the size of the smoke preset, in a copy of the project.
 """
 
+import csv
+import io
 import json
 import re
 import shutil
@@ -322,6 +324,64 @@ def test_a_clone_without_snakemakes_records_sees_changes_after_restoring(project
     assert (stale["pretrain"], stale["features"], stale["judge"]) == (2, 2, 6), (
         "probe, corruptions and diagnostics of each"
     )
+
+
+def test_committed_results_are_measured_in_a_fresh_clone_unless_they_are_pulled(
+    recorded: Project, tmp_path: Path
+) -> None:
+    """The whole story of docs/dvc.md: push, clone, pull, restore, experiment, back."""
+    recorded.run("dvc", "remote", "add", "--default", "storage", str(tmp_path / "remote"))
+    recorded.commit("a remote")
+    recorded.run("dvc", "push")
+    recorded.run("git", "clone", "-q", str(recorded.folder), str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone")
+    table = "results/tables/default/unremix.md"
+    assert clone.stale_jobs() == Counter(
+        {"prepare": 1, "pretrain": 2, "features": 2, "judge": 7, "tables": 1, "report": 1}
+    )
+    assert clone.stale_jobs("--", table) == clone.stale_jobs() - Counter({"report": 1})
+    assert clone.stale_jobs("ablation")["pretrain"] == 2, "UnReMix and a variant"
+    assert "run `dvc pull` where there is a remote" in clone.run("contrastbench", "restore", code=2)
+    clone.run("dvc", "pull")
+    clone.run("contrastbench", "restore")
+    assert clone.stale_jobs() == Counter() == clone.stale_jobs("--", table) and clone.stale_steps() == set()
+
+    rows = {
+        method: clone.folder / f"results/rows/default/probe/unremix/digits/{method}/all.jsonl"
+        for method in ("simclr", "unremix")
+    }
+    before = {method: first_row(path)["params_hash"] for method, path in rows.items()}
+    clone.run("dvc", "exp", "run", "--name", "colder", "-S", "unremix.settings.simclr.temperature=0.2")
+    after = {method: first_row(path)["params_hash"] for method, path in rows.items()}
+    assert [method for method in rows if after[method] != before[method]] == ["simclr"]
+    shown = list(csv.DictReader(io.StringIO(clone.run("dvc", "exp", "show", "--csv"))))
+    cells = {line["Experiment"] or line["rev"]: line for line in shown}
+    temperature, metric = "unremix.settings.simclr.temperature", "digits.linear.simclr"
+    assert (cells["main"][temperature], cells["colder"][temperature]) == ("0.5", "0.2")
+    assert cells["main"][metric] and cells["colder"][metric]
+    clone.run("git", "checkout", "-q", "--", "params.yaml", "dvc.lock", "results")
+    clone.run("contrastbench", "restore")
+    assert {method: first_row(path)["params_hash"] for method, path in rows.items()} == before
+    assert clone.stale_jobs() == Counter()
+
+
+def test_dvc_runs_any_preset(project: Project) -> None:
+    overlay = {"unremix": {"methods": ["pixels"], "training": {"epochs": 2}}}
+    (project.folder / "presets/mine.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
+    project.run("contrastbench", "dvc-file", "--preset", "mine")
+    stage = yaml.safe_load((project.folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["probe-unremix"]
+    assert "unremix.training" in stage["params"], "what the preset leaves as it is"
+    assert {"presets/mine.yaml": ["unremix.datasets", "unremix.methods"]} not in stage["params"], "only what it sets"
+    assert {"presets/mine.yaml": ["unremix.methods", "unremix.training"]} in stage["params"]
+    project.run("dvc", "repro", "tables-unremix")
+    table = (project.folder / "results/tables/mine/unremix.md").read_text(encoding="utf-8")
+    assert "`pixels`" in table and "`simclr`" not in table
+    answer = project.run("contrastbench", "record", code=2)
+    assert "run `snakemake --cores all --config preset=mine` first" in answer, "the report is missing"
+    project.edit("presets/mine.yaml", "- pixels", "- simclr")
+    answer = project.run("contrastbench", "run", "probe-unremix", code=2)
+    assert "does not fit params.yaml and presets/mine.yaml" in answer
+    assert "run `contrastbench dvc-file --preset mine`" in answer
 
 
 def test_nothing_is_recorded_while_there_is_work_to_do(project: Project) -> None:

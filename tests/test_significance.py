@@ -387,7 +387,7 @@ def test_pooling_keeps_the_level_of_a_column_of_methods_that_vary_alike():
 
 
 def test_pooling_errs_moderately_where_one_method_varies_more():
-    """The rates that docs/results.md gives: 5 % aimed at; a method thrice as variable as the other five, tenfold."""
+    """The rates in docs/results/README.md: 5 % aimed at; a method thrice as variable as the other five, tenfold."""
     rng = np.random.default_rng(13)
     for times, low, high in ((2, 0.02, 0.08), (3, 0.02, 0.12), (10, 0.04, 0.14)):
         spreads = np.array([0.01] * 5 + [0.01 * times])[:, None]

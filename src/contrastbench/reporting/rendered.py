@@ -140,7 +140,7 @@ def text_of(document: Path) -> str:
 def with_tables(document: Path, loaded: Loaded, root: Path = Path()) -> str:
     """The text of ``document`` with every region between ``<!-- table: NAME -->`` and ``<!-- end -->`` rendered.
 
-    So are ``<!-- claims: TRACK -->``, what the rows say of the claims about a track, and ``<!-- published:
+    So are ``<!-- claims: TRACK TRACK -->``, what the rows say of the claims about tracks, and ``<!-- published:
     PRESET/TRACK PRESET/TRACK -->``, published numbers beside what presets measured at their setting.
     NAME is ``PRESET/TRACK`` or ``PRESET/TRACK-TARGET``, then optionally ``/DATASET``, then, after spaces, patterns of
     the protocols to show: ``default/unremix/mnist5k linear low-label-*``.
@@ -151,10 +151,12 @@ def with_tables(document: Path, loaded: Loaded, root: Path = Path()) -> str:
     return REGION.sub(lambda region: region[1] + kinds[region[2]](region[3], loaded, where, root) + region[4], text)
 
 
-def _claims_region(track: str, loaded: Loaded, where: str, root: Path) -> str:
-    claims = {name: claim for name, claim in load_claims(root).items() if claim.track == track}
-    if not claims:
-        raise UserError(f"{where}: claims: {track!r}: {CLAIMS} has no claim about such a track")
+def _claims_region(tracks: str, loaded: Loaded, where: str, root: Path) -> str:
+    known = load_claims(root)
+    claims = {name: claim for track in tracks.split() for name, claim in known.items() if claim.track == track}
+    for track in tracks.split():
+        if track not in {claim.track for claim in claims.values()}:
+            raise UserError(f"{where}: claims: {track!r}: {CLAIMS} has no claim about such a track")
     return f"\n{claims_as_markdown(judged_claims(claims, loaded, root))}\n"
 
 

@@ -185,7 +185,7 @@ def pooled_seeds(cells: Sequence[Sequence[Row]]) -> SeedVariance | None:
     what was judged on other test data, or leaves no degree of freedom.
 
     Assumes that all methods vary alike from seed to seed, beyond what a seed does to all of them. One that varies
-    more is called different too easily, the others too seldom (docs/results.md gives measured rates).
+    more is called different too easily, the others too seldom (docs/results/README.md gives measured rates).
     """
     if not same_tests(cells):
         return None
