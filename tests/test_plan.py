@@ -213,7 +213,11 @@ def test_what_has_run_here_counts_alone(project, monkeypatch):
 
 def test_the_shipped_measurements_say_something_of_every_stage_that_is_timed():
     stages = {job.task.stage for job in reference().jobs}
-    assert stages >= {stage.name for stage in STAGES.values() if stage.leaves or stage.rows} - {"inductive", "figures", "own_attack"}
+    assert stages >= {stage.name for stage in STAGES.values() if stage.leaves or stage.rows} - {
+        "inductive",
+        "figures",
+        "own_attack",
+    }
     assert all(job.seconds > 0 and job.peak_mb > 0 and job.task.work for job in reference().jobs)
     assert reference().shapes["mnist5k"] == (3600, 28, 28)
 
