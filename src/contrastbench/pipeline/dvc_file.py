@@ -8,6 +8,7 @@ import yaml
 from contrastbench.errors import UserError
 from contrastbench.files import write_text
 from contrastbench.params.base import read_yaml
+from contrastbench.params.files import files_in
 from contrastbench.params.root import DEFAULT
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.steps import PipelineStep, steps
@@ -39,14 +40,20 @@ def render(grid: Grid) -> str:
         "outs": [{"runs/fingerprints": {"persist": True}}],
     }
     preset = {} if grid.preset == DEFAULT else {"vars": [{"preset": grid.preset}]}
-    files = {path: read_yaml(grid.root / path) for path in grid.params_files}
+    files = params_files(grid)
     stages = {"fingerprint": fingerprint} | {step.name: _stage(step, files) for step in steps(grid)}
     return HEADER + yaml.safe_dump(preset | {"stages": stages}, sort_keys=False, width=120)
 
 
-def _stage(step: PipelineStep, files: dict[Path, dict[str, Any]]) -> dict[str, Any]:
+def params_files(grid: Grid) -> dict[str, dict[str, Any]]:
+    """What the project's own files of parameters set, by their paths from its folder."""
+    own = [file for file in files_in(grid.root, grid.preset) if not file.shipped]
+    return {Path(file.name).relative_to(grid.root).as_posix(): file.content for file in own}
+
+
+def _stage(step: PipelineStep, files: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The entry of one step. DVC refuses keys that a file of parameters does not set; ``files`` are what these hold."""
-    set_in = {str(path): [key for key in step.keys if _is_set(content, key)] for path, content in files.items()}
+    set_in = {path: [key for key in step.keys if _is_set(content, key)] for path, content in files.items()}
     stage: dict[str, Any] = {
         "cmd": f"contrastbench run {step.name}",
         "deps": [str(path) for path in (*step.code, *step.inputs)],
@@ -85,6 +92,6 @@ def write_dvc_file(grid: Grid) -> bool:
 def require_fitting_dvc_file(grid: Grid) -> None:
     """Refuse to go on with a ``dvc.yaml`` that does not fit the parameters of its preset."""
     if not DVC_FILE.is_file() or DVC_FILE.read_text(encoding="utf-8") != render(grid):
-        files = " and ".join(map(str, grid.params_files))
+        files = " and ".join(params_files(grid))
         option = "" if grid.preset == DEFAULT else f" --preset {grid.preset}"
         raise UserError(f"{DVC_FILE}: does not fit {files} (methods, data sets); run `contrastbench dvc-file{option}`")

@@ -72,12 +72,6 @@ class Grid:
         """The resolved parameters."""
         return self.given or resolved(self.preset, self.root)
 
-    @property
-    def params_files(self) -> list[Path]:
-        """The files of the project that set the parameters, from ``root``: each overlays those before it."""
-        overlay = Path("presets") / f"{self.preset}.yaml"
-        return [Path("params.yaml"), *([overlay] if (self.root / overlay).is_file() else [])]
-
     @cached_property
     def layout(self) -> Layout:
         """Where the files of this preset lie."""

@@ -9,7 +9,7 @@ from contrastbench.files import sweep_below, write_text
 from contrastbench.params.base import params_hash, read_yaml
 from contrastbench.params.root import load
 from contrastbench.pipeline.data_check import data_folders, verify_data
-from contrastbench.pipeline.dvc_file import require_fitting_dvc_file
+from contrastbench.pipeline.dvc_file import params_files, require_fitting_dvc_file
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.records import trained_record
 from contrastbench.pipeline.stages import TRAINING
@@ -33,7 +33,7 @@ def run_step(grid: Grid, name: str) -> int:
     code = snakemake(grid.preset, "--cores", "all", "--allowed-rules", *wanted.rules, "--", *files).returncode
     if code == 0:
         if params_hash(load(grid.preset, grid.root)) != params_hash(grid.params):
-            edited = " or ".join(map(str, grid.params_files))
+            edited = " or ".join(params_files(grid))
             raise UserError(f"{edited} has changed since this step began; run `dvc repro` again")
         verify_data([folder for folder in data_folders(grid) if folder in (*wanted.inputs, *wanted.folders)])
     return code
@@ -96,6 +96,7 @@ def restore(grid: Grid, *, force: bool = False) -> None:
         raise UserError(f"not restored: {_why_not(answer.stderr) or last_line(answer)}")
     write_fingerprints(grid)
     changed = json.loads(dvc("status", "--json"))
+    changed.pop("fingerprint", None)  # its files have just been written, and those that read them are looked at
     if changed:
         raise UserError(
             f"not restored: DVC sees changes in {', '.join(sorted(changed))}; run `dvc repro`, then restore again"
