@@ -128,6 +128,7 @@ def test_the_wheel_brings_what_a_project_needs(wheel: Path) -> None:
             assert archive.read(f"contrastbench/defaults/{name}") == (REPOSITORY / name).read_bytes()
     assert {f"{about}licenses/{name}" for name in ("LICENSE", "CITATION.cff")} < names
     assert {"contrastbench/reporting/templates/report.html", "contrastbench/reporting/published.csv"} < names
+    assert {"_contrastbench_imports.py", "_contrastbench_imports.pth"} < names  # so that torchvision can be imported
     assert not [name for name in names if name.endswith(".pyc") or "tests" in name]
 
 
