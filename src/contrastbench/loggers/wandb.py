@@ -30,7 +30,8 @@ class _WandB:
                 settings=wandb.Settings(console="off"),
             )
         except wandb.errors.Error as error:
-            raise UserError(f"--log wandb: {error}; `WANDB_MODE=offline` needs neither account nor network") from None
+            why = str(error).rstrip(".")
+            raise UserError(f"--log wandb: {why}; `WANDB_MODE=offline` needs neither account nor network") from None
 
     def write(self, step: int, values: dict[str, float]) -> None:
         if step >= self._run.starting_step:  # the server has those before
