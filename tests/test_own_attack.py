@@ -1,0 +1,83 @@
+"""The stage ``own_attack``: what it counts, on which images, and what it says of an attack that cheats."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from finished_project import CHANGES
+from small_project import judged, small_grid
+from test_plugins import _names  # noqa: F401  (no name of these tests is known afterwards)
+from test_project import write
+
+from contrastbench.datasets.store import open_prepared
+from contrastbench.errors import UserError
+from contrastbench.evaluation.verdicts import attack_order
+from contrastbench.params.base import overlay
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
+from contrastbench.stages.head_corruptions import attacked_classifiers
+
+JOB, COUNT = Job("swaro", "digits", "swaro", 0), 150
+DECLARED = 'ATTACK = {{"name": "{0}", "norm": "linf", "settings": {{"by": 1.0}}}}\n'
+FUNCTION = "def attack(model, images, labels, *, eps, generator, by):\n    return {0}\n"
+ATTACKS = {
+    "brighter": "(images + by * eps).clamp(0, 1)",
+    "beyond": "images + by + eps",
+    "nowhere": "images * float('nan')",
+    "drawn": "(images + eps * (2 * images.new_empty(images.shape).uniform_(generator=generator) - 1)).clamp(0, 1)",
+}
+
+
+@pytest.fixture
+def grid(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
+    """The finished project, with attacks that are easily told."""
+    folder = tmp_path / "project"
+    shutil.copytree(finished, folder)
+    monkeypatch.chdir(folder)
+    for name, result in ATTACKS.items():
+        write(folder, f"attacks/{name}.py", DECLARED.format(name) + FUNCTION.format(result))
+    asked = {name: {"eps": [0.3], "images": COUNT} for name in ATTACKS}
+    return small_grid(folder, overlay(CHANGES, {"swaro": {"own_attacks": asked | {"random_corners": None}}}))
+
+
+def test_images_in_the_ball_count_and_others_break_nothing(grid: Grid) -> None:
+    data = open_prepared(grid.layout.prepared("digits"))
+    first = attack_order(len(data.y("test")), JOB.seed)[:COUNT]  # type: ignore[arg-type]
+    images = torch.from_numpy(data.x("test")[first]).permute(0, 3, 1, 2).float() / 255
+    labels = torch.from_numpy(np.asarray(data.y("test"))[first])
+    rows = judged(grid, "own_attack", JOB)
+    classifiers = attacked_classifiers(grid, JOB, data)
+    assert len(rows) == len(ATTACKS) * len(classifiers)
+    with torch.no_grad():
+        for head, model in classifiers.items():
+            prefix = "" if head == "slf" else f"{head}-"
+            clean, brighter = (model(x).argmax(1) == labels for x in (images, (images + 0.3).clamp(0, 1)))
+            row = rows[f"{prefix}brighter-linf@0.3"]
+            assert row.n == COUNT and row.value == (clean & brighter).double().mean()
+            assert row.value < clean.double().mean() and "failed_checks" not in row.detail
+            assert row.detail["drawn_from"] == len(data.y("test"))  # type: ignore[arg-type]
+            for cheat in ("beyond", "nowhere"):
+                row = rows[f"{prefix}{cheat}-linf@0.3"]
+                assert row.value == clean.double().mean()
+                assert row.detail["failed_checks"][-1].startswith(f"{COUNT} images outside the ball or [0, 1]")
+    again = judged(grid, "own_attack", JOB)
+    assert [row.correct for row in again.values()] == [row.correct for row in rows.values()], "drawn alike"
+
+
+def test_settings_reach_the_function(grid: Grid) -> None:
+    within = judged(grid, "own_attack", JOB)["brighter-linf@0.3"]
+    content = yaml.safe_load(Path("presets/small.yaml").read_text())
+    content["swaro"]["own_attacks"] = {"brighter": {"eps": [0.3], "images": COUNT, "by": 0.0}}
+    Path("presets/small.yaml").write_text(yaml.safe_dump(content))
+    without = judged(Grid("small"), "own_attack", JOB)["brighter-linf@0.3"]
+    assert without.value > within.value
+
+
+@pytest.mark.parametrize(("result", "told"), [("images[:, :, 1:]", r"a tensor \(150, 1, 7, 8\)"), ("None", "NoneType")])
+def test_what_is_no_batch_of_images_is_one_line(grid: Grid, result: str, told: str) -> None:
+    write(grid.root, "attacks/brighter.py", DECLARED.format("brighter") + FUNCTION.format(result))
+    with pytest.raises(UserError, match=rf"^attack 'brighter' returned {told}; expected the images, \(150, 1, 8, 8\)$"):
+        judged(grid, "own_attack", JOB)
