@@ -18,7 +18,8 @@ COMMANDS = typer.main.get_command(cli.app).commands
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SNAKEFILE = SOURCE / "workflow" / "Snakefile"
 SPAN = re.compile(r"`([^`]+)`")
-NEW_FILE = re.compile(r"^`([^`\n]+)`, a new file:$", re.MULTILINE)
+NEW_FILE = re.compile(r"^`([^`\n]+)`(?:, a new file)?:$", re.MULTILINE)
+WRITTEN_PRESET = re.compile(r"\binspect \S+ --preset ([\w-]+)")
 PLACEHOLDER = re.compile(r"\b(?!README|CONTRIBUTING)[A-Z]{3,}\b")  # DATASET, STAGE, ...
 MADE = re.compile(r"(data/\w+|runs|results)/")  # by a run
 
@@ -102,7 +103,7 @@ def _fits(command, words: list[str]) -> bool:
 def missing_files(text: str) -> list[str]:
     """Named files and folders that are neither here, nor made by a run, nor made by the reader of CONTRIBUTING.md."""
     named = [span for span in spans(text) if re.fullmatch(r"[\w./-]+(\.(py|md|yaml|csv|smk)|/)", span)]
-    own = set(NEW_FILE.findall(text))
+    own = {*NEW_FILE.findall(text), *(f"presets/{name}.yaml" for name in WRITTEN_PRESET.findall(text))}
     return [name for name in named if not (name in own or PLACEHOLDER.search(name) or MADE.match(name) or files(name))]
 
 

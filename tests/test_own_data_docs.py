@@ -16,7 +16,7 @@ from contrastbench.params.root import load
 from contrastbench.pipeline.data_check import check_data
 from contrastbench.pipeline.grid import Grid
 
-GUIDE = (REPOSITORY / "docs/own-data.md").read_text(encoding="utf-8")
+GUIDE = "".join((REPOSITORY / name).read_text(encoding="utf-8") for name in ("docs/own-data.md", "README.md"))
 PRESETS = re.findall(r"^`presets/([\w-]+)\.yaml`:\n\n```yaml\n(.*?)^```$", GUIDE, re.M | re.S)
 
 
@@ -58,7 +58,9 @@ def test_a_preset_of_the_guide_prepares_its_data(name, folders, monkeypatch):
 def test_the_guide_has_a_preset_of_every_kind():
     kinds = {data["kind"] for _, text in PRESETS for data in yaml.safe_load(text)["datasets"].values()}
     assert kinds == {"image-folder", "sound-folder", "npz", "graph-folder"}
-    (beans,) = [block for block in re.findall(r"^```yaml\n(.*?)^```$", GUIDE, re.M | re.S) if "huggingface" in block]
+    (beans,) = [
+        block for block in re.findall(r"^```yaml\n(.*?)^```$", GUIDE, re.M | re.S) if "kind: huggingface" in block
+    ]
     assert yaml.safe_load(beans)["datasets"]["my-beans"]["kind"] == "huggingface"
 
 

@@ -337,7 +337,7 @@ def test_committed_results_are_measured_in_a_fresh_clone_unless_they_are_pulled(
     clone = Project(tmp_path / "clone")
     table = "results/tables/default/unremix.md"
     assert clone.stale_jobs() == Counter(
-        {"prepare": 1, "pretrain": 2, "features": 2, "judge": 7, "tables": 1, "report": 1}
+        {"prepare": 1, "pretrain": 2, "features": 3, "judge": 7, "tables": 1, "report": 1}
     )
     assert clone.stale_jobs("--", table) == clone.stale_jobs() - Counter({"report": 1})
     assert clone.stale_jobs("ablation")["pretrain"] == 2, "UnReMix and a variant"
