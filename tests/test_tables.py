@@ -296,7 +296,7 @@ def test_what_does_not_fit_a_page_is_several_tables_in_latex():
     assert re.findall(r"\\begin\{tabular\}\{(\w+)\}", latex) == ["lrrr", "lrr"]
     assert r"\label{tab:default-unremix-mnist5k-frozen-features-2}" in latex
     assert r"Part 2 of 2 of table~\ref{tab:default-unremix-mnist5k-frozen-features}." in latex
-    variants = replace(table, changes={"dcl": "temperature 0.25, [2, 3], " + "epochs 7, " * 9})
+    variants = replace(table, changes={"dcl": f"temperature 0.{'1' * 44}, [2, 3], " + "epochs 7, " * 9})
     changed = as_latex([variants], "x")
     assert latex_problems(changed) == [] and re.findall(r"\\begin\{tabular\}\{(\w+)\}", changed) == [
         "llrr",
