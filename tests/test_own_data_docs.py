@@ -95,7 +95,8 @@ def test_inspect_names_what_is_wrong_and_writes_the_preset(folders, monkeypatch,
     for told in ("broken: 1 of", "bad.jpg", "left out: 1", "notes.md", "LEAK: 3", "train/cat/03.png (train)"):
         assert told in text
     assert "snakemake --cores all --config preset=first" in text
-    assert yaml.safe_load(Path("presets/first.yaml").read_text())["datasets"]["mine"]["split"] == {"by": "folders"}
+    declared = yaml.safe_load(Path("presets/first.yaml").read_text())["datasets"]["mine"]
+    assert declared["split"] == {"by": "folders"} and declared["on_bad_file"] == "skip"
     again = CliRunner().invoke(app, ["inspect", "raw", "--preset", "first"])
     assert "is there already" in str(again.exception)
 

@@ -45,10 +45,15 @@ def survey_folder(path: Path, kind: str) -> Seen:
     lines += _copies(listing)
     paths = [file.path for file in listing.files]
     if is_image:
-        size, channels, told = _pictures(paths)
-        return Seen(plain | {"size": size, "channels": channels}, "image", labels, lines + told)
-    seconds, told = _sounds(paths)
-    return Seen(plain, "audio", labels, lines + told, seconds)
+        size, channels, told, bad = _pictures(paths)
+        return Seen(plain | {"size": size, "channels": channels} | _skipping(bad), "image", labels, lines + told + bad)
+    seconds, told, bad = _sounds(paths)
+    return Seen(plain | _skipping(bad), "audio", labels, lines + told + bad, seconds)
+
+
+def _skipping(bad: list[str]) -> dict[str, str]:
+    """What a declaration says where a line on bad files is followed by their names."""
+    return {"on_bad_file": "skip"} if len(bad) > 1 else {}
 
 
 def _split_of(path: Path) -> dict[str, Any]:
@@ -99,8 +104,8 @@ def _in_time(paths: Sequence[Path]) -> Iterator[Path]:
         yield paths[position]
 
 
-def _pictures(paths: Sequence[Path]) -> tuple[int, int, list[str]]:
-    """The size and number of channels that fit, and what was seen of files' heads and contents."""
+def _pictures(paths: Sequence[Path]) -> tuple[int, int, list[str], list[str]]:
+    """The size and number of channels that fit, what was seen of files, and which of them are bad."""
     from PIL import Image
 
     formats: Counter[str] = Counter()
@@ -129,11 +134,11 @@ def _pictures(paths: Sequence[Path]) -> tuple[int, int, list[str]]:
     depths = ", ".join(f"{DEPTHS.get(mode[:1], '8 bits')} ({mode}) {count}" for mode, count in modes.most_common())
     told = f"{_shown(formats)}; {range_} pixels; {depths}; {sum(colours)} of {len(colours)} in colour"
     size = max(8, min(LARGEST, int(np.median(edges.min(axis=1)))))
-    return size, 3 if any(colours) else 1, [f"{told}{_of(sides, paths)}", *broken]
+    return size, 3 if any(colours) else 1, [f"{told}{_of(sides, paths)}"], broken
 
 
-def _sounds(paths: Sequence[Path]) -> tuple[np.ndarray, list[str]]:
-    """Lengths in seconds, and what was seen of files' heads and contents."""
+def _sounds(paths: Sequence[Path]) -> tuple[np.ndarray, list[str], list[str]]:
+    """Lengths in seconds, what was seen of files, and which of them are bad."""
     import soundfile
 
     formats: Counter[str] = Counter()
@@ -151,7 +156,7 @@ def _sounds(paths: Sequence[Path]) -> tuple[np.ndarray, list[str]]:
         raise UserError(f"{paths[0]}: cannot be read as a sound, nor can the others")
     seconds = np.array(lengths)
     range_ = f"{seconds.min():.2f} to {seconds.max():.2f} s, half of them up to {np.median(seconds):.2f} s"
-    return seconds, [f"{_shown(formats)}; {_shown(rates)}; {range_}{_of(lengths, paths)}", *broken]
+    return seconds, [f"{_shown(formats)}; {_shown(rates)}; {range_}{_of(lengths, paths)}"], broken
 
 
 def _broken(paths: Sequence[Path], look: Callable[[Path], object]) -> list[str]:

@@ -42,7 +42,7 @@ def names_other_data(path: str, datasets: set[str]) -> bool:
 def _read_by(params: Params, preset: str) -> dict[str, str]:
     """What the preset's tracks, methods and data sets read of ``params``, by key path."""
     content = params.model_dump(mode="json")
-    shown = {key: content[key] for key in ("tracks", "data", "datasets") if key in content}
+    shown: dict[str, Any] = {key: content[key] for key in ("tracks", "data", "datasets") if key in content}
     for name in params.tracks:
         track, own = params.track(name), content[name]
         labels = {*track.methods, *track.ablation, *track.cost}
