@@ -55,7 +55,7 @@ def test_images_in_the_ball_count_and_others_break_nothing(grid: Grid) -> None:
         for head, model in classifiers.items():
             prefix = "" if head == "slf" else f"{head}-"
             clean, brighter = (model(x).argmax(1) == labels for x in (images, (images + 0.3).clamp(0, 1)))
-            row = rows[f"{prefix}brighter-linf@0.3"]
+            row = rows[f"{prefix}own-brighter-linf@0.3"]
             assert row.n == COUNT and row.value == (clean & brighter).double().mean()
             assert row.value < clean.double().mean() and "failed_checks" not in row.detail
             assert row.detail["drawn_from"] == len(data.y("test"))  # type: ignore[arg-type]
@@ -68,11 +68,11 @@ def test_images_in_the_ball_count_and_others_break_nothing(grid: Grid) -> None:
 
 
 def test_settings_reach_the_function(grid: Grid) -> None:
-    within = judged(grid, "own_attack", JOB)["brighter-linf@0.3"]
+    within = judged(grid, "own_attack", JOB)["own-brighter-linf@0.3"]
     content = yaml.safe_load(Path("presets/small.yaml").read_text())
     content["swaro"]["own_attacks"] = {"brighter": {"eps": [0.3], "images": COUNT, "by": 0.0}}
     Path("presets/small.yaml").write_text(yaml.safe_dump(content))
-    without = judged(Grid("small"), "own_attack", JOB)["brighter-linf@0.3"]
+    without = judged(Grid("small"), "own_attack", JOB)["own-brighter-linf@0.3"]
     assert without.value > within.value
 
 

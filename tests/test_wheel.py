@@ -190,7 +190,7 @@ def test_the_attack_breaks_what_a_step_can_break_and_is_shown(installed: Install
     assert clean["value"] >= small["value"] >= large["value"] and clean["value"] > large["value"]
     table = (installed.folder / f"results/tables/{PRESET}/swaro.md").read_text(encoding="utf-8")
     own = table[table.index("Own attacks") :]
-    assert "random-step-linf@0.1882" in own and f"`{METHOD}`" in own
+    assert "own-random-step-linf@0.1882" in own and f"`{METHOD}`" in own
 
 
 def test_a_plugin_that_fails_stops_a_run_with_one_line(installed: Installed) -> None:

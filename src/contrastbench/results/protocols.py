@@ -35,7 +35,7 @@ FORMS: dict[str, str] = {
     "foolbox-pgd": "foolbox-pgd-{steps}-{norm}@{eps:.4g}",
     "apgd": "apgd-{norm}@{eps:.4g}",
     "autoattack": "autoattack-{norm}@{eps:.4g}",
-    "own-attack": "{attack}-{norm}@{eps:.4g}",
+    "own-attack": "own-{attack}-{norm}@{eps:.4g}",
     "worst-case": "worst-case-{norm}@{eps:.4g}",
     "validation-pgd": "validation-pgd-{steps}-{norm}@{eps:.4g}",
     "validation-knn": "validation-knn",
