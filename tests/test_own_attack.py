@@ -60,7 +60,7 @@ def test_images_in_the_ball_count_and_others_break_nothing(grid: Grid) -> None:
             assert row.value < clean.double().mean() and "failed_checks" not in row.detail
             assert row.detail["drawn_from"] == len(data.y("test"))  # type: ignore[arg-type]
             for cheat in ("beyond", "nowhere"):
-                row = rows[f"{prefix}{cheat}-linf@0.3"]
+                row = rows[f"{prefix}own-{cheat}-linf@0.3"]
                 assert row.value == clean.double().mean()
                 assert row.detail["failed_checks"][-1].startswith(f"{COUNT} images outside the ball or [0, 1]")
     again = judged(grid, "own_attack", JOB)
