@@ -96,12 +96,14 @@ def test_given_folders_are_the_splits_and_val_alone_is_the_test(here):
     assert [data.meta.splits[split].count for split in ("train", "validation", "test")] == [15, 15, 6]
 
 
-def test_a_table_says_splits_labels_and_groups(here):
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_a_table_says_splits_labels_and_groups(here, mark):
     (here / "raw").mkdir()
     for number in range(12):
         Image.fromarray(picture(number)).save(here / f"raw/{number:02}.png")
     lines = [f"{n:02}.png,{'train' if n < 8 else 'test'},{'ab'[n % 2]},g{n // 2}" for n in range(11)]
-    (here / "raw/splits.csv").write_text("\n".join(["\ufefffile, split,label,group", *lines]), encoding="utf-8")
+    text = "\r\n".join(["\ufefffile, split,label,group", *lines]).replace(",", mark)
+    (here / "raw/splits.csv").write_bytes(text.encode())
     data, told = own(here, declaration(split={"by": "csv", "file": "splits.csv"}))
     assert names_in(data, "test", here / "raw") == {"08.png", "09.png", "10.png"}
     assert data.y("test").tolist() == [0, 1, 0] and data.column("test", "group").tolist() == [4, 4, 5]
@@ -491,6 +493,9 @@ def test_too_few_examples_are_told_in_one_line_before_anything_is_read(here, mon
         "unremix.probe.low_label_shots = [5, 20], at most 7, of the smallest class; unremix.corruptions.images = 100, "
         f"at most 6, or null for all; `contrastbench inspect {here / 'raw'}` prints a preset that fits"
     )
+    with pytest.raises(UserError, match="too small") as error:
+        own(here, declaration(group="(.*)"), **sections)
+    assert "inspect" not in str(error.value)  # it does not know the groups
 
 
 def test_too_few_clips_and_too_short_ones_are_told(here):

@@ -85,6 +85,12 @@ def test_inspect_prints_a_preset_that_fits(path, seen, folders, monkeypatch):
     Path("presets/seen.yaml").unlink()
 
 
+def test_inspect_of_arrays_by_other_names_says_which_are_wanted(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.zeros((9, 8, 8), np.uint8))
+    result = CliRunner().invoke(app, ["inspect", str(tmp_path / "a.npz")])
+    assert "no array x; there are images; wanted: x (N, H, W)" in str(result.exception)
+
+
 def test_inspect_names_what_is_wrong_and_writes_the_preset(folders, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for split in ("train", "test"):

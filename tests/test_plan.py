@@ -22,6 +22,7 @@ from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import ALL_SEEDS, Job
 from contrastbench.pipeline.plan import job_of_files, keep_plan, make_plan, plan_against_actual, plan_file, tasks
 from contrastbench.pipeline.reference import NAME, Reference, as_json, reference
+from contrastbench.pipeline.resources import ASSUMED, assumed_shape
 from contrastbench.pipeline.runs import benchmarks
 from contrastbench.pipeline.stages import STAGES
 
@@ -182,13 +183,13 @@ def test_seeds_that_are_together_are_one_job(tmp_path):
 
 
 def test_in_a_fresh_clone_the_shipped_measurements_are_scaled(project, monkeypatch):
-    """Nothing has run here but training on the track unremix; data are not prepared, and yet their size is known."""
+    """Nothing has run here but a little training on unremix; data are not prepared, and yet their size is known."""
     lines = [RUN.format("unremix", "run.json", "update pending")]
     lines += ["runs/default/tune/uamix/instruments/uamix-mae/0/run.json\t-\ttune\t-\tmissing\tupdate pending"]
     answered(monkeypatch, [line.replace("smoke", "default").replace("digits", "mnist5k") for line in lines])
     plan = make_plan("default")
     costs = {job.stage: job.cost for job in plan.jobs}
-    assert costs["pretrain"] is not None and not costs["pretrain"].elsewhere
+    assert costs["pretrain"] is not None and costs["pretrain"].elsewhere
     wanted = ("tune", "instruments", "uamix-mae")
     shipped = next(job for job in reference().jobs if (job.task.stage, job.task.dataset, job.task.method) == wanted)
     tuned = costs["tune"]
@@ -199,7 +200,7 @@ def test_in_a_fresh_clone_the_shipped_measurements_are_scaled(project, monkeypat
     assert [job.size for job in plan.jobs if job.stage == "tune"] == [max(sizes)]
     assert plan.data_bytes == sum(reference().data_bytes[name] for name in ("mnist5k", "instruments", "mutag"))
     text = CliRunner().invoke(app, ["plan"]).output
-    assert "first estimate: 1 of 2 jobs by what they took on another machine (" in text and "times 3, as" in text
+    assert "first estimate: 2 of 2 jobs by what they took on another machine (" in text and "times 3, as" in text
     assert re.search(r"disk: about [\d,]+ MiB under runs/default, and \d+ MiB under data", text)
 
 
@@ -209,6 +210,18 @@ def test_what_has_run_here_counts_alone(project, monkeypatch):
     plan = make_plan("smoke")
     assert plan.slower is None
     assert "first estimate" not in CliRunner().invoke(app, ["plan", "--preset", "smoke"]).output
+
+
+def test_own_files_are_counted_before_they_are_prepared(tmp_path):
+    declared = {"kind": "image-folder", "path": "raw", "size": 24, "split": {"by": "fraction", "test": 0.2}}
+    changes = {"tracks": ["unremix"], "datasets": {"mine": declared}, "unremix": {"datasets": ["mine"]}}
+    grid = small_grid(tmp_path, changes)
+    for number in range(7):
+        (tmp_path / f"raw/{number % 2}").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"raw/{number % 2}/{number}.png").touch()
+    assert assumed_shape(grid, "mine") == (7, 24, 24) and assumed_shape(grid, "mnist5k") == ASSUMED
+    (training,) = [task for task in tasks(grid, tmp_path) if (task.stage, task.method) == ("pretrain", "simclr")]
+    assert training.work == 7 * training.epochs
 
 
 def test_the_shipped_measurements_say_something_of_every_stage_that_is_timed():

@@ -29,7 +29,7 @@ def read(reading: Reading, declared: Arrays) -> Own:
     arrays = load_arrays(reading.path)
     source = f"{declared.kind} {declared.path}"
     if declared.modality == "graph":
-        classes = tuple(map(str, np.unique(_named(reading.path, arrays, "y")).tolist()))
+        classes = tuple(map(str, np.unique(named(reading.path, arrays, "y")).tolist()))
         reading.check({"train": arrays["y"]})
         return Own(reading.name, "graph", classes, source, SPLIT_RULE, read_npz(reading.path, classes))
     assert declared.split is not None and declared.channels is not None
@@ -55,9 +55,9 @@ def parts_of(path: Path, arrays: dict[str, np.ndarray], declared: Arrays) -> dic
         endings = {"train": "_train", "test": "_test"} | ({"validation": f"_{validation}"} if validation else {})
     parts = {}
     for split, ending in endings.items():
-        x = images_of(path, f"x{ending}", _named(path, arrays, f"x{ending}"), declared.channels)
+        x = images_of(path, f"x{ending}", named(path, arrays, f"x{ending}"), declared.channels)
         columns = {name: arrays[f"{name}{ending}"] for name in ("group",) if f"{name}{ending}" in arrays}
-        y = _named(path, arrays, f"y{ending}")
+        y = named(path, arrays, f"y{ending}")
         for name, array in {"y": y, **columns}.items():
             if array.shape != (len(x),) or array.dtype.kind not in "iuUS":
                 raise UserError(
@@ -81,7 +81,8 @@ def images_of(path: Path, name: str, x: np.ndarray, channels: int | None) -> np.
     raise UserError(f"{path}: {name} is {x.dtype}; it must be uint8, or floating-point values in [0, 1]")
 
 
-def _named(path: Path, arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
+def named(path: Path, arrays: dict[str, np.ndarray], name: str) -> np.ndarray:
+    """The array ``name`` of those of a file; a UserError that tells what the file holds where there is none."""
     if name not in arrays:
         raise UserError(f"{path}: no array {name}; there are {', '.join(arrays) or 'none'}; wanted: {LAYOUT}")
     return arrays[name]

@@ -187,7 +187,9 @@ def _by_table(root: Path, rule: SplitRule, find: Find) -> Listed:
     table = root / rule.file
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
-            lines = list(csv.DictReader(stream, skipinitialspace=True))
+            delimiter = _delimiter(stream.readline())
+            stream.seek(0)
+            lines = list(csv.DictReader(stream, delimiter=delimiter, skipinitialspace=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{table}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     columns = [*lines[0]] if lines else []
@@ -213,6 +215,11 @@ def _by_table(root: Path, rule: SplitRule, find: Find) -> Listed:
     others = [f"{path}: not in {table.name}" for path in found.paths if path not in listed]
     others += [told for told in found.others if not told.startswith(f"{table}: ")]
     return files, others, f"as {table.name} says"
+
+
+def _delimiter(header: str) -> str:
+    """Of a table with such a first line; spreadsheets of many countries write semicolons."""
+    return next((mark for mark in ";\t" if mark in header), ",")
 
 
 _RULES = {"folders": _by_folders, "fraction": _by_fraction, "csv": _by_table}

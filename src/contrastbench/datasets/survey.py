@@ -86,7 +86,8 @@ def _arrays(path: Path) -> Seen:
     if "offsets" in found:
         return _read(plain | {"modality": "graph"}, "graph", path, f"graphs; {shapes}")
     given = "x_train" in found
-    x = arrays.images_of(path, "x_train" if given else "x", found.get("x_train" if given else "x", np.zeros(0)), None)
+    name = "x_train" if given else "x"
+    x = arrays.images_of(path, name, arrays.named(path, found, name), None)
     split = {"by": "given"} if given else {"by": "fraction", "test": 0.2}
     return _read(plain | {"channels": x.shape[3], "split": split}, "image", path, f"images; {shapes}")
 

@@ -33,10 +33,9 @@ def check_enough(grid: Grid, dataset: str, labels: Labels, path: Path, lengths: 
     ]
     if told:
         counts = ", ".join(f"{split} {len(y)}" for split, y in labels.items())
-        raise UserError(
-            f"{dataset} ({counts}) is too small for {'; '.join(told)}; `contrastbench inspect {path}` prints a preset "
-            "that fits"
-        )
+        grouped = getattr(grid.params.datasets.get(dataset), "group", None)  # of which `inspect` knows nothing
+        remedy = "" if grouped else f"; `contrastbench inspect {path}` prints a preset that fits"
+        raise UserError(f"{dataset} ({counts}) is too small for {'; '.join(told)}{remedy}")
 
 
 def lengths_of(data: Prepared) -> dict[str, np.ndarray] | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 OTHER_MACHINE = 1.5  # by what factor more an estimate for another machine may be wrong
+FAR_MORE = 10  # times the work of what was measured: too much to go by, where that was mostly start-up
 START_S = 2.0  # start of Python and imports: does not grow with the work
 
 
@@ -82,6 +83,12 @@ def estimate(task: Task, measured: Sequence[Measured]) -> Estimate | None:
             peak = max(one.peak_mb for one, _ in alike)
             return Estimate(statistics.median(times), min(times) / factor, max(times) * factor, peak)
     return None
+
+
+def comparable(task: Task, measured: Sequence[Measured]) -> list[Measured]:
+    """Those measured tasks of the task's stage and track that are not far smaller."""
+    same = [one for one in measured if (one.task.stage, one.task.track) == (task.stage, task.track)]
+    return [one for one in same if (_scale(task, one) or 1) <= FAR_MORE]
 
 
 def _of_like_size(alike: list[tuple[Measured, float]]) -> list[tuple[Measured, float]]:

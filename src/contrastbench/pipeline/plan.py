@@ -15,11 +15,11 @@ from contrastbench.files import write_text
 from contrastbench.params.base import params_hash
 from contrastbench.params.root import presets
 from contrastbench.pipeline.calibration import calibration_s
-from contrastbench.pipeline.estimate import Estimate, Measured, Task, estimate
+from contrastbench.pipeline.estimate import Estimate, Measured, Task, comparable, estimate
 from contrastbench.pipeline.grid import OTHER_TARGETS, TARGETS, Grid
 from contrastbench.pipeline.layout import Job
 from contrastbench.pipeline.reference import reference
-from contrastbench.pipeline.resources import ASSUMED, cost_of
+from contrastbench.pipeline.resources import assumed_shape, cost_of
 from contrastbench.pipeline.runs import benchmarks
 from contrastbench.pipeline.stages import STAGES, TRAINING, Scope, Stage
 from contrastbench.pipeline.tools import call
@@ -65,20 +65,20 @@ class Plan:
 def make_plan(preset: str, root: Path = Path(), target: str | None = None) -> Plan:
     """Ask Snakemake what is to be done for a ``target``, its default one if None, and estimate it.
 
-    Estimates come from every preset's measured jobs; those of a stage that this machine has run for no such track from
-    the shipped ones of another machine.
+    Estimates come from every preset's measured jobs; those of a stage that this machine has run for no such track, or
+    with far less work, from the shipped ones of another machine.
     """
     grid = Grid(preset, root)
     known = {(task.stage, task.name): task for task in tasks(grid, root)}
     owners = job_of_files(grid)
     measured = list(measured_in(root))
-    have_run = {(one.task.stage, one.task.track) for one in measured}
     slower: float | None = None
     jobs = []
     for (stage, name), done in _job_states(preset, owners, target).items():
         task = known.get((stage, name), Task(stage, name, "", "", "", "", None))
-        cost = None if done else estimate(task, measured)
-        if not done and (stage, task.track) not in have_run:
+        near = comparable(task, measured)
+        cost = None if done else estimate(task, near or measured)
+        if not done and not near:
             elsewhere = estimate(task, reference().jobs)
             if elsewhere is not None:
                 slower = slower or calibration_s() / reference().calibration_s
@@ -127,7 +127,8 @@ def _hash(section: object) -> str:
 def _shape(grid: Grid, job: Job, root: Path) -> tuple[int, ...]:
     """Of the training examples, (N, ...): of the prepared data, else as known from elsewhere, else a guess."""
     name = job.trained.dataset
-    return prepared_shape(root / grid.data_folder(job.track, name)) or reference().shapes.get(name, ASSUMED)
+    known = prepared_shape(root / grid.data_folder(job.track, name)) or reference().shapes.get(name)
+    return known or assumed_shape(grid, name)
 
 
 def prepared_shape(folder: Path) -> tuple[int, ...] | None:

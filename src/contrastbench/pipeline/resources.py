@@ -5,12 +5,15 @@ training and attacks continue where they stopped, so that a guess too low costs 
 """
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from contrastbench.datasets.locate import located
 from contrastbench.datasets.store import open_prepared
+from contrastbench.params.declared import ImageFolder, SoundFolder
 from contrastbench.params.evaluation import PretrainParams
 from contrastbench.params.graph_track import GraphTrack
 from contrastbench.params.graphs import GINParams
@@ -67,7 +70,7 @@ def _first_needs(grid: Grid, stage_name: str, job: Job, on_gpu: bool) -> Needs:
     if stage_name in WITHOUT_ENCODER:
         return WITHOUT_ENCODER[stage_name]
     track = grid.track(job.track)
-    examples, *size = _shape(grid.root / grid.data_folder(job.track, job.trained.dataset))
+    examples, *size = _shape(grid, job.track, job.trained.dataset)
     encoder = track.sections_of(job.method).get("encoder", getattr(track, "encoder", None))
     forward, width = cost_of(encoder, size)
     svm_minutes = 0.0
@@ -129,9 +132,24 @@ def cost_of(encoder: object, size: Sequence[int]) -> tuple[float, int]:
     return OTHER_ENCODER
 
 
-def _shape(folder: Path) -> tuple[int, ...]:
+def _shape(grid: Grid, track: str, dataset: str) -> tuple[int, ...]:
     """(N, height, width) of the training split; of data that are yet to be prepared, a guess."""
-    return _stored_shape(folder) if (folder / "meta.json").is_file() else ASSUMED
+    folder = grid.root / grid.data_folder(track, dataset)
+    return _stored_shape(folder) if (folder / "meta.json").is_file() else assumed_shape(grid, dataset)
+
+
+def assumed_shape(grid: Grid, dataset: str) -> tuple[int, ...]:
+    """(N, height, width), a guess; of a folder of the user's own, as many as there are files in it."""
+    declared = grid.params.datasets.get(dataset)
+    if not isinstance(declared, ImageFolder | SoundFolder):
+        return ASSUMED
+    size = declared.size if isinstance(declared, ImageFolder) else None
+    return _files_in(located(declared, grid.root)) or ASSUMED[0], size or ASSUMED[1], size or ASSUMED[2]
+
+
+@cache
+def _files_in(folder: Path) -> int:
+    return sum(len(names) for _, _, names in os.walk(folder))
 
 
 @cache
