@@ -506,6 +506,8 @@ def test_too_few_clips_and_too_short_ones_are_told(here):
     with pytest.raises(UserError, match=r"uamix\.low_shot\.shots = \[1, 9\], at most 5"):
         own(here, declaration("sound-folder", FOLDERS), **sections)
     sections["uamix"]["low_shot"] = {"shots": [1]}
+    with pytest.raises(UserError, match=r"uamix\.few_shot\.shots = \[1\], none is left beside queries"):
+        own(here, declaration("sound-folder", FOLDERS, group="^(0[0-5]|0)"), **sections)  # test: one group
     with pytest.raises(UserError) as error:
         own(here, declaration("sound-folder", FOLDERS), **sections)
     for told in ("pretraining.training.batch_size = 32, at most 10", "front_end.frames = 128, no test clip is as long"):

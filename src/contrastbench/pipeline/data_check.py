@@ -12,7 +12,7 @@ from contrastbench.errors import UserError
 from contrastbench.params.graph_track import GraphTrack
 from contrastbench.params.images import AugmentParams
 from contrastbench.params.root import declarations
-from contrastbench.pipeline.enough import check_enough, labels_of, lengths_of
+from contrastbench.pipeline.enough import check_enough, groups_of, labels_of, lengths_of
 from contrastbench.pipeline.grid import Grid
 
 
@@ -38,7 +38,8 @@ def check_data(grid: Grid) -> None:
     for name, declared in grid.params.datasets.items():
         if grid.layout.prepared(name) in present:
             data = open_prepared(grid.layout.prepared(name))
-            check_enough(grid, name, labels_of(data), located(declared, grid.root), lengths_of(data))
+            path = located(declared, grid.root)
+            check_enough(grid, name, labels_of(data), path, lengths_of(data), groups_of(data))
     for track in grid.params.tracks:
         for dataset in grid.track(track).datasets:
             if grid.layout.prepared(dataset) in present:

@@ -19,17 +19,25 @@ Lengths = Mapping[str, np.ndarray]
 WINDOW, SHIFT = 400, 160  # samples of the log-mel front end (augment/log_mel.py, which needs torch)
 
 
-def check_enough(grid: Grid, dataset: str, labels: Labels, path: Path, lengths: Lengths | None = None) -> None:
+def check_enough(
+    grid: Grid,
+    dataset: str,
+    labels: Labels,
+    path: Path,
+    lengths: Lengths | None = None,
+    groups: np.ndarray | None = None,
+) -> None:
     """Refuse parameters that ask more of a declared data set than it has, in one line that names them all.
 
     ``labels`` are the class numbers of each split, ``path`` is where the data lie; ``lengths`` are those of clips, in
-    samples, once they are decoded: training sees the segments that they are cut into.
+    samples, once they are decoded: training sees the segments that they are cut into. ``groups`` are those of the test
+    split: an episode has no other clips of its queries' groups.
     """
     told = [
         f"{track}.{key} = {value}, {most}"
         for track in grid.params.tracks
         if dataset in grid.track(track).datasets
-        for key, value, most in _too_much(grid.track(track), dataset, labels, lengths)
+        for key, value, most in _too_much(grid.track(track), dataset, labels, lengths, groups)
     ]
     if told:
         counts = ", ".join(f"{split} {len(y)}" for split, y in labels.items())
@@ -45,6 +53,12 @@ def lengths_of(data: Prepared) -> dict[str, np.ndarray] | None:
     return {split: np.diff(data.column(split, "offsets")) for split in data.meta.splits}
 
 
+def groups_of(data: Prepared) -> np.ndarray | None:
+    """The groups of the test split of prepared data; None where it has none."""
+    split = data.meta.splits.get("test")
+    return None if split is None or "group" not in split.arrays else data.column("test", "group")
+
+
 def labels_of(data: Prepared) -> dict[str, np.ndarray]:
     """The class numbers of each labelled split of prepared data."""
     found = {split: data.y(split) for split in data.meta.splits}
@@ -57,7 +71,7 @@ def fewest(y: np.ndarray) -> int:
 
 
 def _too_much(
-    section: TrackParams, dataset: str, labels: Labels, lengths: Lengths | None
+    section: TrackParams, dataset: str, labels: Labels, lengths: Lengths | None, groups: np.ndarray | None
 ) -> Iterator[tuple[str, Any, str]]:
     """Key, value, and what would be right, of what the parameters ask too much of."""
     train, test = labels["train"], labels.get("test", labels["train"])
@@ -72,23 +86,31 @@ def _too_much(
     if wanted and wanted > len(test):
         yield "corruptions.images", wanted, f"at most {len(test)}, or null for all"
     if isinstance(section, AudioTrack):
-        yield from _too_few_shots(section, dataset, train, test)
+        yield from _too_few_shots(section, dataset, train, test, groups)
         yield from _too_few_segments(section, dataset, lengths) if lengths else ()
 
 
 def _too_few_shots(
-    section: AudioTrack, dataset: str, train: np.ndarray, test: np.ndarray
+    section: AudioTrack, dataset: str, train: np.ndarray, test: np.ndarray, groups: np.ndarray | None
 ) -> Iterator[tuple[str, Any, str]]:
     few, low = section.few_shot, section.low_shot
     if few is not None and dataset in few.datasets.get(dataset, ()) and few.class_of.get(dataset, "y") == "y":
         classes = len(np.unique(test))
         if few.way > classes:
             yield "few_shot.way", few.way, f"at most {classes}, the classes"
-        most = fewest(test) - few.queries
+        groups = np.arange(len(test)) if groups is None else groups
+        most = min(int(np.sort(sizes)[: -few.queries].sum()) for sizes in _sizes(test, groups))
         if max(few.shots) > most:
-            yield "few_shot.shots", [*few.shots], f"at most {most} beside queries {few.queries}" if most > 0 else "none"
+            at_most = f"at most {most}" if most > 0 else "none is left"
+            yield "few_shot.shots", [*few.shots], f"{at_most} beside queries {few.queries} and clips of their groups"
     if low is not None and dataset in low.datasets.get(dataset, ()) and max(low.shots) > fewest(train):
         yield "low_shot.shots", [*low.shots], f"at most {fewest(train)}, of the smallest class"
+
+
+def _sizes(y: np.ndarray, groups: np.ndarray) -> Iterator[np.ndarray]:
+    """How many examples each group of a class has, for each class."""
+    for number in np.unique(y):
+        yield np.unique(groups[y == number], return_counts=True)[1]
 
 
 def _too_few_segments(section: AudioTrack, dataset: str, lengths: Lengths) -> Iterator[tuple[str, Any, str]]:

@@ -61,7 +61,8 @@ def _own(grid: Grid, job: Job, runtime: Runtime) -> tuple[About, dict[str, Split
     own = import_module(declared.module).read(reading, declared)
     if own.modality == "audio":
         lengths = {split: np.diff(part.columns["offsets"]) for split, part in own.splits.items()}
-        check_enough(grid, name, {split: part.y for split, part in own.splits.items()}, path, lengths)
+        labels = {split: part.y for split, part in own.splits.items()}
+        check_enough(grid, name, labels, path, lengths, own.splits["test"].columns.get("group"))
     for line in own.told:
         runtime.tell(f"{name}: {line}")
     return own, own.splits, own.split_rule
