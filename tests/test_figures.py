@@ -240,9 +240,9 @@ def test_seeds_draw_other_clips(project, grid) -> None:
 @pytest.mark.parametrize(
     ("track", "dataset", "missing", "message"),
     [
-        ("uamix", "instruments", "pretrain/uamix/instruments/mae", "run the training first"),
+        ("uamix", "instruments", "pretrain/uamix/instruments/mae", "run `contrastbench pretrain"),
         ("swaro", "digits", "attack/swaro/digits/swaro", "run the stage attack first"),
-        ("swaro", "digits", "pretrain/swaro/digits/swav", "run the training first"),
+        ("swaro", "digits", "pretrain/swaro/digits/swav", "run `contrastbench pretrain"),
     ],
 )
 def test_missing_weights_are_named_in_one_line(project, grid, track, dataset, missing, message) -> None:
