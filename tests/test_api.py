@@ -350,6 +350,11 @@ def refused(call) -> str:
     return str(error.value)
 
 
+def given(train: list, test: list) -> dict:
+    """Grey pictures with these labels."""
+    return {split: (np.zeros((len(y), 8, 8, 1)), y) for split, y in (("train", train), ("test", test))}
+
+
 @pytest.mark.parametrize(
     ("call", "told"),
     [
@@ -391,6 +396,21 @@ def refused(call) -> str:
             lambda c: cb.evaluate(c.pictures, dict.fromkeys(("train", "test"), (np.zeros((2, 8, 8)), [1]))),
             "2 examples, and labels of shape [1]",
         ),
+        (
+            lambda c: cb.evaluate(c.pictures, given(["a", "b"] * 3, 6 * ["c"])),
+            "test: no example in train has the label 'c'",
+        ),
+        (lambda c: cb.evaluate(c.pictures, given(["a", None] * 3, 6 * ["a"])), "train: an example has no label"),
+        (lambda c: cb.evaluate(c.pictures, given([0, np.nan] * 3, 6 * [0])), "train: an example has no label"),
+        (
+            lambda c: cb.evaluate(c.pictures, dict.fromkeys(("train", "test"), ([], []))),
+            "train: must be (examples, lab",
+        ),
+        (
+            lambda c: cb.evaluate(c.pictures, dict.fromkeys(("train", "test"), ([1], [1], [1]))),
+            "train: must be (exampl",
+        ),
+        (lambda c: cb.embed(c.pictures, np.zeros((2, 8, 8, 1)), batch_size=0), "batch_size = 0: must be at least 1"),
     ],
 )
 def test_mistakes_are_told_in_one_line(finished, repository, pictures, sound, call, told):

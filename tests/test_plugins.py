@@ -144,6 +144,14 @@ def test_settings_have_the_types_and_ranges_that_they_declare(project: Path) -> 
         (ATTACK.replace("l2", "l3"), "methods/bad.py:1: ATTACK: norm = \"l3\": input should be 'linf', 'l2' or 'l1'"),
         (ATTACK.replace("def attack", "def run"), "methods/bad.py:1: ATTACK: no function `attack` in this file"),
         (ATTACK.replace("eps, ", ""), "methods/bad.py:1: ATTACK: the function `attack` takes no argument 'eps', which"),
+        (
+            ATTACK.replace("eps, ", "eps, n, "),
+            "methods/bad.py:1: ATTACK: the function `attack` needs 'n', which",
+        ),
+        (ATTACK.replace("ATTACK =", "ATTACK: dict =").replace("l2", "l3"), 'methods/bad.py:1: ATTACK: norm = "l3"'),
+        (f"from ._gone import x\n{METHOD}", "methods/bad.py:1: cannot be imported: no file '_gone.py' beside it"),
+        (f"from ._lacks import x\n{METHOD}", "methods/_lacks.py:1: cannot be imported: no module 'nowhere', and none"),
+        (f"from ._broken import x\n{METHOD}", "methods/_broken.py:1: cannot be read as Python: invalid syntax"),
         (ATTACK.replace('"l2"', '"l2", "settings": {"n": 1}'), "methods/bad.py:1: ATTACK: the function `attack` takes"),
         (
             ATTACK.replace('"l2"', '"l2", "settings": {"eps": 1}'),
@@ -174,6 +182,8 @@ def test_settings_have_the_types_and_ranges_that_they_declare(project: Path) -> 
 )
 def test_a_mistake_in_a_plugin_is_one_line_that_names_its_file(project: Path, text: str, told: str) -> None:
     write(project, "methods/bad.py", text)
+    write(project, "methods/_lacks.py", "import nowhere\nfrom .bad import x\n")
+    write(project, "methods/_broken.py", "def f(:\n")
     assert mistake().startswith(told)
 
 
@@ -233,6 +243,9 @@ def test_a_module_that_fails_when_it_is_imported_is_one_line(project: Path) -> N
     write(project, "methods/_other.py", "import nowhere\n")
     write(project, "methods/mine.py", f"from ._other import f\n{METHOD}")
     with pytest.raises(UserError, match=r"methods/_other.py:1: cannot be imported: ModuleNotFoundError: No module"):
+        method_class("mine")
+    write(project, "methods/mine.py", METHOD)
+    with pytest.raises(UserError, match=r"methods/mine.py: class Mine is no contrastbench.methods.base.Method"):
         method_class("mine")
 
 

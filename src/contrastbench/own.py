@@ -37,6 +37,10 @@ class _Loader(SourceFileLoader):
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             raise UserError(f"{_place(error, self.path)}: cannot be imported: {reason}") from error
+        declared = getattr(module, "METHOD", None)
+        made = getattr(module, declared["class"], None) if isinstance(declared, dict) and "class" in declared else None
+        if made is not None and not hasattr(made, "from_params"):
+            raise UserError(f"{self.path}: class {made.__name__} is no contrastbench.methods.base.Method; derive it")
 
 
 def _place(error: Exception, path: str) -> str:

@@ -146,6 +146,8 @@ def embed(encoder: nn.Module, examples: Array | Sequence, *, batch_size: int = 2
     """
     if not isinstance(encoder, nn.Module):
         raise UserError(f"an encoder of type {type(encoder).__name__}: must be a torch.nn.Module")
+    if batch_size < 1:
+        raise UserError(f"batch_size = {batch_size}: must be at least 1")
     ready = (lambda x: x) if isinstance(encoder, TrainedEncoder) else _plain
     device, training, parts = device_of(encoder), encoder.training, []
     encoder.eval()

@@ -83,6 +83,8 @@ def evaluate(
             features = _features(encoder, data)
         else:
             data, features = _of_arrays(encoder, dataset, fraction)
+            if set(wanted) & set(PROBES):
+                _require_learnt(data)
         found = _Found(data.meta.name, seed)
         section, seen = grid.track(track), origin is not None and dataset == origin.job.dataset
         if set(wanted) & set(PROBES):
@@ -142,6 +144,9 @@ def _kind_of(dataset: Mapping[str, tuple[Any, Any]]) -> str:
     for split in ("train", "test"):
         if split not in dataset:
             raise UserError(f"{ARRAYS}: no split {split!r}; give {{'train': (examples, labels), 'test': ...}}")
+    for split, pair in dataset.items():
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(map(np.ndim, pair)) or not len(pair[0]):
+            raise UserError(f"{ARRAYS}: {split}: must be (examples, labels), at least one of each")
     return "audio" if np.ndim(dataset["train"][0][0]) == 1 else "image"
 
 
@@ -179,6 +184,8 @@ def _of_arrays(encoder: nn.Module, given: Mapping[str, tuple[Any, Any]], fractio
     for split, (rows, labels) in given.items():
         if np.ndim(labels) != 1 or len(rows) != len(labels):
             raise UserError(f"{ARRAYS}: {split}: {len(rows)} examples, and labels of shape {list(np.shape(labels))}")
+        if pd.isna(np.asarray(labels)).any():
+            raise UserError(f"{ARRAYS}: {split}: an example has no label; leave it out")
     classes = np.unique(np.concatenate([np.asarray(labels) for _, labels in given.values()]))
     splits = {
         split: Split(embed(encoder, rows), np.searchsorted(classes, labels)) for split, (rows, labels) in given.items()
@@ -187,6 +194,13 @@ def _of_arrays(encoder: nn.Module, given: Mapping[str, tuple[Any, Any]], fractio
         splits["train"], splits["validation"] = carve_validation(splits["train"], fraction)
     labels = {split: np.asarray(each.y) for split, each in splits.items()}
     return _Given(labels, _kind_of(given), classes), {split: each.x for split, each in splits.items()}
+
+
+def _require_learnt(data: Prepared) -> None:
+    """Refuse labels that no probe can give."""
+    for split in ("validation", "test"):
+        if len(unknown := np.setdiff1d(np.asarray(data.y(split)), np.asarray(data.y("train")))):
+            raise UserError(f"{ARRAYS}: {split}: no example in train has the label {data.meta.classes[unknown[0]]!r}")
 
 
 def _probes(

@@ -113,15 +113,11 @@ Declaration = MethodDeclaration | DatasetDeclaration | AttackDeclaration
 
 def declared_in(path: Path, shown: str) -> list[Declaration]:
     """What the file at ``path``, which messages call ``shown``, declares; a mistake is a UserError with its line."""
-    try:
-        tree = ast.parse(path.read_bytes(), shown)
-    except SyntaxError as error:
-        place = shown if error.lineno is None else f"{shown}:{error.lineno}"
-        raise UserError(f"{place}: cannot be read as Python: {error.msg}") from None
+    tree = _parsed(path, shown)
     found: list[Declaration] = []
     for node in tree.body:
         name = _assigned(node)
-        if name in _READERS and isinstance(node, ast.Assign):
+        if name in _READERS and isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             place = f"{shown}:{node.lineno}: {name}"
             found.append(_READERS[name](node.value, tree, place))
     if found:
@@ -141,9 +137,9 @@ def settings_section(base: type[Section], name: str, settings: Settings, place: 
 
 
 def _assigned(node: ast.stmt) -> str:
-    """The name of a simple assignment."""
-    single = isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
-    return node.targets[0].id if single else ""  # type: ignore[attr-defined]
+    """The name of a simple assignment, with or without its type."""
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return targets[0].id if len(targets) == 1 and isinstance(targets[0], ast.Name) else ""
 
 
 def _literal(node: ast.expr, place: str) -> dict[str, Any]:
@@ -188,6 +184,11 @@ def _attack(node: ast.expr, tree: ast.Module, place: str) -> AttackDeclaration:
     lacks = [name for name in (*GIVEN_TO_ATTACKS[3:], *found.settings) if name not in takes]
     if lacks and not arguments.kwarg:
         raise UserError(f"{place}: the function `attack` takes no argument {lacks[0]!r}, which it is called with")
+    required = [
+        each.arg for each, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if value is None
+    ]
+    if unknown := [name for name in required if name not in (*GIVEN_TO_ATTACKS, *found.settings)]:
+        raise UserError(f"{place}: the function `attack` needs {unknown[0]!r}, which is none of its settings")
     if twice := [name for name in found.settings if name in GIVEN_TO_ATTACKS]:
         raise UserError(f"{place}: settings.{twice[0]}: every attack is called with it; choose another name")
     return found
@@ -200,14 +201,36 @@ _READERS: dict[str, Callable[[ast.expr, ast.Module, str], Declaration]] = {
 }
 
 
-def _require_imports(tree: ast.Module, path: Path, shown: str) -> None:
-    """Refuse what the file imports at its top level and nobody has installed: no job need begin to find that out."""
+def _require_imports(tree: ast.Module, path: Path, shown: str, seen: frozenset[Path] = frozenset()) -> None:
+    """Refuse what the file, or a helper beside it, imports at its top level and is not there: before any job begins."""
     for node in tree.body:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names = [node.module]
+        if isinstance(node, ast.ImportFrom) and node.module:
+            if node.level == 0:
+                names = [node.module]
+            elif node.level == 1:
+                _require_helper(node, path, shown, seen | {path})
         for name in (each.partition(".")[0] for each in names):
             if importlib.util.find_spec(name) is None:
                 beside = path.with_name(f"{name}.py").is_file()
                 remedy = f"; write `from .{name} import ...`" if beside else ", and none is installed"
                 raise UserError(f"{shown}:{node.lineno}: cannot be imported: no module {name!r}{remedy}")
+
+
+def _require_helper(node: ast.ImportFrom, path: Path, shown: str, seen: frozenset[Path]) -> None:
+    """The file beside ``path`` that ``from .name import ...`` means."""
+    helper = path.parent.joinpath(*str(node.module).split(".")).with_suffix(".py")
+    if helper.with_suffix("").is_dir() or helper in seen:
+        return
+    if not helper.is_file():
+        raise UserError(f"{shown}:{node.lineno}: cannot be imported: no file {helper.name!r} beside it")
+    place = str(Path(shown).parent / helper.relative_to(path.parent))
+    _require_imports(_parsed(helper, place), helper, place, seen)
+
+
+def _parsed(path: Path, shown: str) -> ast.Module:
+    try:
+        return ast.parse(path.read_bytes(), shown)
+    except SyntaxError as error:
+        place = shown if error.lineno is None else f"{shown}:{error.lineno}"
+        raise UserError(f"{place}: cannot be read as Python: {error.msg}") from None

@@ -13,6 +13,7 @@ from contrastbench.datasets.fetch import fetch
 from contrastbench.datasets.groups import check_groups
 from contrastbench.datasets.locate import keep_state, located
 from contrastbench.datasets.own import Reading
+from contrastbench.datasets.returned import check_returned
 from contrastbench.datasets.scratch import scratch_in
 from contrastbench.datasets.store import About, carve_validation, write_prepared
 from contrastbench.jobs.runtime import Runtime
@@ -41,6 +42,7 @@ def _published(grid: Grid, name: str, runtime: Runtime) -> tuple[About, dict[str
     params, raw, source = grid.params.data, grid.layout.raw(name), adapter(name)
     fetch(source, raw, runtime.mirror, show_progress=runtime.show_progress)
     splits, rule = source.read(raw, params), source.split_rule
+    check_returned(name, source.modality, len(source.classes), splits)
     if "test" in splits and "validation" not in splits:
         splits["train"], splits["validation"] = carve_validation(splits["train"], params.validation_fraction)
         rule += f"; validation: {params.validation_fraction:.0%} of train per class, by the sha256 of the position"
