@@ -4,6 +4,7 @@ import argparse
 import pickle
 import re
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from io import BytesIO
@@ -45,7 +46,8 @@ def read_weights(path: Path) -> State:
             if path.suffix == ".safetensors":
                 content = load(stored)
             else:
-                with torch.serialization.safe_globals([*HARMLESS]):
+                with torch.serialization.safe_globals([*HARMLESS]), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of TorchScript torch would advise to run its code
                     content = torch.load(BytesIO(stored), map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             named = re.search(r"GLOBAL ([\w.]+)", str(error))
