@@ -170,6 +170,16 @@ def test_damaged_and_missing_files_are_refused_in_one_line(tmp_path: Path) -> No
         read_weights(tmp_path / "absent.pt")
 
 
+def test_a_torchscript_archive_is_one_line_without_torchs_advice_to_run_it(tmp_path, recwarn):
+    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), tmp_path / "scripted.pt")
+    recwarn.clear()
+    with pytest.raises(
+        UserError, match=r"scripted.pt: a TorchScript archive, which holds code; save model\.state_dict"
+    ):
+        read_weights(tmp_path / "scripted.pt")
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize(
     ("network", "message"),
     [

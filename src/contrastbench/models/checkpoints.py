@@ -4,7 +4,7 @@ import argparse
 import pickle
 import re
 import sys
-import warnings
+import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from io import BytesIO
@@ -40,14 +40,15 @@ def read_weights(path: Path) -> State:
     if not path.is_file():
         raise UserError(f"{path}: no such file of weights")
     content: Any
+    if _is_torchscript(path):  # of which torch would advise to run its code
+        raise UserError(f"{path}: a TorchScript archive, which holds code; save model.state_dict(), not the model")
     stored = path.read_bytes()  # torch.load tells of a file that is cut off as of one that the system refuses
     with reading(path, "file of weights", "save model.state_dict() again"):
         try:
             if path.suffix == ".safetensors":
                 content = load(stored)
             else:
-                with torch.serialization.safe_globals([*HARMLESS]), warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # of TorchScript torch would advise to run its code
+                with torch.serialization.safe_globals([*HARMLESS]):
                     content = torch.load(BytesIO(stored), map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             named = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -71,6 +72,14 @@ def read_weights(path: Path) -> State:
 def allow_harmless() -> None:
     """Have every ``torch.load`` of this process read ``HARMLESS`` objects, without running code."""
     torch.serialization.add_safe_globals([*HARMLESS])
+
+
+def _is_torchscript(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError):  # no archive, or a damaged one, as reading it will tell
+        return False
 
 
 def _is_weight(entry: tuple[object, object]) -> bool:
