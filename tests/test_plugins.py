@@ -208,7 +208,7 @@ def test_a_mistake_in_the_list_is_one_line(project: Path, names: str, told: str)
 @pytest.mark.parametrize(
     ("attacks", "told"),
     [
-        ("{}", "own_attacks: names no attack; leave the section out, or name one of: none"),
+        ("{}", "own_attacks: names no attack; leave the section out, or name one of: "),
         ("{none: {epss: 1}}", "own_attacks.none.epss: unknown key; did you mean 'eps'?"),
         ("{nine: {}}", "own_attacks.nine: unknown key; did you mean 'none'?"),
         ("{none: {eps: []}}", "own_attacks.none.eps = []: "),
