@@ -1,14 +1,20 @@
 """What an adapter's ``read`` must not return: each is one line, and nothing is stored."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from contrastbench.datasets import adapter
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.returned import check_returned
 from contrastbench.errors import UserError
+from contrastbench.jobs.runtime import Runtime
+from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.layout import Job
+from contrastbench.stages import prepare as stage
 
 PICTURES = Split(np.zeros((3, 4, 4, 1), np.uint8), np.array([0, 1, 0]))
 SOUND = Split(np.zeros(9, np.int16), np.array([0, 1]), {"offsets": np.array([0, 4, 9])})
@@ -51,3 +57,13 @@ def test_what_else_is_returned_is_refused_in_one_line(modality: str, splits: Any
     with pytest.raises(UserError, match=told) as caught:
         check_returned("mine", modality, 2, splits)
     assert str(caught.value).startswith("mine: ") and "\n" not in str(caught.value)
+
+
+def test_prepare_stores_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid()
+    monkeypatch.chdir(tmp_path)
+    scaled = replace(PICTURES, x=PICTURES.x / 255)
+    monkeypatch.setattr(stage, "adapter", lambda name: replace(adapter(name), read=lambda *_: {"train": scaled}))
+    with pytest.raises(UserError, match="digits: train: x is float64"):
+        stage.prepare(grid, Job("", "digits"), Runtime())
+    assert not grid.layout.prepared("digits").exists()
