@@ -60,8 +60,8 @@ def test_what_else_is_returned_is_refused_in_one_line(modality: str, splits: Any
 
 
 def test_prepare_stores_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    grid = Grid()
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("extends: contrastbench\n", encoding="utf-8")
+    grid = Grid("default", tmp_path)
     scaled = replace(PICTURES, x=PICTURES.x / 255)
     monkeypatch.setattr(stage, "adapter", lambda name: replace(adapter(name), read=lambda *_: {"train": scaled}))
     with pytest.raises(UserError, match="digits: train: x is float64"):
