@@ -202,8 +202,9 @@ class Seen(nn.Module):
 def test_another_module_is_given_floats():
     draw, module = np.random.default_rng(0), Seen()
     images = draw.integers(0, 256, (5, 4, 6, 3), dtype=np.uint8)
+    module.frozen = nn.BatchNorm1d(1).eval()
     cb.embed(module, images)
-    assert module.given.shape == (5, 3, 4, 6) and module.training
+    assert module.given.shape == (5, 3, 4, 6) and module.training and not module.frozen.training
     assert torch.equal(module.given, torch.from_numpy(images).permute(0, 3, 1, 2) / 255)
     cb.embed(module, draw.integers(-32768, 32767, (2, 50), dtype=np.int16))
     assert module.given.shape == (2, 50) and 0.5 < module.given.abs().max() <= 1

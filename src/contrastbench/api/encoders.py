@@ -149,7 +149,8 @@ def embed(encoder: nn.Module, examples: Array | Sequence, *, batch_size: int = 2
     if batch_size < 1:
         raise UserError(f"batch_size = {batch_size}: must be at least 1")
     ready = (lambda x: x) if isinstance(encoder, TrainedEncoder) else _plain
-    device, training, parts = device_of(encoder), encoder.training, []
+    device, parts = device_of(encoder), []
+    training = [module for module in encoder.modules() if module.training]
     encoder.eval()
     try:
         with torch.inference_mode():
@@ -160,7 +161,8 @@ def embed(encoder: nn.Module, examples: Array | Sequence, *, batch_size: int = 2
                     raise UserError(f"{type(encoder).__name__}: returns {shape} for {len(batch)} examples, not (B, D)")
                 parts.append(found.float().cpu().numpy())
     finally:
-        encoder.train(training)
+        for module in training:
+            module.training = True
     if not parts:
         raise UserError("no examples to embed")
     features = np.concatenate(parts)
