@@ -31,7 +31,8 @@ def folders(tmp_path_factory) -> Path:
     draw_pictures(folder / "pets")
     for first, who in ((0, "ann_"), (10, "bob_"), (20, "eve_")):
         play_sounds(folder / "birds/train", 10, first=first, who=who)
-    play_sounds(folder / "birds/test", 4, first=30, who="cem_")
+    for first, who in ((30, "cem_"), (40, "dan_")):
+        play_sounds(folder / "birds/test", 2, first=first, who=who)
     x = np.stack([picture(number, side=12)[:, :12] for number in range(60)])
     np.savez(folder / "arrays.npz", x=x, y=np.arange(60) % 2)
     draw_graphs(folder / "machines")
