@@ -120,10 +120,10 @@ def test_each_attempt_asks_for_more_and_none_for_more_than_a_day(tmp_path):
 
 def test_the_size_of_data_is_known_once_they_are_prepared(tmp_path):
     """Those of a run's first jobs are guessed; the next attempt knows."""
-    folder = tmp_path / "data/prepared/digits"
-    assert resources._shape(folder) == ASSUMED
+    grid = small_grid(tmp_path)
+    assert resources._shape(grid, DIGITS.track, "digits") == ASSUMED
     data = prepared_data(tmp_path, "digits", 0.1)
-    assert resources._shape(folder) == data.x("train").shape[:3] == (len(data.x("train")), 8, 8)
+    assert resources._shape(grid, DIGITS.track, "digits") == data.x("train").shape[:3] == (len(data.x("train")), 8, 8)
 
 
 def test_every_stage_of_every_preset_asks_for_a_whole_number_of_both(repository):
