@@ -1,15 +1,16 @@
 """What jobs cost on this machine, as the package ships it for first estimates elsewhere (`contrastbench plan`).
 
-    python benchmarks/reference_costs.py [FOLDER]
+    python benchmarks/reference_costs.py [FOLDER] [--tiny]
 
 Reads what Snakemake measured of every preset in FOLDER (the working directory if not given), where they have run, and
 what their jobs left on disk; writes src/contrastbench/pipeline/reference.json. Nothing else should run meanwhile.
+With --tiny nothing is written.
 """
 
+import argparse
 import os
 import platform
 import statistics
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,8 +26,8 @@ TARGET = Path(__file__).resolve().parent.parent / "src/contrastbench/pipeline" /
 TRIAL = "-trial-"  # in the label of a search's trial, which costs what its method does
 
 
-def main(root: Path) -> None:
-    """Write the file."""
+def main(root: Path, *, tiny: bool) -> None:
+    """Write the file, or only say what it would hold."""
     alike: dict[Task, list[Measured]] = {}
     for one in measured_in(root):
         alike.setdefault(replace(one.task, name="", method=one.task.method.partition(TRIAL)[0]), []).append(one)
@@ -48,9 +49,15 @@ def main(root: Path) -> None:
                 if shape is not None:
                     shapes[name], sizes[name] = shape, bytes_in(root / grid.layout.prepared(name))
     machine = f"{os.cpu_count()} cores, {platform.machine()}"
-    write_text(TARGET, as_json(Reference(machine, round(calibration_s(), 5), shapes, sizes, tuple(jobs))))
-    print(f"written: {TARGET} ({len(jobs)} jobs, {len(shapes)} data sets)")
+    content = as_json(Reference(machine, round(calibration_s(), 5), shapes, sizes, tuple(jobs)))
+    if not tiny:
+        write_text(TARGET, content)
+    print(f"{'not ' if tiny else ''}written: {TARGET} ({len(jobs)} jobs, {len(shapes)} data sets)")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "."))
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folder", nargs="?", type=Path, default=Path())
+    parser.add_argument("--tiny", action="store_true", help="write nothing")
+    options = parser.parse_args()
+    main(options.folder, tiny=options.tiny)
