@@ -27,6 +27,8 @@ ATTACKS = {
     "brighter": "(images + by * eps).clamp(0, 1)",
     "beyond": "images + by + eps",
     "nowhere": "images * float('nan')",
+    "inverted": "images.copy_(1 - images)",
+    "mislabelled": "images + 0 * labels.add_(1).remainder_(10).sum()",
     "drawn": "(images + eps * (2 * images.new_empty(images.shape).uniform_(generator=generator) - 1)).clamp(0, 1)",
 }
 
@@ -59,7 +61,8 @@ def test_images_in_the_ball_count_and_others_break_nothing(grid: Grid) -> None:
             assert row.n == COUNT and row.value == (clean & brighter).double().mean()
             assert row.value < clean.double().mean() and "failed_checks" not in row.detail
             assert row.detail["drawn_from"] == len(data.y("test"))  # type: ignore[arg-type]
-            for cheat in ("beyond", "nowhere"):
+            assert rows[f"{prefix}own-mislabelled-linf@0.3"].value == clean.double().mean()
+            for cheat in ("beyond", "nowhere", "inverted"):
                 row = rows[f"{prefix}own-{cheat}-linf@0.3"]
                 assert row.value == clean.double().mean()
                 assert row.detail["failed_checks"][-1].startswith(f"{COUNT} images outside the ball or [0, 1]")

@@ -59,7 +59,8 @@ def _run(victim: Victim, name: str, attack: OwnAttack, eps: float, count: int) -
     for start in range(0, count, victim.batch_size):
         images, labels = victim.images(start, min(count, start + victim.batch_size))
         generator = generator_for(victim.device, "own attack", name, victim.seed, f"{eps:.4g}", start)
-        found = function(victim.model, images.clone(), labels, eps=eps, generator=generator, **settings)
+        # Copies: what the function writes into them is not what it is judged by.
+        found = function(victim.model, images.clone(), labels.clone(), eps=eps, generator=generator, **settings)
         if not isinstance(found, Tensor) or found.shape != images.shape:
             shown = f"a tensor {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
             raise UserError(f"attack {name!r} returned {shown}; expected the images, {tuple(images.shape)}")
