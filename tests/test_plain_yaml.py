@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from dvc.utils.serialize import dumps_yaml as dvc_writes
 from dvc.utils.serialize import parse_yaml as dvc_reads
 
 from contrastbench.errors import UserError
@@ -99,3 +100,12 @@ def test_the_projects_own_files_are_read_as_dvc_reads_them(repository):
     for path in [repository / "params.yaml", *sorted((repository / "presets").glob("*.yaml"))]:
         text = path.read_text(encoding="utf-8")
         assert parse_yaml(text.encode(), str(path)) == dvc_reads(text, str(path))
+
+
+def test_every_checksum_that_dvc_writes_is_read():
+    """dvc.lock holds hundreds of md5 sums; one that began with 0b was once taken for a binary number and refused."""
+    draw = random.Random(0)
+    begins = ["0b", "0B", "0o", "0x", "0e", "1e", "00", "12", ""]
+    sums = [f"{begin}{draw.getrandbits(128):032x}"[:32] for begin in begins for _ in range(200)]
+    lock = {"outs": [{"md5": text} for text in [*sums, "0" * 32, "1" * 32, "12345e" + "6" * 26]]}
+    assert parse_yaml(dvc_writes(lock).encode(), "dvc.lock") == lock

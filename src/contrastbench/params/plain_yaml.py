@@ -25,7 +25,7 @@ _NUMBER_LIKE = re.compile(
     r"""[-+]?\d[\d_]*(\.[\d_]*)?([eE][-+]?\d+)?     # decimal, with leading zeros or underscores
       | [-+][\d_]+                                  # YAML 1.2 takes even -_ for an integer
       | [-+]?\.[\d_]+([eE][-+]?\d+)?
-      | [-+]?0[xob][\da-fA-F_]+                     # hexadecimal, octal, binary
+      | [-+]?0(x[\da-fA-F_]+|o[0-7_]+|b[01_]+)      # hexadecimal, octal, binary
       | [-+]?\d[\d_]*(:[0-5]?\d)+(\.[\d_]*)?        # sexagesimal: 1:30 is 90
     """,
     re.VERBOSE,
