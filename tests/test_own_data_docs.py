@@ -108,6 +108,18 @@ def test_inspect_names_what_is_wrong_and_writes_the_preset(folders, monkeypatch,
     assert "is there already" in str(again.exception)
 
 
+@pytest.mark.parametrize(("name", "mark"), [("splits.csv", ","), ("splits.csv", ";"), ("Splits.TSV", "\t")])
+def test_inspect_goes_by_a_table_that_the_reader_takes(name, mark, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw_pictures(tmp_path / "raw/all", 12, {"cat": 0, "dog": 1})
+    files = sorted(path.relative_to("raw").as_posix() for path in Path("raw").rglob("*.png"))
+    lines = [["\ufefffile", '"split"', "label"]]
+    lines += [[file, "test" if at % 3 else "train", file.split("/")[1]] for at, file in enumerate(files)]
+    (tmp_path / "raw" / name).write_text("\n".join(mark.join(line) for line in lines), encoding="utf-8")
+    text = command("inspect", "raw")
+    assert f"split: {{by: csv, file: {name}}}" in text and "cat 12, dog 12" in text
+
+
 @pytest.mark.parametrize("path", ["nowhere", "empty", "one", "text.txt"])
 def test_inspect_refuses_in_one_line(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -149,6 +149,7 @@ WRAPPED: dict[str, Callable[[dict[str, Tensor]], object]] = {
         | {"module.queue": torch.ones(8, 4)}
     },
     "distillation": lambda state: {"student": {}, "teacher": under("module.backbone.", state)},
+    "a name of its own": lambda state: {"epoch": 3, "state_dict_ema": state, "optimizer": {"state": {}, "lr": 0.1}},
     "with a decoder": lambda state: state | under("decoder_blocks.0.", HEAD) | {"mask_token": torch.ones(1, 1, 8)},
     "no classifier": lambda state: {name: tensor for name, tensor in state.items() if not name.startswith("head.fc")},
     "half precision": lambda state: {name: tensor.half() for name, tensor in state.items()},

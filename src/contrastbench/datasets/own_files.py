@@ -187,7 +187,7 @@ def _by_table(root: Path, rule: SplitRule, find: Find) -> Listed:
     table = root / rule.file
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
-            delimiter = _delimiter(stream.readline())
+            delimiter = delimiter_of(stream.readline())
             stream.seek(0)
             lines = list(csv.DictReader(stream, delimiter=delimiter, skipinitialspace=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -217,8 +217,8 @@ def _by_table(root: Path, rule: SplitRule, find: Find) -> Listed:
     return files, others, f"as {table.name} says"
 
 
-def _delimiter(header: str) -> str:
-    """Of a table with such a first line; spreadsheets of many countries write semicolons."""
+def delimiter_of(header: str) -> str:
+    """What parts the columns of a table with such a first line; spreadsheets of many countries write semicolons."""
     return next((mark for mark in ";\t" if mark in header), ",")
 
 

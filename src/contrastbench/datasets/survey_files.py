@@ -12,7 +12,7 @@ from contrastbench.datasets.base import SAMPLE_RATE
 from contrastbench.datasets.copies import same_files
 from contrastbench.datasets.image_folder import find_pictures
 from contrastbench.datasets.own import SPLITS
-from contrastbench.datasets.own_files import FOLDERS, Listing, columns_of, list_folder
+from contrastbench.datasets.own_files import FOLDERS, Listing, columns_of, delimiter_of, list_folder
 from contrastbench.datasets.pictures import read_picture
 from contrastbench.datasets.sound_files import BadClip, decode
 from contrastbench.datasets.sound_folder import find_sounds
@@ -23,6 +23,7 @@ from contrastbench.params.declared import FileFolder, ImageFolder, SoundFolder
 
 BUDGET_S = 0.5  # for each of: comparing files, twice; reading heads; decoding
 LARGEST = 64  # pixels a side that are proposed: what two cores train on
+TABLES = (".csv", ".tsv")
 DEPTHS = {"1": "1 bit", "F": "floating point", "I": "more than 8 bits", "P": "a palette"}
 
 
@@ -58,7 +59,7 @@ def _skipping(bad: list[str]) -> dict[str, str]:
 
 def _split_of(path: Path) -> dict[str, Any]:
     """The rule that the folder suggests."""
-    tables = [file for file in sorted(path.glob("*.csv")) if _names_splits(file)]
+    tables = [file for file in sorted(path.iterdir()) if file.suffix.lower() in TABLES and _names_splits(file)]
     if tables:
         return {"by": "csv", "file": tables[0].name}
     names = {entry.name.lower() for entry in path.iterdir() if entry.is_dir()}
@@ -69,7 +70,8 @@ def _split_of(path: Path) -> dict[str, Any]:
 
 def _names_splits(table: Path) -> bool:
     with table.open(encoding="utf-8-sig", errors="replace") as file:
-        return {"file", "split"} <= {name.strip().strip('"') for name in file.readline().split(",")}
+        header = file.readline()
+    return {"file", "split"} <= {name.strip().strip('"') for name in header.strip().split(delimiter_of(header))}
 
 
 def _copies(listing: Listing) -> list[str]:

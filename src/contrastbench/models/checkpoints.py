@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from safetensors.torch import load
@@ -56,10 +56,14 @@ def read_weights(path: Path) -> State:
                 f"{path}: not a file of tensors alone{f' (it holds a {named[1]})' if named else ''}; other objects "
                 "could run code and are not read: save model.state_dict(), not the model"
             ) from None
-    while isinstance(content, dict) and (inner := [name for name in WRAPPERS if isinstance(content.get(name), dict)]):
-        content = content[inner[0]]
-    if not isinstance(content, dict) or not content or not all(map(_is_weight, content.items())):
-        raise UserError(f"{path}: holds no tensors by name (a state_dict, or one under {', '.join(WRAPPERS)})")
+    while isinstance(content, dict) and (name := _wrapper(content)) is not None:
+        content = content[name]
+    if not _are_weights(content):
+        others = [str(entry[0]) for entry in content.items() if not _is_weight(entry)] if _is_filled(content) else []
+        raise UserError(
+            f"{path}: holds no tensors by name (a state_dict, or one under {', '.join(WRAPPERS)} or the only other "
+            f"name of one){f', but {_first(others)}' if others else ''}"
+        )
     for prefix in PREFIXES:
         if all(name.startswith(prefix) for name in content):
             content = {name.removeprefix(prefix): tensor for name, tensor in content.items()}
@@ -80,6 +84,21 @@ def _is_torchscript(path: Path) -> bool:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
     except (zipfile.BadZipFile, OSError, ValueError):  # no archive, or a damaged one, as reading it will tell
         return False
+
+
+def _wrapper(content: dict[object, object]) -> object | None:
+    """The name under which ``content`` keeps the weights: one of ``WRAPPERS``, else the only one with tensors."""
+    known: list[object] = [name for name in WRAPPERS if isinstance(content.get(name), dict)]
+    named = known[:1] or [name for name, part in content.items() if _are_weights(part)]
+    return named[0] if len(named) == 1 else None
+
+
+def _is_filled(content: object) -> TypeGuard[dict[object, object]]:
+    return isinstance(content, dict) and bool(content)
+
+
+def _are_weights(content: object) -> bool:
+    return _is_filled(content) and all(map(_is_weight, content.items()))
 
 
 def _is_weight(entry: tuple[object, object]) -> bool:
