@@ -12,9 +12,11 @@ from small_project import judged, small_grid
 from test_plugins import _names  # noqa: F401  (no name of these tests is known afterwards)
 from test_project import write
 
+from contrastbench.cli.stages import _call
 from contrastbench.datasets.store import open_prepared
 from contrastbench.errors import UserError
 from contrastbench.evaluation.verdicts import attack_order
+from contrastbench.jobs.runtime import Runtime
 from contrastbench.params.base import overlay
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
@@ -84,3 +86,12 @@ def test_what_is_no_batch_of_images_is_one_line(grid: Grid, result: str, told: s
     write(grid.root, "attacks/brighter.py", DECLARED.format("brighter") + FUNCTION.format(result))
     with pytest.raises(UserError, match=rf"^attack 'brighter' returned {told}; expected the images, \(150, 1, 8, 8\)$"):
         judged(grid, "own_attack", JOB)
+
+
+def test_what_an_attack_raises_is_told_with_its_line(grid: Grid, capsys: pytest.CaptureFixture[str]) -> None:
+    write(grid.root, "attacks/brighter.py", DECLARED.format("brighter") + FUNCTION.format("images @ labels"))
+    with pytest.raises(
+        UserError, match=r"^own_attack swaro digits swaro 0: attacks/brighter.py:3: RuntimeError: .* \("
+    ):
+        _call("own_attack", grid, JOB, Runtime())
+    assert capsys.readouterr().err.startswith("Traceback (most recent call last)")

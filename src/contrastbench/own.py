@@ -1,10 +1,13 @@
 """The user's own modules: ``contrastbench.own.methods.mine`` is ``methods/mine.py`` of the project folder.
 
 Any process that runs in the project folder imports them like other modules; one that fails is a UserError of one line.
+What their code raises later is told by :func:`failed_at`.
 """
 
 import importlib
+import os
 import sys
+import textwrap
 import traceback
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
@@ -12,9 +15,11 @@ from types import ModuleType
 from typing import Any
 
 from contrastbench.errors import UserError
+from contrastbench.own_method import check_method
 
 __path__ = [str(Path.cwd())]  # what makes a package of this module
 watched: set[str] = set()  # modules of installed packages that fail in one line too
+LONGEST = 300  # characters of an exception's message in one line; its traceback has the rest
 
 
 def use_folder(root: Path) -> None:
@@ -28,22 +33,38 @@ def use_folder(root: Path) -> None:
         del sys.modules[name]
 
 
+def failed_at(error: BaseException) -> str | None:
+    """``FILE:LINE`` of the last line of the user's own code that led to ``error``; None where none did."""
+    packages = {name.partition(".")[0] for name in watched}
+    for frame, line in reversed([*traceback.walk_tb(error.__traceback__)]):
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith(f"{__name__}.") or module.partition(".")[0] in packages:
+            path = os.path.relpath(frame.f_code.co_filename, __path__[0])
+            shown = frame.f_code.co_filename if path.startswith(os.pardir) else path
+            return f"{shown}:{line}"
+    return None
+
+
+def said(error: BaseException) -> str:
+    """``KIND: MESSAGE``, which may be cut short."""
+    return textwrap.shorten(f"{type(error).__name__}: {error}".removesuffix(": "), LONGEST)
+
+
 class _Loader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         try:
             super().exec_module(module)
         except UserError:
             raise
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise UserError(f"{_place(error, self.path)}: cannot be imported: {reason}") from error
+        except (Exception, SystemExit) as error:
+            raise UserError(f"{_place(error, self.path)}: cannot be imported: {said(error)}") from error
         declared = getattr(module, "METHOD", None)
         made = getattr(module, declared["class"], None) if isinstance(declared, dict) and "class" in declared else None
-        if made is not None and not hasattr(made, "from_params"):
-            raise UserError(f"{self.path}: class {made.__name__} is no contrastbench.methods.base.Method; derive it")
+        if made is not None:
+            check_method(made, self.path)
 
 
-def _place(error: Exception, path: str) -> str:
+def _place(error: BaseException, path: str) -> str:
     """The file at ``path``, and the last of its lines that led to the ``error``."""
     steps = traceback.extract_tb(error.__traceback__)
     lines = [step.lineno for step in steps if step.filename == path]

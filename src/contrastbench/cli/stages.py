@@ -3,6 +3,8 @@
 import contextlib
 import gc
 import re
+import sys
+import traceback
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from contrastbench import own
 from contrastbench.cli.options import (
     Dataset,
     DeclaringPreset,
@@ -28,11 +31,12 @@ from contrastbench.cli.options import (
 from contrastbench.errors import UserError
 from contrastbench.jobs.runtime import Runtime
 from contrastbench.params.audio_track import AudioPretrainParams
+from contrastbench.params.plugins import file_of
 from contrastbench.params.root import DEFAULT, declarations
 from contrastbench.pipeline.data_check import check_batch_of_graphs, check_declarations, check_image_size, verify_data
 from contrastbench.pipeline.device import claim_device, count_devices
 from contrastbench.pipeline.grid import Grid
-from contrastbench.pipeline.layout import Job
+from contrastbench.pipeline.layout import ALL, Job
 from contrastbench.pipeline.loggers import resolve_logger
 from contrastbench.pipeline.measured import measured_here, write_receipt
 from contrastbench.pipeline.resolved import hold
@@ -222,10 +226,26 @@ def _call(name: str, grid: Grid, job: Job, runtime: Runtime) -> Any:
     gc.enable()
     try:
         return stage(grid, job, runtime)
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+            raise UserError(_out_of_memory(name, job, str(error))) from error
+        place = own.failed_at(error) or _own_file(name, grid, job)
+        if place is None:
             raise
-        raise UserError(_out_of_memory(name, job, str(error))) from error
+        sys.stdout.flush()  # in a file, what was printed stands above
+        traceback.print_exc()
+        told = job.name if job.track else job.dataset
+        raise UserError(f"{name} {told}: {place}: {own.said(error)} (the traceback is above)") from error
+
+
+def _own_file(name: str, grid: Grid, job: Job) -> str | None:
+    """The user's own file that the stage ``name`` is about, if there is one: for what is called, and takes no call."""
+    if name == "prepare":
+        return file_of("data set", job.dataset)
+    params = grid.pretrain_params(job) if name in STAGES and job.method != ALL else None
+    return None if params is None else file_of("method", params.method)
 
 
 def _out_of_memory(name: str, job: Job, reason: str) -> str:

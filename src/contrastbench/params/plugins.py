@@ -76,6 +76,12 @@ def register_plugins(names: Any, told: str, root: Path = Path()) -> bool:
     return bool(news)
 
 
+def file_of(kind: str, name: str) -> str | None:
+    """The file that declares it, as messages call it (``kind`` is a value of KINDS); None for the package's own."""
+    found = _registered.get((kind, name))
+    return found.plugin.shown if found else None
+
+
 def _plugins(name: str, root: Path, told: str) -> list[Plugin]:
     """The files that ``name`` means."""
     path = root / name
