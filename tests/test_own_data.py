@@ -122,6 +122,17 @@ def test_groups_are_never_parted(here):
     assert sorted(group for split in groups for group in split) == [0, 1, 2, 3, 4, 5] and all(groups)
 
 
+def test_a_class_may_be_called_as_a_split_is(here):
+    for split, who in (("train", "ann"), ("train", "bob"), ("test", "cem")):
+        for name in ("train", "test"):
+            folder = here / "raw" / split / name
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture(len([*(here / "raw").rglob("*.png")]))).save(folder / f"{who}_1.png")
+    data, _ = own(here, declaration(split=FOLDERS, group="^([a-z]+)_"))
+    assert data.meta.classes == ["test", "train"]
+    assert [[*data.column(split, "group")] for split in ("train", "validation", "test")] == [[1, 1], [0, 0], [2, 2]]
+
+
 def test_copies_stay_in_one_split_or_are_told(here):
     raw = draw_pictures(here / "raw", 8)
     for number in range(12):  # three pictures, thirteen times
@@ -242,6 +253,12 @@ def test_arrays_are_taken_as_they_are_or_scaled(here):
     np.savez(here / "raw", x_train=x[:30, ..., 0] / 255, y_train=y[:30], x_test=x[30:, ..., 0] / 255, y_test=y[30:])
     data, _ = own(here, declaration("npz", {"by": "given"}, path="raw.npz", channels=1))
     np.testing.assert_array_equal(data.x("test"), x[30:, ..., :1])
+    parts = {"train": slice(10), "valid": slice(10, 20), "test": slice(20, 40)}
+    arrays = {f"{name}_{split}": array[at] for split, at in parts.items() for name, array in (("x", x), ("y", y))}
+    np.savez(here / "raw", **{name: a.astype("S") if name[0] == "y" else a for name, a in arrays.items()})
+    data, _ = own(here, declaration("npz", {"by": "given"}, path="raw.npz", channels=3))
+    np.testing.assert_array_equal(data.x("validation"), x[10:20])
+    assert data.meta.classes == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -251,9 +268,10 @@ def test_arrays_are_taken_as_they_are_or_scaled(here):
         ({"x": np.zeros((9, 8, 9, 3), np.uint8)}, r"x is \(9, 8, 9, 3\); it must be"),
         ({"x": np.zeros((9, 3, 8, 8), np.uint8)}, "x is"),
         ({"x": np.zeros((9, 8, 8, 1), np.uint8)}, "x has 1 channels, declared are 3"),
-        ({"x": np.full((9, 8, 8, 3), 2.0)}, "x is float64; it must be uint8, or"),
+        ({"x": np.full((9, 8, 8, 3), 2.0)}, "x is float64, 2 to 2; it must be uint8, or"),
         ({"x": np.zeros((9, 8, 8, 3), np.int32)}, "x is int32"),
         ({"y": np.zeros(8)}, r"y is float64 \(8,\); it must be \(9,\)"),
+        ({"y": np.zeros(9)}, r"it must be \(9,\), whole numbers or texts"),
         ({"y": np.zeros(9, np.int64)}, "one class, 0"),
         ({"y": np.array([None] * 9)}, "not a readable file of np.savez"),
     ],
@@ -262,6 +280,13 @@ def test_arrays_that_are_no_images_are_one_line(here, arrays, message):
     plain = {"x": np.zeros((9, 8, 8, 3), np.uint8), "y": np.arange(9) % 2}
     np.savez(here / "raw", **({} if "images" in arrays else plain) | arrays)
     with pytest.raises(UserError, match=message):
+        own(here, declaration("npz", path="raw.npz", channels=3))
+
+
+def test_another_file_that_is_called_npz_is_one_line(here):
+    with (here / "raw.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(UserError, match=r"raw\.npz: no file of np\.savez, or cut off"):
         own(here, declaration("npz", path="raw.npz", channels=3))
 
 
@@ -506,7 +531,9 @@ def test_too_few_clips_and_too_short_ones_are_told(here):
     with pytest.raises(UserError, match=r"uamix\.low_shot\.shots = \[1, 9\], at most 5"):
         own(here, declaration("sound-folder", FOLDERS), **sections)
     sections["uamix"]["low_shot"] = {"shots": [1]}
-    with pytest.raises(UserError, match=r"uamix\.few_shot\.shots = \[1\], none is left beside queries"):
+    with pytest.raises(
+        UserError, match=r"uamix\.few_shot\.shots = \[1\], none is left beside queries .*few_shot: null"
+    ):
         own(here, declaration("sound-folder", FOLDERS, group="^(0[0-5]|0)"), **sections)  # test: one group
     with pytest.raises(UserError) as error:
         own(here, declaration("sound-folder", FOLDERS), **sections)

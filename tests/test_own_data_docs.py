@@ -1,13 +1,14 @@
 """docs/own-data.md does what it says: its presets, on folders as it describes them; what `inspect` prints fits."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from conftest import REPOSITORY
-from own_files import draw_graphs, draw_pictures, picture, play_sounds
+from own_files import PETS, draw_graphs, draw_pictures, picture, play_sounds
 from typer.testing import CliRunner
 
 from contrastbench.cli import app
@@ -71,7 +72,7 @@ def test_the_guide_has_a_preset_of_every_kind():
         ("pets", ["60 pictures", "cat 20, dog 20, fish 20; train 42, validation 6, test 12", "30 x 24", "in colour"]),
         ("birds", ["68 sounds", "crow 34, tit 34", "WAV PCM_16", "8000 Hz x 1", "1.50 to 1.50 s", "broken: 0 of"]),
         ("arrays.npz", ["x uint8 (60, 12, 12, 3)", "0 30, 1 30"]),
-        ("machines", ["-1 10, 1 10; train 20"]),
+        ("machines", ["-1 10, 1 10; train 20", "3 to 3 nodes", "up to 3; 2 to 3 edges; nodes have no labels"]),
     ],
 )
 def test_inspect_prints_a_preset_that_fits(path, seen, folders, monkeypatch):
@@ -108,7 +109,7 @@ def test_inspect_names_what_is_wrong_and_writes_the_preset(folders, monkeypatch,
     assert "is there already" in str(again.exception)
 
 
-@pytest.mark.parametrize(("name", "mark"), [("splits.csv", ","), ("splits.csv", ";"), ("Splits.TSV", "\t")])
+@pytest.mark.parametrize(("name", "mark"), [("splits.csv", ","), ("Splits.CSV", ";"), ("Splits.TSV", "\t")])
 def test_inspect_goes_by_a_table_that_the_reader_takes(name, mark, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     draw_pictures(tmp_path / "raw/all", 12, {"cat": 0, "dog": 1})
@@ -116,16 +117,45 @@ def test_inspect_goes_by_a_table_that_the_reader_takes(name, mark, tmp_path, mon
     lines = [["\ufefffile", '"split"', "label"]]
     lines += [[file, "test" if at % 3 else "train", file.split("/")[1]] for at, file in enumerate(files)]
     (tmp_path / "raw" / name).write_text("\n".join(mark.join(line) for line in lines), encoding="utf-8")
+    (tmp_path / "raw/a.csv").mkdir()
     text = command("inspect", "raw")
     assert f"split: {{by: csv, file: {name}}}" in text and "cat 12, dog 12" in text
 
 
-@pytest.mark.parametrize("path", ["nowhere", "empty", "one", "text.txt"])
+def test_inspect_says_how_names_begin(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw_pictures(tmp_path / "raw", 12)
+    assert "names begin" not in command("inspect", "raw")
+    for path in [*(tmp_path / "raw").rglob("*.png")]:
+        path.rename(path.with_name(f"{path.parent.name}_{path.name}"))
+    assert "names begin" not in command("inspect", "raw")  # the class's own name
+    for path in [*(tmp_path / "raw").rglob("*.png")]:
+        path.rename(path.with_name(f"{('ann', 'bob', 'cem')[int(path.stem[-2:]) % 3]}-{path.name}"))
+    text = command("inspect", "raw", "--preset", "first")
+    assert re.search(r"names begin with 3 words \(\w{3}- 12, \w{3}- 12, ...\), \d of them in several splits", text)
+    assert "`group: '^([^-]+)-'`" in text
+    assert "group" not in yaml.safe_load(Path("presets/first.yaml").read_text())["datasets"]["raw"]
+
+
+def test_inspect_names_arrays_and_tables_that_are_not_read(folders, tmp_path):
+    arrays = {"x": np.zeros((9, 8, 8), np.uint8) + np.arange(9, dtype=np.uint8)[:, None, None], "y": np.arange(9) % 2}
+    np.savez(tmp_path / "a.npz", **arrays, groups=np.arange(9))
+    (tmp_path / "a.npz").rename(tmp_path / "A.NPZ")
+    assert "; not read: groups\n" in command("inspect", str(tmp_path / "A.NPZ"))
+    shutil.copytree(folders / "machines", tmp_path / "machines")
+    (tmp_path / "machines/machines_node_attributes.txt").write_text("0.5\n" * 60)
+    assert "not read: machines_node_attributes.txt\n" in command("inspect", str(tmp_path / "machines"))
+
+
+@pytest.mark.parametrize("path", ["nowhere", "empty", "one", "text.txt", "phone"])
 def test_inspect_refuses_in_one_line(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     Path("text.txt").write_text("x")
     draw_pictures(Path("one"), 4, {"cat": 0})
+    Path("phone/a").mkdir(parents=True)
+    Path("phone/a/memo.m4a").write_bytes(b"ftypM4A")
     answer = CliRunner().invoke(app, ["inspect", path])
     told = {"nowhere": "no such file", "empty": "an empty folder", "one": "one class", "text.txt": "no folder"}
+    told["phone"] = "no picture, sound or graph in it that can be read; suffixes: .m4a 1"
     assert type(answer.exception).__name__ == "UserError" and told[path] in str(answer.exception)

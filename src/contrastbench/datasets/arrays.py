@@ -1,5 +1,7 @@
 """Images, or graphs, of the user's own, in a file of ``np.savez``."""
 
+import zipfile
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +9,12 @@ import numpy as np
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.graph_arrays import read_npz
 from contrastbench.datasets.own import Own, Reading
+from contrastbench.datasets.own_files import FOLDERS
 from contrastbench.datasets.own_splits import read_own_splits
 from contrastbench.datasets.tu import SPLIT_RULE
 from contrastbench.errors import UserError
 from contrastbench.files import reading as reading_file
-from contrastbench.params.declared import Arrays
+from contrastbench.params.declared import Arrays, GivenSplit
 
 LAYOUT = "x (N, H, W) or (N, H, W, C) and y (N,), or x_train, y_train, x_test, y_test"
 
@@ -23,7 +26,8 @@ def read(reading: Reading, declared: Arrays) -> Own:
     y       (N,), labels: numbers, or texts; sorted, they are the classes
     group   (N,), what stays together in one split; optional
 
-    ``given`` splits end in their name: x_train, y_train, x_test, y_test, and x_validation or x_val where there are.
+    ``given`` splits end in their name: x_train, y_train, x_test, y_test, and x_validation, x_val or x_valid where there
+    are.
     Graphs: as :func:`contrastbench.datasets.graph_arrays.read_npz` has them.
     """
     arrays = load_arrays(reading.path)
@@ -41,6 +45,8 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a file of ``np.savez``, none of which may hold pickled objects."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; write it with np.savez")
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path}: no file of np.savez, or cut off; write it with np.savez")
     with reading_file(path, "file of np.savez", "write it anew, without objects"), np.load(path) as file:
         return {name: file[name] for name in file.files}
 
@@ -48,23 +54,27 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
 def parts_of(path: Path, arrays: dict[str, np.ndarray], declared: Arrays) -> dict[str, Split]:
     """Images, labels as they are, and groups of each split that is ``given``, or of ``train`` alone."""
     assert declared.split is not None
-    if declared.split.by == "fraction":
-        endings = {"train": ""}
-    else:
-        validation = next((name for name in ("validation", "val") if f"x_{name}" in arrays), None)
-        endings = {"train": "_train", "test": "_test"} | ({"validation": f"_{validation}"} if validation else {})
     parts = {}
-    for split, ending in endings.items():
+    for split, ending in endings_of(arrays, declared.split).items():
         x = images_of(path, f"x{ending}", named(path, arrays, f"x{ending}"), declared.channels)
         columns = {name: arrays[f"{name}{ending}"] for name in ("group",) if f"{name}{ending}" in arrays}
         y = named(path, arrays, f"y{ending}")
         for name, array in {"y": y, **columns}.items():
             if array.shape != (len(x),) or array.dtype.kind not in "iuUS":
-                raise UserError(
-                    f"{path}: {name}{ending} is {array.dtype} {array.shape}; it must be ({len(x)},), numbers or texts"
-                )
+                wanted = f"({len(x)},), whole numbers or texts"
+                raise UserError(f"{path}: {name}{ending} is {array.dtype} {array.shape}; it must be {wanted}")
+        if y.dtype.kind == "S":
+            y = np.char.decode(y, errors="replace")
         parts[split] = Split(x, y, columns)
     return parts
+
+
+def endings_of(arrays: Collection[str], rule: GivenSplit) -> dict[str, str]:
+    """How the names of those ``arrays`` end that are read for each split."""
+    if rule.by == "fraction":
+        return {"train": ""}
+    validation = next((name for name in FOLDERS["validation"] if f"x_{name}" in arrays), None)
+    return {"train": "_train", "test": "_test"} | ({"validation": f"_{validation}"} if validation else {})
 
 
 def images_of(path: Path, name: str, x: np.ndarray, channels: int | None) -> np.ndarray:
@@ -78,7 +88,8 @@ def images_of(path: Path, name: str, x: np.ndarray, channels: int | None) -> np.
         return x
     if x.dtype.kind == "f" and x.min() >= 0 and x.max() <= 1:
         return np.round(x * 255).astype(np.uint8)
-    raise UserError(f"{path}: {name} is {x.dtype}; it must be uint8, or floating-point values in [0, 1]")
+    found = f"{x.dtype}, {x.min():.4g} to {x.max():.4g}" if x.dtype.kind == "f" else x.dtype
+    raise UserError(f"{path}: {name} is {found}; it must be uint8, or floating-point values in [0, 1]")
 
 
 def named(path: Path, arrays: dict[str, np.ndarray], name: str) -> np.ndarray:

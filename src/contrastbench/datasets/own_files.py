@@ -29,13 +29,14 @@ Listed = tuple[list["File"], list[str], str]  # files, what is left out, the rul
 
 @dataclass(frozen=True)
 class File:
-    """One file of a class. ``name`` is its path below the data's folder, ``split`` "" until it is known.
+    """One file of a class. ``name`` is its path below the data's folder, ``below`` that below the folder of its class.
 
-    ``group`` names what stays together; None where each file is for itself.
+    ``split`` is "" until it is known. ``group`` names what stays together; None where each file is for itself.
     """
 
     path: Path
     name: str
+    below: str
     label: str
     split: str = ""
     group: str | None = None
@@ -157,7 +158,10 @@ def _in_classes(folder: Path, find: Find, root: Path, split: str = "") -> tuple[
     files = []
     for name in names:
         found = walk(folder / name, find)
-        files += [File(path, path.relative_to(root).as_posix(), name, split) for path in found.paths]
+        files += [
+            File(path, path.relative_to(root).as_posix(), path.relative_to(folder / name).as_posix(), name, split)
+            for path in found.paths
+        ]
         others += found.others if found.paths else [f"{folder / name}: no file of this kind in it", *found.others]
     return files, others
 
@@ -206,7 +210,9 @@ def _by_table(root: Path, rule: SplitRule, find: Find) -> Listed:
         if not name or not label:
             raise UserError(f"{table}, line {number}: no {'label' if name else 'file'}; give it, or CLASS/FILE")
         group = (line.get("group") or "").strip() or None
-        files.append(File(root / name, Path(name).as_posix(), label, splits[given], group))
+        parts = Path(name).parts
+        below = "/".join(parts[parts.index(label) + 1 :] if label in parts[:-1] else parts)
+        files.append(File(root / name, Path(name).as_posix(), below, label, splits[given], group))
     twice = [name for name, count in Counter(file.name for file in files).items() if count > 1]
     if twice:
         raise UserError(f"{table}: {twice[0]} stands in it twice")
@@ -234,12 +240,10 @@ def _grouped(files: Sequence[File], pattern: str | None) -> list[File]:
 
 
 def _group(file: File, pattern: str) -> str:
-    parts = Path(file.name).parts
-    below = "/".join(parts[parts.index(file.label) + 1 :] if file.label in parts[:-1] else parts)
-    found = re.search(pattern, below)
+    found = re.search(pattern, file.below)
     group = found and (found[1] if found.re.groups else found[0])
     if not group:
-        raise UserError(f"{file.path}: {pattern!r}, by which files are grouped, finds nothing in {below!r}")
+        raise UserError(f"{file.path}: {pattern!r}, by which files are grouped, finds nothing in {file.below!r}")
     return group
 
 

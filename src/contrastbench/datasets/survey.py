@@ -1,7 +1,8 @@
 """What lies at a path, seen in about two seconds: of what kind it is, how much of it, and what is wrong with it."""
 
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -10,19 +11,22 @@ from typing import Any
 import numpy as np
 
 from contrastbench.datasets import arrays, graph_folder, huggingface
+from contrastbench.datasets.base import Split
 from contrastbench.datasets.image_folder import find_pictures
 from contrastbench.datasets.own import SPLITS, Reading
 from contrastbench.datasets.own_files import Find
 from contrastbench.datasets.sound_folder import find_sounds
+from contrastbench.datasets.tu import COLUMNS, OPTIONAL
 from contrastbench.errors import UserError
 from contrastbench.params.base import from_plain
 from contrastbench.params.data import DataParams
-from contrastbench.params.declared import BY_KIND
+from contrastbench.params.declared import BY_KIND, GivenSplit
 
 DATA = DataParams(validation_fraction=0.1)
 MOST_SHOWN = 12  # classes, bad files
 ENOUGH = 1000  # files by which a folder is known
-ENDINGS = ("test", "val", "validation")
+ARRAYS = ("x", "y", "group")
+GRAPH_ARRAYS = ("y", "offsets", "edges", "edge_offsets", "node_labels")
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def kind_of(path: Path) -> str:
     """The kind of what lies at ``path``; a UserError where it is none, nothing, or an empty folder."""
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; a data set of the hub: --kind huggingface")
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         return "npz"
     if not path.is_dir():
         raise UserError(f"{path}: no folder, and no file of np.savez (.npz)")
@@ -57,7 +61,10 @@ def kind_of(path: Path) -> str:
         return "huggingface"
     pictures, sounds = _some(path, find_pictures), _some(path, find_sounds)
     if not pictures and not sounds:
-        raise UserError(f"{path}: an empty folder: no picture, sound or graph in it")
+        suffixes = Counter(Path(name).suffix or "none" for _, _, names in os.walk(path) for name in names)
+        shown = ", ".join(f"{suffix} {count}" for suffix, count in suffixes.most_common(MOST_SHOWN))
+        others = f" that can be read; suffixes: {shown}" if shown else ""
+        raise UserError(f"{path}: {'no' if shown else 'an empty folder: no'} picture, sound or graph in it{others}")
     return "image-folder" if pictures >= sounds else "sound-folder"
 
 
@@ -73,7 +80,7 @@ def survey(path: Path, kind: str) -> Seen:
     if kind == "huggingface":
         return _tables(path)
     if kind == "graph-folder":
-        return _read({"kind": kind, "path": str(path)}, "graph", path, "graphs")
+        return _graph_folder(path)
     from contrastbench.datasets.survey_files import survey_folder
 
     return survey_folder(path, kind)
@@ -84,15 +91,30 @@ def _arrays(path: Path) -> Seen:
     shapes = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in found.items())
     plain: dict[str, Any] = {"kind": "npz", "path": str(path)}
     if "offsets" in found:
-        return _read(plain | {"modality": "graph"}, "graph", path, f"graphs; {shapes}")
+        what = f"graphs; {shapes}{_not_read(found.keys() - {*GRAPH_ARRAYS})}"
+        return _read(plain | {"modality": "graph"}, "graph", path, what, "node_labels" in found)
     given = "x_train" in found
     name = "x_train" if given else "x"
     x = arrays.images_of(path, name, arrays.named(path, found, name), None)
     split = {"by": "given"} if given else {"by": "fraction", "test": 0.2}
-    return _read(plain | {"channels": x.shape[3], "split": split}, "image", path, f"images; {shapes}")
+    endings = arrays.endings_of(found, from_plain(GivenSplit, split)).values()
+    what = f"images; {shapes}{_not_read(found.keys() - {f'{n}{ending}' for n in ARRAYS for ending in endings})}"
+    return _read(plain | {"channels": x.shape[3], "split": split}, "image", path, what)
 
 
-def _read(plain: dict[str, Any], modality: str, path: Path, what: str) -> Seen:
+def _graph_folder(path: Path) -> Seen:
+    read = {f"{path.name}_{kind}.txt" for kind in (*COLUMNS, *OPTIONAL)}
+    names = {file.name for file in path.iterdir() if not file.name.startswith(".")}
+    what = f"graphs{_not_read(names - read)}"
+    plain = {"kind": "graph-folder", "path": str(path)}
+    return _read(plain, "graph", path, what, f"{path.name}_node_labels.txt" in names)
+
+
+def _not_read(names: Collection[str]) -> str:
+    return f"; not read: {', '.join(sorted(names)[:MOST_SHOWN])}" if names else ""
+
+
+def _read(plain: dict[str, Any], modality: str, path: Path, what: str, has_labels: bool = False) -> Seen:
     """What reading all of it tells, where that takes no longer than to look at it."""
     labels: dict[str, np.ndarray] = {}
     declared = from_plain(BY_KIND[plain["kind"]], plain)
@@ -103,7 +125,19 @@ def _read(plain: dict[str, Any], modality: str, path: Path, what: str) -> Seen:
         for number, count in zip(*np.unique(y, return_counts=True), strict=True):
             counts[own.classes[number]] += int(count)
     told = [f"LEAK: {line}" for line in own.told]
+    if modality == "graph":
+        told.append(_sizes(own.splits["train"], has_labels))
     return Seen(plain, modality, labels, [f"{path}: {what}", counted(counts, labels), *told])
+
+
+def _sizes(graphs: Split, has_labels: bool) -> str:
+    """How large ``graphs`` are, and what labels their nodes have."""
+    nodes, edges = np.diff(graphs.columns["offsets"]), np.diff(graphs.columns["edge_offsets"]) // 2
+    labels = f"{len(np.unique(graphs.x))} labels" if has_labels else "no labels, their degrees are taken"
+    return (
+        f"{nodes.min()} to {nodes.max()} nodes, half of the graphs up to {np.median(nodes):g}; {edges.min()} to "
+        f"{edges.max()} edges; nodes have {labels}"
+    )
 
 
 def _tables(path: Path) -> Seen:

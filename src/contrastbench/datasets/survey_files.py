@@ -1,5 +1,6 @@
 """What folders of pictures or sounds hold, seen in about two seconds."""
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ from contrastbench.datasets.base import SAMPLE_RATE
 from contrastbench.datasets.copies import same_files
 from contrastbench.datasets.image_folder import find_pictures
 from contrastbench.datasets.own import SPLITS
-from contrastbench.datasets.own_files import FOLDERS, Listing, columns_of, delimiter_of, list_folder
+from contrastbench.datasets.own_files import FEWEST, FOLDERS, Listing, columns_of, delimiter_of, list_folder
 from contrastbench.datasets.pictures import read_picture
 from contrastbench.datasets.sound_files import BadClip, decode
 from contrastbench.datasets.sound_folder import find_sounds
@@ -23,6 +24,7 @@ from contrastbench.params.declared import FileFolder, ImageFolder, SoundFolder
 
 BUDGET_S = 0.5  # for each of: comparing files, twice; reading heads; decoding
 LARGEST = 64  # pixels a side that are proposed: what two cores train on
+WORD = re.compile(r"([^/_ -]+)([/_ -])")  # what a file's name begins with
 TABLES = (".csv", ".tsv")
 DEPTHS = {"1": "1 bit", "F": "floating point", "I": "more than 8 bits", "P": "a palette"}
 
@@ -43,7 +45,7 @@ def survey_folder(path: Path, kind: str) -> Seen:
     ]
     if listing.others:
         lines.append(f"left out: {len(listing.others)}, such as {listing.others[0]}")
-    lines += _copies(listing)
+    lines += [*_copies(listing), *([] if listing.files[0].group else _words(listing))]
     paths = [file.path for file in listing.files]
     if is_image:
         size, channels, told, bad = _pictures(paths)
@@ -69,8 +71,11 @@ def _split_of(path: Path) -> dict[str, Any]:
 
 
 def _names_splits(table: Path) -> bool:
-    with table.open(encoding="utf-8-sig", errors="replace") as file:
-        header = file.readline()
+    try:
+        with table.open(encoding="utf-8-sig", errors="replace") as file:
+            header = file.readline()
+    except OSError:
+        return False
     return {"file", "split"} <= {name.strip().strip('"') for name in header.strip().split(delimiter_of(header))}
 
 
@@ -93,6 +98,30 @@ def _copies(listing: Listing) -> list[str]:
     if time.monotonic() - started > BUDGET_S:
         told.append("copies: not all files could be compared in the time; `contrastbench prepare` compares them")
     return told
+
+
+def _words(listing: Listing) -> list[str]:
+    """A line where names begin with words that may say which files belong together; whether they do the user knows.
+
+    Every name begins with one, they repeat, and there are several in a class: a class's own name is none.
+    """
+    files = listing.files
+    found = [WORD.match(file.below) for file in files]
+    words = [match[1] for match in found if match]
+    marks = {match[2] for match in found if match}
+    counts = Counter(words)
+    if len(words) < len(files) or len(marks) > 1 or not FEWEST <= len(counts) <= len(files) // 2:
+        return []
+    if len({(file.label, word) for file, word in zip(files, words, strict=True)}) == len(listing.classes):
+        return []
+    in_splits = Counter(word for _, word in {(file.split, word) for file, word in zip(files, words, strict=True)})
+    parted = sum(count > 1 for count in in_splits.values())
+    (mark,) = marks
+    shown = ", ".join(f"{word}{mark} {count}" for word, count in counts.most_common(2))
+    return [
+        f"names begin with {len(counts)} words ({shown}, ...), {parted} of them in several splits: if these are "
+        f"speakers, recordings or animals, declare `group: '^([^{mark}]+){mark}'`"
+    ]
 
 
 def _in_time(paths: Sequence[Path]) -> Iterator[Path]:

@@ -102,7 +102,8 @@ def _too_few_shots(
         most = min(int(np.sort(sizes)[: -few.queries].sum()) for sizes in _sizes(test, groups))
         if max(few.shots) > most:
             at_most = f"at most {most}" if most > 0 else "none is left"
-            yield "few_shot.shots", [*few.shots], f"{at_most} beside queries {few.queries} and clips of their groups"
+            beside = f"{at_most} beside queries {few.queries} and clips of their groups (few_shot: null leaves it out)"
+            yield "few_shot.shots", [*few.shots], beside
     if low is not None and dataset in low.datasets.get(dataset, ()) and max(low.shots) > fewest(train):
         yield "low_shot.shots", [*low.shots], f"at most {fewest(train)}, of the smallest class"
 
