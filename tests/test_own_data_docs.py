@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import REPOSITORY
-from own_files import PETS, draw_graphs, draw_pictures, picture, play_sounds
+from own_files import draw_graphs, draw_pictures, picture, play_sounds
 from typer.testing import CliRunner
 
 from contrastbench.cli import app
