@@ -5,6 +5,8 @@ import json
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 import torch
 from audio_sets import SAMPLES, noise, prepared, sound_split
 from conftest import REPOSITORY
+from PIL import Image
 from safetensors.numpy import load_file
 from small_project import run, small_grid
 from test_compare import git
@@ -24,6 +27,7 @@ from uamix_cases import FRAMES, MELS, SIZES
 import contrastbench as cb
 from contrastbench.api import judging
 from contrastbench.api.encoders import Origin, SoundEncoder
+from contrastbench.api.project import inside
 from contrastbench.cli import app
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.store import carve_validation, open_prepared
@@ -115,6 +119,23 @@ def test_older_code_is_marked(project):
     found = cb.rows("esc50", project=project)
     assert (changed := found.code_hash == "0" * 12).any() and not changed.all()
     assert found.older_code.equals(before.older_code | changed)
+
+
+def test_threads_do_not_leave_each_other_in_another_project(tmp_path):
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "params.yaml").touch()
+
+    def visit(folder):
+        with inside(folder):
+            time.sleep(0.01)
+            return Path.cwd() == folder
+
+    before = Path.cwd()
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(visit, 5 * folders))
+    assert Path.cwd() == before
 
 
 def test_compare_is_the_command_s(project):
@@ -381,6 +402,7 @@ def given(train: list, test: list) -> dict:
         (lambda c: cb.embed(c.pictures, np.full((2, 8, 8, 1), np.nan)), "from nan to nan"),
         (lambda c: cb.embed(c.pictures, np.zeros((0, 8, 8, 1), np.uint8)), "no examples"),
         (lambda c: cb.embed(c.pictures, np.full((2, 8, 8, 1), "a")), "must be numbers"),
+        (lambda c: cb.embed(c.pictures, [Image.new("P", (8, 8))]), "a picture with a palette: give image.convert"),
         (lambda c: cb.embed(c.sound, np.zeros((2, 1, 9000), np.int16)), "one channel at 16 kHz"),
         (lambda c: cb.embed(c.sound, np.full((2, 9000), 7.0)), "up to 7: must be int16, or float in [-1, 1]"),
         (lambda c: cb.embed(c.sound, np.zeros((2, 300), np.int16)), "shorter than one window"),

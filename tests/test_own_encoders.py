@@ -367,7 +367,8 @@ def test_what_a_librarys_encoder_does_not_read_is_left_out(project: Path) -> Non
 def test_a_run_does_not_begin_with_what_is_not_there(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(resolved.PARAMS_VARIABLE, raising=False)
     for changes, message in (
-        ({"pretrained": "away.pth"}, "unremix, mine: away.pth: no such file of weights"),
+        ({"pretrained": "away.pth"}, "unremix, mine: away.pth: no such file of weights$"),
+        ({"pretrained": "data"}, "unremix, mine: data: no such file of weights; it is a folder, name a file in it"),
         ({"architecture": "timm/test_convnex"}, "timm has no model 'test_convnex'; did you mean test_convnext"),
     ):
         grid_of(project, mine={"method": "frozen", "encoder": FROZEN["encoder"] | changes})

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import chain, groupby, islice
 from os.path import abspath
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -222,9 +223,15 @@ def _batches(examples: Array | Sequence, size: int) -> Iterator[Tensor]:
         for start in range(0, len(examples), size):
             yield _tensor(examples[start : start + size])
     else:
-        for _, group in groupby(map(np.asarray, examples), np.shape):
+        for _, group in groupby(map(_array, examples), np.shape):
             while part := list(islice(group, size)):
                 yield _tensor(np.stack(part))
+
+
+def _array(example: Any) -> np.ndarray:
+    if getattr(example, "mode", None) == "P":  # an image of PIL's, whose array would hold numbers of colours
+        raise UserError("a picture with a palette: give image.convert('RGB')")
+    return np.asarray(example)
 
 
 def _tensor(part: Array) -> Tensor:

@@ -1,6 +1,7 @@
 """Before anything runs: do libraries know the architectures that are asked for, and are files of weights there?"""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from contrastbench.errors import UserError
 from contrastbench.params.images import IMPORTED, EncoderParams
@@ -19,7 +20,8 @@ def check_encoders(grid: Grid, jobs: Iterable[Job]) -> None:
         if not isinstance(encoder, EncoderParams):
             continue
         if encoder.pretrained and not encoder.pretrained.startswith(IMPORTED):
-            raise UserError(f"{job.track}, {job.method}: {encoder.pretrained}: no such file of weights")
+            remedy = "; it is a folder, name a file in it" if Path(encoder.pretrained).is_dir() else ""
+            raise UserError(f"{job.track}, {job.method}: {encoder.pretrained}: no such file of weights{remedy}")
         if not encoder.is_ours and encoder.architecture not in known:
             from contrastbench.models.libraries import stated  # torch
 
