@@ -171,6 +171,11 @@ MISTAKES = {
     "flat": (lambda raw: draw_pictures(raw, 5, {".": 0}), {}, "5 files, but no folders of classes"),
     "too few": (lambda raw: (draw_pictures(raw, 5), draw_pictures(raw, 2, {"ant": 0})), {}, "class 'ant' has 2 files"),
     "splits": (lambda raw: [draw_pictures(raw / s, 5) for s in ("train", "test")], {}, "`split: {by: folders}`"),
+    "splits, otherwise named": (
+        lambda raw: [draw_pictures(raw / name, 5) for name in ("seg_Test", "seg_train", "val2017")],
+        {},
+        "folders are seg_Test and seg_train and val2017; name them train and test, and `split: {by: folders}`",
+    ),
     "no test": (lambda raw: draw_pictures(raw / "train", 5), {"split": FOLDERS}, "no folder 'test'"),
     "a class is not tested": (
         lambda raw: (draw_pictures(raw / "train", 5), draw_pictures(raw / "test", 5, {"cat": 0, "dog": 2}, 50)),

@@ -113,13 +113,29 @@ def test_inspect_names_what_is_wrong_and_writes_the_preset(folders, monkeypatch,
 def test_inspect_goes_by_a_table_that_the_reader_takes(name, mark, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     draw_pictures(tmp_path / "raw/all", 12, {"cat": 0, "dog": 1})
-    files = sorted(path.relative_to("raw").as_posix() for path in Path("raw").rglob("*.png"))
+    files = sorted(path.relative_to("raw") for path in Path("raw").rglob("*.png"))
     lines = [["\ufefffile", '"split"', "label"]]
-    lines += [[file, "test" if at % 3 else "train", file.split("/")[1]] for at, file in enumerate(files)]
+    lines += [
+        [str(file).replace("/", "\\"), "test" if at % 3 else "train", file.parts[1]] for at, file in enumerate(files)
+    ]
     (tmp_path / "raw" / name).write_text("\n".join(mark.join(line) for line in lines), encoding="utf-8")
     (tmp_path / "raw/a.csv").mkdir()
     text = command("inspect", "raw")
-    assert f"split: {{by: csv, file: {name}}}" in text and "cat 12, dog 12" in text
+    assert f"split: {{by: csv, file: {name}}}" in text and "cat 12, dog 12" in text and "broken: 0" in text
+
+
+def test_inspect_follows_links_to_folders_of_splits_and_classes_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw_pictures(tmp_path / "elsewhere", 6)
+    for split in ("train", "test"):
+        (tmp_path / "raw" / split).mkdir(parents=True)
+    for folder in sorted(Path("elsewhere").iterdir()):
+        (tmp_path / "raw/train" / folder.name).symlink_to(folder.absolute())
+    (tmp_path / "raw/test").rmdir()
+    (tmp_path / "raw/test").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/cat/again").symlink_to(tmp_path / "elsewhere")
+    text = command("inspect", "raw")
+    assert "36 pictures" in text and "cat/again: a link to a folder, which is not followed" in text
 
 
 def test_inspect_says_how_names_begin(tmp_path, monkeypatch):

@@ -545,7 +545,9 @@ def test_the_command_leaves_a_folder_with_a_model_card(project: Path) -> None:
     record = json.loads((grid.trained(job("ready")) / "run.json").read_text())
     for name in ("params_hash", "code_hash", "data_hash"):
         assert record[name] in card and getattr(rows["linear"], name) in card
-    assert f"sha256 {file_hash(Path('weights.pth'))}" in card
+    assert (
+        f"sha256 {file_hash(Path('weights.pth'))}" in card and f"| data, not trained on | {record['data_hash']}" in card
+    )
     (line,) = (line for line in card.splitlines() if "| linear |" in line)
     assert f"| {100 * rows['linear'].value:.1f} |" in line and "†" not in line
     model = timm.create_model("local-dir:out", pretrained=True)

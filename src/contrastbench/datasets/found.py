@@ -37,6 +37,8 @@ def find_files(folder: Path, suffixes: Set[str], kind: str) -> Found:
 def _reason(path: Path, suffixes: Set[str], kind: str) -> str:
     """Why ``path`` is left out; empty where it is not."""
     if path.is_dir():
+        if path.is_symlink():
+            return "a link to a folder, which is not followed"
         return "a folder; files are looked for beside it, not in it"
     if not path.exists():
         return "a link that leads nowhere"

@@ -138,9 +138,10 @@ def _folders_in(folder: Path) -> list[str]:
 
 
 def _by_fraction(root: Path, rule: SplitRule, find: Find) -> Listed:
-    names = _folders_in(root)
-    if names and {name.lower() for name in names} <= {*sum(FOLDERS.values(), ())}:
-        raise UserError(f"{root}: its folders are {' and '.join(names)}; `split: {{by: folders}}` goes by them")
+    names, splits = _folders_in(root), {*sum(FOLDERS.values(), ())}
+    if names and all(splits & {*re.split(r"[^a-z]+", name.lower())} for name in names):  # training_set, test_set
+        rename = "" if {name.lower() for name in names} <= splits else "name them train and test, and "
+        raise UserError(f"{root}: its folders are {' and '.join(names)}; {rename}`split: {{by: folders}}` goes by them")
     return *_in_classes(root, find, root), ""
 
 
@@ -203,7 +204,7 @@ def _by_table(root: Path, rule: SplitRule, find: Find) -> Listed:
     splits = {name: split for split, names in FOLDERS.items() for name in names}
     files: list[File] = []
     for number, line in enumerate(lines, 2):
-        name, given = (line["file"] or "").strip(), (line["split"] or "").strip().lower()
+        name, given = (line["file"] or "").strip().replace("\\", "/"), (line["split"] or "").strip().lower()
         label = (line.get("label") or "").strip() or (Path(name).parts[0] if len(Path(name).parts) > 1 else "")
         if given not in splits:
             raise UserError(f"{table}, line {number}: split {given!r}; must be train, validation or test")

@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,10 @@ def kind_of(path: Path) -> str:
 
 
 def _some(path: Path, find: Find) -> int:
-    files = (file for inside, _, _ in os.walk(path) for file in find(Path(inside)).paths)
+    # Splits and classes may be links to folders (own_files.py), which `os.walk` does not follow.
+    linked = (folder for folder in chain(path.glob("*/"), path.glob("*/*/")) if folder.is_symlink())
+    walked = (inside for top in chain([path], linked) for inside, _, _ in os.walk(top))
+    files = (file for inside in walked for file in find(Path(inside)).paths)
     return sum(1 for _ in islice(files, ENOUGH))
 
 

@@ -10,7 +10,7 @@ from contrastbench.results.metrics import METRICS
 from contrastbench.results.order import natural
 from contrastbench.results.rows import Row
 
-HASHES = {"params_hash": "parameters of training", "code_hash": "code of training", "data_hash": "data trained on"}
+HASHES = {"params_hash": "parameters of training", "code_hash": "code of training"}
 
 
 def model_card(job: Job, preset: str, record: dict[str, Any], loaded: Loaded, usage: str, *, library: str) -> str:
@@ -25,6 +25,7 @@ def model_card(job: Job, preset: str, record: dict[str, Any], loaded: Loaded, us
     if "imported" in record:
         facts["weights from"] = f"{record['imported']['path']}, sha256 {record['imported']['sha256']}"
     facts |= {said: record[key] for key, said in HASHES.items()}
+    facts["data trained on" if record["steps"] else "data, not trained on"] = record["data_hash"]
     parts = [
         f"---\nlibrary_name: {library}\ntags: [contrastbench, feature-extraction]\n---",
         f"# {job.method} on {job.dataset}, seed {job.seed}",
