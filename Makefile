@@ -21,7 +21,7 @@ reproduce: install
 	contrastbench check-results --reproduced
 
 test: install
-	OMP_NUM_THREADS=1 python -m pytest
+	OMP_NUM_THREADS=1 python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 mutants: install
 	OMP_NUM_THREADS=1 python tests/mutate.py
