@@ -110,6 +110,16 @@ def test_a_perturbation_of_eps_is_white_and_the_verdict_is_coloured(tmp_path, sh
     assert heads == ["test image", "attacked: simclr", "change × 5"]
 
 
+def test_names_of_classes_are_drawn_as_they_are(tmp_path) -> None:
+    name, clips, pictures = "costs $\\5$", np.zeros((2, 8, 8)), np.zeros((1, 4, 4, 3))
+    stills.draw_reconstructions(tmp_path / "a.png", "", [Reconstructed(name, clips[0], clips[0], clips[0])], 1.0)
+    mixed = Mixed(0, 1, clips[0], np.zeros((8, 8), bool), kept=0.5, labels=np.array([0.5, 0.5]))
+    stills.draw_mixtures(tmp_path / "b.png", "", clips, [name, name], [mixed], 1.0)
+    attacked = [Attacked("simclr", pictures, np.array([0]))]
+    stills.draw_adversarial_examples(tmp_path / "c.png", "", pictures, np.array([0]), [name], attacked, 0.1)
+    assert len([*tmp_path.glob("*.png")]) == 3  # matplotlib's formulas know no \5, and would fail
+
+
 CHANGES = {
     "swaro": {"methods": ["pixels", "swav", "supervised", "swaro"], "seeds": [0]},
     "uamix": {"methods": ["pixels", "mae", "uamix-mae"], "seeds": [0], "front_end": {"frames": 64, "mels": 32}},

@@ -121,7 +121,7 @@ def draw_reconstructions(path: Path, heading: str, clips: Sequence[Reconstructed
     for row, clip in zip(axes, clips, strict=True):
         for axis, array in zip(row, (clip.original, clip.masked, clip.reconstructed), strict=True):
             _spectrogram(axis, array, seconds, scale)
-        row[0].set_ylabel(f"{clip.name}\nmel bin")
+        row[0].set_ylabel(f"{clip.name}\nmel bin", parse_math=False)
     hidden = np.mean([np.isnan(clip.masked) for clip in clips])
     titles = ("spectrogram", f"seen: {1 - hidden:.0%} of the patches", "reconstructed")
     for axis, title in zip(axes[0], titles, strict=True):
@@ -147,7 +147,7 @@ def draw_mixtures(
     for row, mixed in zip(axes, mixtures, strict=True):
         for axis, clip in zip(row, (mixed.own, mixed.partner), strict=False):
             _spectrogram(axis, clips[clip], seconds, scale)
-            axis.set_title(f"clip {clip + 1}: {names[clip]}", fontsize="small")
+            axis.set_title(f"clip {clip + 1}: {names[clip]}", fontsize="small", parse_math=False)
         _spectrogram(row[2], mixed.mixture, seconds, scale)
         _mark_run(row[2], mixed.replaced, seconds)
         row[2].set_title(f"mixture, $\\lambda$ = {mixed.kept:.3f}", fontsize="small")
@@ -240,7 +240,7 @@ def _picture(axis: Axes, image: np.ndarray, title: str = "", colour: str = "blac
     shown = image[:, :, 0] if image.shape[2] == 1 else image.clip(0, 1)
     axis.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axis.set(xticks=[], yticks=[])
-    axis.set_title(title, fontsize="small", color=colour)
+    axis.set_title(title, fontsize="small", color=colour, parse_math=False)  # a class's name is the user's
 
 
 def _save(figure: Figure, path: Path, note: str) -> None:
