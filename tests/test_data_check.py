@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
+from own_files import play_sounds, project
 from typer.testing import CliRunner
 
 from contrastbench.cli import app
@@ -12,8 +14,10 @@ from contrastbench.datasets import adapter
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.store import write_prepared
 from contrastbench.errors import UserError
+from contrastbench.params.root import load
 from contrastbench.pipeline.data_check import check_data, data_folders, verify_data
 from contrastbench.pipeline.grid import Grid
+from contrastbench.pipeline.resolved import PARAMS_VARIABLE
 
 
 @pytest.fixture
@@ -93,3 +97,46 @@ def test_every_command_that_judges_looks_at_the_contents(grid: Grid, folder: str
     result = CliRunner().invoke(app, command.split())
     assert isinstance(result.exception, UserError) and "test_x.npy: changed since" in str(result.exception)
     assert not Path("results").exists()
+
+
+def test_data_that_a_command_made_are_refused_once_they_are_not_what_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(PARAMS_VARIABLE, raising=False)
+    play_sounds(tmp_path / "raw", 12, who="ann_")
+    sounds = {"kind": "sound-folder", "path": "raw", "split": {"by": "fraction", "test": 0.2}}
+    track = {"datasets": ["mine"], "few_shot": None, "low_shot": None, "front_end": {"frames": 64}}
+    steps = {step: {"training": {"batch_size": 8}} for step in ("head_step", "encoder_step")}
+    track |= {"pretraining": {"training": {"batch_size": 8}}, "tuning": steps}
+    preset: dict = {"tracks": ["uamix"], "datasets": {"mine": sounds}, "uamix": track}
+    preparing, drawing = ("prepare", "mine"), ("spectrograms", "uamix", "mine")
+
+    def make(*command: str) -> None:
+        answer = CliRunner().invoke(app, [*command, "--preset", "mine"])
+        assert answer.exit_code == 0, answer.exception
+
+    def refused(*command: str) -> None:
+        remedy = f"run `contrastbench {' '.join(command)} --preset mine`"
+        with pytest.raises(UserError, match=f"made by hand, of other files, parameters or code; {remedy}"):
+            check_data(project(tmp_path, preset))
+
+    project(tmp_path, preset)
+    make(*preparing)
+    make(*drawing)
+    check_data(project(tmp_path, preset))
+    track["front_end"]["frames"] = 32
+    refused(*drawing)
+    make(*drawing)
+    check_data(project(tmp_path, preset))
+    play_sounds(tmp_path / "raw", 1, first=40, who="bob_")
+    refused(*preparing)
+    make(*preparing)
+    check_data(project(tmp_path, preset))
+    sounds["stereo"] = "refuse"
+    refused(*preparing)
+    with monkeypatch.context() as run:
+        run.setenv(PARAMS_VARIABLE, "runs/another/params/of-its-jobs.json")
+        make(*preparing)  # Snakemake knows what its job was given
+    check_data(project(tmp_path, preset))
+    load(root=REPOSITORY)  # what was declared is forgotten

@@ -33,6 +33,7 @@ from contrastbench.jobs.runtime import Runtime
 from contrastbench.params.audio_track import AudioPretrainParams
 from contrastbench.params.plugins import file_of
 from contrastbench.params.root import DEFAULT, declarations
+from contrastbench.pipeline.by_hand import note_data
 from contrastbench.pipeline.data_check import check_batch_of_graphs, check_declarations, check_image_size, verify_data
 from contrastbench.pipeline.device import claim_device, count_devices
 from contrastbench.pipeline.grid import Grid
@@ -66,6 +67,7 @@ def prepare_command(dataset: Dataset, mirror: Mirror = None, preset: DeclaringPr
     grid.reader(dataset)
     check_declarations(grid, dataset)
     _call("prepare", grid, Job("", dataset), Runtime(tell=typer.echo, show_progress=True, mirror=mirror))
+    note_data(grid.layout.prepared(dataset), grid.prepare_state(dataset))
 
 
 def spectrograms_command(track: Track, dataset: Dataset, preset: Preset = "default") -> None:
@@ -74,6 +76,7 @@ def spectrograms_command(track: Track, dataset: Dataset, preset: Preset = "defau
     grid.reader(dataset)
     grid.sound(track)
     _call("spectrograms", grid, Job(track, dataset), Runtime(tell=typer.echo))
+    note_data(grid.layout.spectrograms(track, dataset), grid.spectrogram_state(track))
 
 
 def figures_command(

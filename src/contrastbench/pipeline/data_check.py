@@ -12,6 +12,7 @@ from contrastbench.errors import UserError
 from contrastbench.params.graph_track import GraphTrack
 from contrastbench.params.images import AugmentParams
 from contrastbench.params.root import declarations
+from contrastbench.pipeline.by_hand import check_by_hand
 from contrastbench.pipeline.enough import check_enough, groups_of, labels_of, lengths_of
 from contrastbench.pipeline.grid import Grid
 
@@ -28,10 +29,13 @@ def data_folders(grid: Grid) -> list[Path]:
 def check_data(grid: Grid) -> None:
     """Refuse data of which an array is missing, cut off or of another shape, and parameters that do not fit them.
 
+    So are those that a command made of other files or by other parameters than now.
+
     Reads no more than every array's first bytes: cheap enough for each time that the graph is read.
     """
     for name in grid.params.datasets:
         check_declarations(grid, name)
+    check_by_hand(grid)
     present = data_folders(grid)
     for folder in present:
         open_prepared(folder)
