@@ -23,22 +23,22 @@ def note_data(folder: Path, state: str) -> None:
 def check_by_hand(grid: Grid) -> None:
     """Refuse data of a command whose files, parameters or code have changed since: Snakemake would not notice."""
     for name in grid.datasets():
-        _check(grid.layout.prepared(name), grid.prepare_state(name), f"prepare {name} --preset {grid.preset}")
+        remedy = f"run `contrastbench prepare {name} --preset {grid.preset}`"
+        _check(grid.layout.prepared(name), grid.prepare_state(name), remedy)
     for track in grid.params.tracks:
         for name in grid.spectrogram_datasets(track):
-            state = grid.spectrogram_state(track)
-            command = f"spectrograms {track} {name} --preset {grid.preset}"
-            _check(grid.layout.spectrograms(track, name), state, command)
+            remedy = f"run `contrastbench spectrograms {track} {name} --preset {grid.preset}`"
+            _check(grid.layout.spectrograms(track, name), grid.spectrogram_state(track), remedy)
 
 
-def _check(folder: Path, state: str, command: str) -> None:
+def _check(folder: Path, state: str, remedy: str) -> None:
     note, meta = _note(folder), folder / "meta.json"
     if not note.is_file() or not meta.is_file():
         return
     said = note.read_text(encoding="utf-8")
     is_of_these = said.endswith(file_hash(meta))  # and not of others that DVC has put there
     if is_of_these and said != _said(folder, state):
-        raise UserError(f"{folder}: made by hand, of other files, parameters or code; run `contrastbench {command}`")
+        raise UserError(f"{folder}: made by hand, of other files, parameters or code; {remedy}")
 
 
 def _said(folder: Path, state: str) -> str:
