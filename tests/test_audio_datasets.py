@@ -371,7 +371,7 @@ def test_audioset_from_a_folder_lists_what_is_missing(tmp_path: Path) -> None:
 
 def test_prepare_refuses_a_speaker_in_two_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def speakers(*numbers: int) -> Split:
-        return sound_split([noise(800, n) for n in numbers], [0] * len(numbers), group=np.array(numbers))
+        return sound_split([noise(800, n) for n in numbers], [n % 2 for n in numbers], group=np.array(numbers))
 
     def prepare_with(**splits: Split) -> None:
         source = dataclasses.replace(fsdd.ADAPTER, read=lambda raw, params: splits, archives=())
@@ -401,7 +401,8 @@ def test_nothing_is_written_into_a_raw_folder(tmp_path: Path, monkeypatch: pytes
         with opened(raw, archive) as folder:
             places.append(folder)
             paths = sound_paths(folder)
-            table = pd.DataFrame({"name": [path.stem for path in paths], "path": paths, "y": 0})
+            table = pd.DataFrame({"name": [path.stem for path in paths], "path": paths})
+            table["y"] = [int(path.stem) % 2 for path in paths]
             table["split"] = ["train", "validation", "test"] * 3
             return read_splits(table, params)
 

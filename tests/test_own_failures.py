@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from contrastbench import own
 from contrastbench.cli import app
 from contrastbench.errors import UserError
+from contrastbench.pipeline.data_check import check_data
+from contrastbench.pipeline.grid import Grid
 
 METHOD = """from contrastbench.methods.contrastive_base import ContrastiveMethod
 
@@ -70,6 +72,15 @@ def test_a_reader_that_raises_is_told_with_the_line_of_its_helper(project: Path)
     own.use_folder(project.parent)
     line = told("prepare", "stripes")
     assert line.startswith("prepare stripes: datasets/_labels.py:2: FileNotFoundError: [Errno 2] No such file")
+
+
+def test_parameters_that_ask_more_than_a_reader_returned_are_told_before_training(project: Path) -> None:
+    write(project, "presets/one.yaml", PRESET.replace("64", "999"))
+    line = "stripes (train 216, test 120, validation 24) is too small for swaro.training.batch_size = 999, at most 216"
+    assert told("prepare", "stripes", "--preset", "one") == line
+    with pytest.raises(UserError) as caught:
+        check_data(Grid("one"))
+    assert str(caught.value) == line
 
 
 def test_what_a_step_raises_is_told_with_its_line(project: Path) -> None:

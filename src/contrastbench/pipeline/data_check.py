@@ -11,9 +11,10 @@ from contrastbench.datasets.store import open_prepared, verify_prepared
 from contrastbench.errors import UserError
 from contrastbench.params.graph_track import GraphTrack
 from contrastbench.params.images import AugmentParams
+from contrastbench.params.plugins import file_of
 from contrastbench.params.root import declarations
 from contrastbench.pipeline.by_hand import check_by_hand
-from contrastbench.pipeline.enough import check_enough, groups_of, labels_of, lengths_of
+from contrastbench.pipeline.enough import check_prepared
 from contrastbench.pipeline.grid import Grid
 
 
@@ -39,11 +40,11 @@ def check_data(grid: Grid) -> None:
     present = data_folders(grid)
     for folder in present:
         open_prepared(folder)
-    for name, declared in grid.params.datasets.items():
-        if grid.layout.prepared(name) in present:
-            data = open_prepared(grid.layout.prepared(name))
-            path = located(declared, grid.root)
-            check_enough(grid, name, labels_of(data), path, lengths_of(data), groups_of(data))
+    for name in grid.datasets():
+        declared = grid.params.datasets.get(name)
+        if (declared or file_of("data set", name)) and grid.layout.prepared(name) in present:
+            path = None if declared is None else located(declared, grid.root)
+            check_prepared(grid, name, open_prepared(grid.layout.prepared(name)), path)
     for track in grid.params.tracks:
         for dataset in grid.track(track).datasets:
             if grid.layout.prepared(dataset) in present:

@@ -23,15 +23,15 @@ def check_enough(
     grid: Grid,
     dataset: str,
     labels: Labels,
-    path: Path,
+    path: Path | None,
     lengths: Lengths | None = None,
     groups: np.ndarray | None = None,
 ) -> None:
-    """Refuse parameters that ask more of a declared data set than it has, in one line that names them all.
+    """Refuse parameters that ask more of the user's own data than there is, in one line that names them all.
 
-    ``labels`` are the class numbers of each split, ``path`` is where the data lie; ``lengths`` are those of clips, in
-    samples, once they are decoded: training sees the segments that they are cut into. ``groups`` are those of the test
-    split: an episode has no other clips of its queries' groups.
+    ``labels`` are the class numbers of each split, ``path`` is where data lie that are declared; ``lengths`` are those
+    of clips, in samples, once they are decoded: training sees the segments that they are cut into. ``groups`` are those
+    of the test split: an episode has no other clips of its queries' groups.
     """
     told = [
         f"{track}.{key} = {value}, {most}"
@@ -42,8 +42,15 @@ def check_enough(
     if told:
         counts = ", ".join(f"{split} {len(y)}" for split, y in labels.items())
         grouped = getattr(grid.params.datasets.get(dataset), "group", None)  # of which `inspect` knows nothing
-        remedy = "" if grouped else f"; `contrastbench inspect {path}` prints a preset that fits"
+        remedy = "" if grouped or path is None else f"; `contrastbench inspect {path}` prints a preset that fits"
         raise UserError(f"{dataset} ({counts}) is too small for {'; '.join(told)}{remedy}")
+
+
+def check_prepared(grid: Grid, dataset: str, data: Prepared, path: Path | None = None) -> None:
+    """:func:`check_enough` of what is prepared, where all of it is in train, validation and test, with labels."""
+    train = data.meta.splits["train"].arrays
+    if "y" in train and "role" not in train and "unlabeled" not in data.meta.splits:
+        check_enough(grid, dataset, labels_of(data), path, lengths_of(data), groups_of(data))
 
 
 def lengths_of(data: Prepared) -> dict[str, np.ndarray] | None:

@@ -13,11 +13,12 @@ from contrastbench.datasets.fetch import fetch
 from contrastbench.datasets.groups import check_groups
 from contrastbench.datasets.locate import keep_state, located
 from contrastbench.datasets.own import Reading
-from contrastbench.datasets.returned import check_returned
+from contrastbench.datasets.returned import check_adapter, check_returned
 from contrastbench.datasets.scratch import scratch_in
-from contrastbench.datasets.store import About, carve_validation, write_prepared
+from contrastbench.datasets.store import About, carve_validation, open_prepared, write_prepared
 from contrastbench.jobs.runtime import Runtime
-from contrastbench.pipeline.enough import check_enough
+from contrastbench.params.plugins import file_of
+from contrastbench.pipeline.enough import check_enough, check_prepared
 from contrastbench.pipeline.grid import Grid
 from contrastbench.pipeline.layout import Job
 
@@ -32,6 +33,8 @@ def prepare(grid: Grid, job: Job, runtime: Runtime) -> None:
     meta = write_prepared(prepared, about, splits, rule)
     if declared is not None:
         keep_state(declared, grid.root, prepared)
+    elif file_of("data set", job.dataset):
+        check_prepared(grid, job.dataset, open_prepared(prepared))
     counts = ", ".join(f"{split} {facts.count:,}" for split, facts in meta.splits.items())
     skipped = sum(map(len, meta.skipped.values()))
     note = f"; {skipped} files left out, named in meta.json" if skipped else ""
@@ -40,6 +43,7 @@ def prepare(grid: Grid, job: Job, runtime: Runtime) -> None:
 
 def _published(grid: Grid, name: str, runtime: Runtime) -> tuple[About, dict[str, Split], str]:
     params, raw, source = grid.params.data, grid.layout.raw(name), adapter(name)
+    check_adapter(source)
     fetch(source, raw, runtime.mirror, show_progress=runtime.show_progress)
     splits, rule = source.read(raw, params), source.split_rule
     check_returned(name, source.modality, len(source.classes), splits)
