@@ -25,11 +25,12 @@ from uamix_cases import FRAMES, MELS, SIZES, built, changed, smallest_track
 from contrastbench import cli
 from contrastbench.datasets.base import Split
 from contrastbench.datasets.digits import ADAPTER
-from contrastbench.datasets.store import open_prepared, write_prepared
+from contrastbench.datasets.store import FrontEnd, open_prepared, write_prepared
 from contrastbench.errors import UserError
 from contrastbench.files import file_hash
 from contrastbench.jobs.weights import build_method, load_trained
 from contrastbench.methods.frozen import Frozen
+from contrastbench.modalities.audio import differentiable
 from contrastbench.models.export import Exported, exported
 from contrastbench.models.library_encoder import LibraryEncoder, build_library_encoder
 from contrastbench.params.base import overlay, params_hash, validate
@@ -482,14 +483,17 @@ def export(*words: object) -> None:
 # Runs, in each folder, the lines of Python of its model card on what lies there. Registry wheels of torchvision are
 # built for CUDA: without torch_compat, timm and torchvision do not load on a CPU's torch.
 LOAD = r"""
-import os, re, sys
+import os, re, sys, torch
 from contrastbench import torch_compat
 from safetensors.torch import load_file, save_file
 for folder in sys.argv[1:]:
     os.chdir(folder)
     found = {}
     exec(re.search(r"```python\n(.*?)```", open("README.md").read(), re.DOTALL)[1], found)
-    features = found["features"](load_file("inputs.safetensors")["inputs"])
+    inputs = load_file("inputs.safetensors")["inputs"]
+    if inputs.ndim == 2:
+        inputs = torch.cat([found["spectrogram"](wave) for wave in inputs])
+    features = found["features"](inputs)
     save_file({"features": features.detach().contiguous()}, "features.safetensors")
 """
 EXPORTED: dict[str, dict[str, object]] = {
@@ -512,11 +516,17 @@ def test_exported_encoders_are_loaded_by_others(tmp_path: Path) -> None:
         write(tmp_path / which, found, encoders[which][1])
         assert found.config["num_features"] == encoders[which][0].features
         assert len(found.config["pretrained_cfg"]["mean"]) == found.config["pretrained_cfg"]["input_size"][0]
+    front_end = FrontEnd(frames=FRAMES, mels=MELS, mean=-5.5, std=4.5)
+    waves = 0.1 * torch.randn(2, 160 * FRAMES + 4000)
+    heard = {"sound": build((1, FRAMES, MELS), architecture="timm/test_resnet", grey_as_colour=True)}
     for readout in ("mean", "mean+std"):
         track = changed(smallest_track(), {"encoder": {"readout": readout}})
-        encoders[readout] = built(track, "mae", seed=7).encoder.eval(), torch.rand(2, 1, FRAMES, MELS)
-        found = exported(encoders[readout][0], None, (1, FRAMES, MELS))
-        write(tmp_path / readout, found, encoders[readout][1])
+        heard[readout] = built(track, "mae", seed=7).encoder.eval()
+    for which, encoder in heard.items():
+        some = waves[:, :1000].contiguous() if which == "mean" else waves  # a short clip, and a long one
+        encoders[which] = encoder, differentiable(front_end)(some)
+        content = params(architecture="timm/test_resnet", grey_as_colour=True) if which == "sound" else None
+        write(tmp_path / which, exported(encoder, content, (1, FRAMES, MELS), front_end), some)
     folders = [tmp_path / which for which in encoders]
     subprocess.run([sys.executable, "-c", LOAD, *folders], check=True)
     for folder, (encoder, inputs) in zip(folders, encoders.values(), strict=True):

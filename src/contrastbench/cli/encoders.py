@@ -47,7 +47,7 @@ def export_command(
 
     data, encoder = training_data(grid, job), load_trained(grid, job).encoder
     shape = modality_of(data).input_shape(data)
-    found = exported(encoder, getattr(params, "encoder", None), shape)
+    found = exported(encoder, getattr(params, "encoder", None), shape, data.meta.front_end)
     if target.suffix == ".safetensors":
         write_bytes(behind_link(target), save(found.state))
     else:

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from contrastbench.datasets.store import FrontEnd
 from contrastbench.errors import UserError
 from contrastbench.models.base import Shape
 from contrastbench.models.checkpoints import State
@@ -16,7 +17,9 @@ from contrastbench.models.vit import AudioViT
 from contrastbench.params.images import EncoderParams
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+FBANK = "from torchaudio.compliance.kaldi import fbank"
 TIMM = ["import timm", 'model = timm.create_model("local-dir:.", pretrained=True)']
+SPECTROGRAMS = "def features(spectrograms):  # (B, 1, frames, mels), as `spectrogram` makes them"
 LOADED = f'model.load_state_dict(load_file("{WEIGHTS}"))'
 
 
@@ -36,19 +39,33 @@ class Exported:
     library: str
 
 
-def exported(encoder: nn.Module, params: Any, input_shape: Shape) -> Exported:
+def exported(encoder: nn.Module, params: Any, input_shape: Shape, front_end: FrontEnd | None = None) -> Exported:
     """An encoder of images or sound, which ``params``, its section, describes; of another kind, a UserError.
 
-    ``input_shape`` is that of the data that it was trained on.
+    ``input_shape`` is that of the data that it was trained on; of sound ``front_end`` says how it was made.
     """
     if isinstance(encoder, AudioViT):
-        return _sound(encoder, input_shape)
+        assert front_end is not None
+        return _sound(encoder, input_shape, front_end)
     if isinstance(encoder, ImageEncoder | LibraryEncoder):
-        return _images(encoder, params, input_shape)
+        return _images(encoder, params, input_shape, front_end)
     raise UserError("only encoders of images and of sound are exported")
 
 
-def _sound(encoder: AudioViT, input_shape: Shape) -> Exported:
+def _spectrogram(front_end: FrontEnd) -> list[str]:
+    """Lines of Python that define ``spectrogram``: what the track's front end does (augment/log_mel.py)."""
+    frames, bins = front_end.frames, f"num_mel_bins={front_end.mels}, dither=0.0"
+    return [
+        "def spectrogram(wave):  # (samples,), one channel at 16 kHz in [-1, 1], 25 ms at least",
+        f'    energies = fbank(wave[None], htk_compat=True, sample_frequency=16000, window_type="hanning", {bins})',
+        f"    energies = nn.functional.pad(energies[:{frames}], (0, 0, 0, max(0, {frames} - len(energies))))",
+        f"    return (energies - ({front_end.mean:.9g}))[None, None] / {2 * front_end.std:.9g}",
+        "",
+        "",
+    ]
+
+
+def _sound(encoder: AudioViT, input_shape: Shape, front_end: FrontEnd) -> Exported:
     """timm's ViT with the encoder's sizes; its own pooling is the mean of the patch tokens."""
     block: Any = encoder.blocks[0]
     arguments = {
@@ -62,7 +79,7 @@ def _sound(encoder: AudioViT, input_shape: Shape) -> Exported:
         "fc_norm": False,
     }
     config = _config("vit_base_patch16_224", encoder.width, arguments, input_shape, mean=[0.0], std=[1.0])
-    called = ["def features(spectrograms):  # (B, 1, frames, mels), normalised as the section `front_end` says"]
+    called = [*_spectrogram(front_end), SPECTROGRAMS]
     if encoder.readout == "mean":
         called += ["    return model(spectrograms)"]
     else:
@@ -71,10 +88,12 @@ def _sound(encoder: AudioViT, input_shape: Shape) -> Exported:
             f"    deviation = (tokens.var(1, correction=0) + {EPSILON}).sqrt()",
             "    return torch.cat([tokens.mean(1), deviation], 1)",
         ]
-    return Exported(_state(encoder), config, _usage(TIMM, called), "timm")
+    return Exported(_state(encoder), config, _usage([FBANK, *TIMM], called), "timm")
 
 
-def _images(encoder: ImageEncoder | LibraryEncoder, params: EncoderParams, input_shape: Shape) -> Exported:
+def _images(
+    encoder: ImageEncoder | LibraryEncoder, params: EncoderParams, input_shape: Shape, front_end: FrontEnd | None
+) -> Exported:
     size = encoder.size if isinstance(encoder, LibraryEncoder) else None
     repeated = isinstance(encoder, LibraryEncoder) and encoder.repeated
     shape = (3 if repeated else input_shape[0], size or input_shape[1], size or input_shape[2])
@@ -89,6 +108,8 @@ def _images(encoder: ImageEncoder | LibraryEncoder, params: EncoderParams, input
     architecture = name if library == "timm" else params.architecture
     config = _config(architecture, encoder.features, arguments, shape, mean=mean, std=std)
     called = ["def features(images):  # (B, C, H, W) in [0, 1]"]
+    if front_end is not None:
+        called = [*_spectrogram(front_end), SPECTROGRAMS, "    images = spectrograms"]
     if size is not None:
         scaled = f'nn.functional.interpolate(images, ({size}, {size}), mode="bilinear", antialias=True)'
         called += [f"    images = {scaled}"]
@@ -98,7 +119,7 @@ def _images(encoder: ImageEncoder | LibraryEncoder, params: EncoderParams, input
         f"    mean, std = (torch.tensor(numbers).view(-1, 1, 1) for numbers in ({mean}, {std}))",
         "    return model((images - mean) / std)",
     ]
-    usage = _usage(_loaded(encoder.trunk, params, shape), called)
+    usage = _usage([*([FBANK] if front_end else []), *_loaded(encoder.trunk, params, shape)], called)
     return Exported(_state(encoder.trunk), config, usage, "timm" if library == "timm" else "torchvision")
 
 
