@@ -24,8 +24,10 @@ from contrastbench.stages.head_corruptions import attacked_classifiers
 
 JOB, COUNT = Job("swaro", "digits", "swaro", 0), 150
 DECLARED = 'ATTACK = {{"name": "{0}", "norm": "linf", "settings": {{"by": 1.0}}}}\n'
-FUNCTION = "def attack(model, images, labels, *, eps, generator, by):\n    return {0}\n"
+FUNCTION = "import numpy\ndef attack(model, images, labels, *, eps, generator, by):\n    return {0}\n"
 ATTACKS = {
+    "vandal": "images + 0 * sum(weight.data.zero_().sum() for weight in model.parameters())",
+    "unseeded": "(images + eps * images.new_tensor(numpy.random.uniform(-1, 1, images.shape))).clamp(0, 1)",
     "brighter": "(images + by * eps).clamp(0, 1)",
     "beyond": "images + by + eps",
     "nowhere": "images * float('nan')",
@@ -63,7 +65,8 @@ def test_images_in_the_ball_count_and_others_break_nothing(grid: Grid) -> None:
             assert row.n == COUNT and row.value == (clean & brighter).double().mean()
             assert row.value < clean.double().mean() and "failed_checks" not in row.detail
             assert row.detail["drawn_from"] == len(data.y("test"))  # type: ignore[arg-type]
-            assert rows[f"{prefix}own-mislabelled-linf@0.3"].value == clean.double().mean()
+            for idle in ("mislabelled", "vandal"):
+                assert rows[f"{prefix}own-{idle}-linf@0.3"].value == clean.double().mean()
             for cheat in ("beyond", "nowhere", "inverted"):
                 row = rows[f"{prefix}own-{cheat}-linf@0.3"]
                 assert row.value == clean.double().mean()
@@ -81,17 +84,25 @@ def test_settings_reach_the_function(grid: Grid) -> None:
     assert without.value > within.value
 
 
-@pytest.mark.parametrize(("result", "told"), [("images[:, :, 1:]", r"a tensor \(150, 1, 7, 8\)"), ("None", "NoneType")])
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [
+        ("images[:, :, 1:]", r"torch.float32 \(150, 1, 7, 8\)"),
+        ("images > 0", r"torch.bool \(150, 1, 8, 8\)"),
+        ("None", "NoneType"),
+    ],
+)
 def test_what_is_no_batch_of_images_is_one_line(grid: Grid, result: str, told: str) -> None:
     write(grid.root, "attacks/brighter.py", DECLARED.format("brighter") + FUNCTION.format(result))
-    with pytest.raises(UserError, match=rf"^attack 'brighter' returned {told}; expected the images, \(150, 1, 8, 8\)$"):
+    expected = r"expected the images, floats \(150, 1, 8, 8\)"
+    with pytest.raises(UserError, match=rf"^attack 'brighter' returned {told}; {expected}$"):
         judged(grid, "own_attack", JOB)
 
 
 def test_what_an_attack_raises_is_told_with_its_line(grid: Grid, capsys: pytest.CaptureFixture[str]) -> None:
     write(grid.root, "attacks/brighter.py", DECLARED.format("brighter") + FUNCTION.format("images @ labels"))
     with pytest.raises(
-        UserError, match=r"^own_attack swaro digits swaro 0: attacks/brighter.py:3: RuntimeError: .* \("
+        UserError, match=r"^own_attack swaro digits swaro 0: attacks/brighter.py:4: RuntimeError: .* \("
     ):
         _call("own_attack", grid, JOB, Runtime())
     assert capsys.readouterr().err.startswith("Traceback (most recent call last)")

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from contrastbench import own
 from contrastbench.cli import app
+from contrastbench.datasets.store import data_hash
 from contrastbench.errors import UserError
 from contrastbench.pipeline.data_check import check_data
 from contrastbench.pipeline.grid import Grid
@@ -94,6 +95,22 @@ def test_what_a_step_raises_is_told_with_its_line(project: Path) -> None:
     assert line.startswith(
         "pretrain swaro stripes mine 0: methods/mine.py: TypeError: Mine.training_step() takes 2 pos"
     )
+
+
+def test_what_own_code_draws_from_global_generators_is_drawn_alike(project: Path) -> None:
+    text = METHOD.replace("z.square()", "numpy.random.rand() * random.random() * z.square()")
+    write(project, "methods/mine.py", f"import numpy\nimport random\n{text}")
+    text = (project / "datasets/stripes.py").read_text().replace("np.random.default_rng(0)", "np.random.mtrand._rand")
+    write(project, "datasets/stripes.py", text)
+    found = []
+    for _ in range(2):
+        own.use_folder(project.parent)
+        for command in ("prepare stripes", "pretrain swaro stripes mine 0 --preset one"):
+            done = CliRunner().invoke(app, command.split())
+            assert done.exit_code == 0, done.output
+        weights = project / "runs/one/pretrain/swaro/stripes/mine/0/model.safetensors"
+        found.append((data_hash(project / "data/prepared/stripes"), weights.read_bytes()))
+    assert found[0] == found[1]
 
 
 def test_the_programs_own_faults_are_not_put_down_to_the_user(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

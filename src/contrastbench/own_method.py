@@ -1,9 +1,12 @@
 """What a method of the user's own returns is checked where it is returned: what is wrong is told in one line."""
 
+import random
 from collections.abc import Callable
 from functools import wraps
 from numbers import Real
 from typing import Any
+
+import numpy as np
 
 from contrastbench.errors import UserError
 
@@ -25,11 +28,18 @@ def check_method(made: Any, path: str) -> None:
     made.diagnose = _checked_diagnosis(made.diagnose, place)
 
 
+def seed_libraries(seed: int) -> None:
+    """Seed what own code may draw from unasked, besides torch: NumPy's and Python's global generators."""
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
 def _checked_step(function: Callable[..., Any], place: str) -> Callable[..., Any]:
     @wraps(function)
     def training_step(self: Any, batch: Any, step: Any) -> Any:
         if step.number == 0:
             _check_encoder(self, batch, place)
+        seed_libraries(step.generator.initial_seed())
         found = function(self, batch, step)
         if wrong := _wrong_in_step(found):
             raise UserError(f"{place}: training_step returned {wrong}; expected {STEP}")

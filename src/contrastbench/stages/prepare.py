@@ -17,6 +17,7 @@ from contrastbench.datasets.returned import check_adapter, check_returned
 from contrastbench.datasets.scratch import scratch_in
 from contrastbench.datasets.store import About, carve_validation, open_prepared, write_prepared
 from contrastbench.jobs.runtime import Runtime
+from contrastbench.own_method import seed_libraries
 from contrastbench.params.plugins import file_of
 from contrastbench.pipeline.enough import check_enough, check_prepared
 from contrastbench.pipeline.grid import Grid
@@ -45,6 +46,7 @@ def _published(grid: Grid, name: str, runtime: Runtime) -> tuple[About, dict[str
     params, raw, source = grid.params.data, grid.layout.raw(name), adapter(name)
     check_adapter(source)
     fetch(source, raw, runtime.mirror, show_progress=runtime.show_progress)
+    seed_libraries(0)  # for readers that draw
     splits, rule = source.read(raw, params), source.split_rule
     check_returned(name, source.modality, len(source.classes), splits)
     if "test" in splits and "validation" not in splits:
