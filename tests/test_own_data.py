@@ -1,6 +1,7 @@
 """Data sets of the user's own: declared by parameters, split, read, and refused in one line."""
 
 import io
+import os
 import re
 import shutil
 import sys
@@ -166,6 +167,16 @@ def test_a_bad_file_is_refused_or_skipped_and_named(here):
 MISTAKES = {
     "missing": (lambda raw: None, {}, "raw: no such folder"),
     "empty": (lambda raw: raw.mkdir(), {}, "raw: an empty folder"),
+    "latin": (
+        lambda raw: (draw_pictures(raw, 3) / "cat/00.png").rename(raw / "cat" / os.fsdecode(b"k\xe4tzchen.png")),
+        {},
+        r"cat/k\xe4tzchen.png: a name that is not in UTF-8",
+    ),
+    "copies": (
+        lambda raw: [draw_pictures(raw, 3), *(shutil.copy(raw / "cat/00.png", raw / f"cat/0{n}.png") for n in (1, 2))],
+        {},
+        "test has no file of the class 'cat', which has 1 to divide: copies and groups",
+    ),
     "one class": (lambda raw: draw_pictures(raw, 5, {"cat": 0}), {}, "raw: a folder with one class, 'cat'"),
     "wrapped": (lambda raw: draw_pictures(raw / "pets", 5), {}, "would be the classes of path: "),
     "flat": (lambda raw: draw_pictures(raw, 5, {".": 0}), {}, "5 files, but no folders of classes"),

@@ -78,6 +78,7 @@ def list_folder(
     if not root.is_dir():
         raise UserError(f"{root}: no such folder" if not root.exists() else f"{root}: no folder")
     files, others, rule = _RULES[declared.split.by](root, declared.split, find)
+    _check_names([*(file.name for file in files), *others])
     others += [reason for path, reason in (bad or {}).items()]
     files = [file for file in files if file.path not in (bad or {})]
     if not files:
@@ -106,10 +107,21 @@ def list_folder(
     for split in ("train", "test"):
         missing = sorted({*labels} - {file.label for file in files if file.split == split})
         if missing:
-            raise UserError(f"{root}: {split} has no file of the class {missing[0]!r}")
+            differ = len({unit for file, unit in zip(files, units, strict=True) if file.label == missing[0]})
+            few = f", which has {differ} to divide: copies and groups stay in one split" if differ < FEWEST else ""
+            raise UserError(f"{root}: {split} has no file of the class {missing[0]!r}{few}")
     if not any(file.split == "validation" for file in files):
         raise UserError(f"{root}: validation has no file: train has one group of each class; it takes two at least")
     return Listing(tuple(files), tuple(others), rule)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """A UserError where a name is not in UTF-8: it could be neither shown nor written."""
+    for name in names:
+        content = name.encode(errors="surrogateescape")
+        shown = content.decode(errors="backslashreplace")
+        if shown.encode() != content:
+            raise UserError(f"{shown}: a name that is not in UTF-8; rename it, for instance with convmv")
 
 
 def walk(folder: Path, find: Find) -> Found:

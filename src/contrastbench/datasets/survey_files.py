@@ -200,7 +200,7 @@ def _broken(paths: Sequence[Path], look: Callable[[Path], object]) -> list[str]:
         except UserError as error:
             bad.append(str(error))
         except (BadClip, OSError) as error:
-            bad.append(f"{path}: {error}")
+            bad.append(f"{path}: {getattr(error, 'strerror', None) or error}")
     return [f"broken: {len(bad)} of {read} that were decoded", *bad[:MOST_SHOWN]]
 
 
