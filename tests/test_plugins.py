@@ -259,16 +259,23 @@ def states(project: Path) -> dict[str, str]:
     return found | {"digits": grid.prepare_state("digits")}
 
 
-@pytest.mark.parametrize("edited", ["methods/mine.py", "methods/_helper.py", "methods/table.csv"])
+@pytest.mark.parametrize(
+    "edited", ["methods/mine.py", "methods/_helper.py", "methods/table.csv", "methods/a/b/c.csv", "methods/d/e.csv"]
+)
 def test_an_edit_of_own_code_makes_its_own_jobs_stale_and_a_comment_none(project: Path, edited: str) -> None:
     write(project, "methods/_helper.py", "X = 1\n")
     write(project, "methods/table.csv", "1\n")
     write(project, "methods/other.csv", "1\n")
-    write(project, "methods/mine.py", f"from ._helper import X\nTABLE = 'table.csv'\n{METHOD}")
+    write(project, "methods/a/b/c.csv", "1\n")
+    write(project, "methods/a/other.csv", "1\n")
+    write(project, "methods/d/e.csv", "1\n")
+    named = "TABLES = 'table.csv', 'a/b/c.csv', Path(__file__).parent / 'd' / 'e.csv'"
+    write(project, "methods/mine.py", f"from ._helper import X\n{named}\n{METHOD}")
     before, text = states(project), (project / edited).read_text()
     if edited.endswith(".py"):
         write(project, edited, f"# a comment\n{text}\n\n")
     write(project, "methods/other.csv", "2\n")
+    write(project, "methods/a/other.csv", "2\n")
     assert states(project) == before
     write(project, edited, f"{text}Y = 2\n")
     after = states(project)

@@ -8,7 +8,8 @@ byte, where a module beside or above it names it.
 """
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
@@ -67,11 +68,20 @@ def _source(module: str) -> Source:
 
 @cache
 def data_files(module: str) -> tuple[Path, ...]:
-    """The files of the package, other than Python's, that ``module`` names; of a plugin those that lie beside it."""
+    """The files of the package, other than Python's, that ``module`` names; of a plugin those beside it or below."""
     source = _file(module)
-    beside = _package_data() if source.is_relative_to(ROOT) else _no_python(source.parent.iterdir())
-    named = [path for path in beside if f"'{path.name}'" in read_source(source).meaning]
+    meaning = read_source(source).meaning
+    if not source.is_relative_to(ROOT):
+        return _no_python(_named_below(source.parent, meaning))
+    named = [path for path in _package_data() if f"'{path.name}'" in meaning]
     return tuple(path for path in named if path.is_relative_to(source.parent))
+
+
+def _named_below(folder: Path, meaning: str) -> Iterator[Path]:
+    """The files of ``folder``, and of those folders in it, that a text of the code names, alone or as part of a path."""
+    for path in folder.iterdir():
+        if re.search(rf"['/]{re.escape(path.name)}['/]", meaning):
+            yield from _named_below(path, meaning) if path.is_dir() else [path]
 
 
 @cache
