@@ -78,7 +78,7 @@ def data_files(module: str) -> tuple[Path, ...]:
 
 
 def _named_below(folder: Path, meaning: str) -> Iterator[Path]:
-    """The files of ``folder``, and of those folders in it, that a text of the code names, alone or as part of a path."""
+    """The files of ``folder``, and of folders in it, that a text of the code names, alone or as part of a path."""
     for path in folder.iterdir():
         if re.search(rf"['/]{re.escape(path.name)}['/]", meaning):
             yield from _named_below(path, meaning) if path.is_dir() else [path]
