@@ -1,7 +1,9 @@
 """Own code that fails, or returns what it must not, while it runs: one line that says where, below the traceback."""
 
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_plugins import _names, template  # noqa: F401  (no name of these tests is known afterwards; a new project)
 from test_project import write
@@ -103,9 +105,11 @@ def test_what_own_code_draws_from_global_generators_is_drawn_alike(project: Path
     text = (project / "datasets/stripes.py").read_text().replace("np.random.default_rng(0)", "np.random.mtrand._rand")
     write(project, "datasets/stripes.py", text)
     found = []
-    for _ in range(2):
+    for number in range(2):
         own.use_folder(project.parent)
         for command in ("prepare stripes", "pretrain swaro stripes mine 0 --preset one"):
+            np.random.seed(number)
+            random.seed(number)
             done = CliRunner().invoke(app, command.split())
             assert done.exit_code == 0, done.output
         weights = project / "runs/one/pretrain/swaro/stripes/mine/0/model.safetensors"
