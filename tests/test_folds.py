@@ -69,7 +69,7 @@ def test_validation_is_a_stratified_part_of_the_training_part() -> None:
     features, labels = toy(60, 1)
     features[:, 0] = np.arange(60)
     for fold in stratified_folds(labels, folds_of(), 0, ABOUT):
-        train, validation, test = fold.parts(Labelled(features, labels), 3, 0)
+        train, validation, test = fold.parts(Labelled(features, labels), 3)
         whole, tested = fold.whole(Labelled(features, labels))
         rows = [part.features[:, 0].astype(int).tolist() for part in (train, validation, test)]
         assert sorted(rows[0] + rows[1]) == fold.train.tolist() and rows[2] == fold.test.tolist()
@@ -87,9 +87,10 @@ def test_svm_is_scikit_learn_s_grid_search_in_a_plain_loop(inner: int, kernel: s
         x, labels = toy(50, 2, signal)
         unit = x / np.linalg.norm(x, axis=1, keepdims=True)
         x = unit @ unit.T if kernel == "precomputed" else x
+        shuffled = StratifiedKFold(inner, shuffle=True, random_state=7)
         chosen, correct, accuracies = [], np.zeros(50, bool), []
         for train, test in StratifiedKFold(5, shuffle=True, random_state=7).split(x, labels):
-            search = GridSearchCV(SVC(kernel=kernel), {"C": [*STRENGTHS]}, cv=inner, scoring="accuracy")
+            search = GridSearchCV(SVC(kernel=kernel), {"C": [*STRENGTHS]}, cv=shuffled, scoring="accuracy")
             columns = train if kernel == "precomputed" else slice(None)
             search.fit(x[train][:, columns], labels[train])
             chosen.append(search.best_params_["C"])
@@ -124,7 +125,7 @@ def test_nothing_in_a_test_part_decides_anything() -> None:
         assert np.array_equal(predicted(before.correct, labels[fold.test]), predicted(after.correct, turned[fold.test]))
         assert before.correct[0] == beside.correct[0]
         probes = [
-            linear_probe(*fold.parts(Labelled(x, y), 3, 0), STRENGTHS)
+            linear_probe(*fold.parts(Labelled(x, y), 3), STRENGTHS)
             for x, y in ((features, labels), (features, turned), (replaced, labels))
         ]
         assert len({(probe.strength, probe.validation_accuracy) for probe in probes}) == 1
@@ -320,7 +321,7 @@ def test_rows_are_the_protocols_on_the_features(grid: Grid) -> None:
     folds = stratified_folds(labels, params, 0, data.meta)
     found = judged(grid, "cross_validate", job("graphcl"))
     assert np.array_equal(verdicts(found["fold-svm"]), svm_verdicts(features, labels, folds, params).correct)
-    probes = [linear_probe(*fold.parts(Labelled(features, labels), 2, 0), (0.1, 1.0)) for fold in folds]
+    probes = [linear_probe(*fold.parts(Labelled(features, labels), 2), (0.1, 1.0)) for fold in folds]
     assert np.array_equal(verdicts(found["fold-linear"]), FoldVerdicts.of(folds, probes).correct)
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     nearest = np.zeros(COUNT, bool)

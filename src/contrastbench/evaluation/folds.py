@@ -4,7 +4,7 @@ Each graph is tested once per seed. Whatever is chosen for a fold is chosen insi
 features nor labels of its test part decide anything.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,20 +23,24 @@ Kernel = Literal["rbf", "precomputed"]
 
 @dataclass(frozen=True)
 class Fold:
-    """Sorted positions of the graphs of its training part and of its test part."""
+    """Sorted positions of the graphs of its training part and of its test part; ``seed`` draws the folds inside."""
 
     train: np.ndarray
     test: np.ndarray
+    seed: int
 
-    def parts(self, examples: Labelled, inner: int, seed: int) -> tuple[Labelled, Labelled, Labelled]:
-        """Training, validation and test examples: one of ``inner`` stratified folds of the training part validates."""
-        within = StratifiedKFold(inner, shuffle=True, random_state=seed)
-        train, validation = next(within.split(self.train, examples.labels[self.train]))
-        return (
-            _take(examples, self.train[train]),
-            _take(examples, self.train[validation]),
-            _take(examples, self.test),
-        )
+    def inside(self, labels: np.ndarray, inner: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Positions (train, validation) of each of the ``inner`` stratified folds of the training part.
+
+        They are shuffled: the files of a collection may list its graphs in an order that means something.
+        """
+        within = StratifiedKFold(inner, shuffle=True, random_state=self.seed)
+        return ((self.train[a], self.train[b]) for a, b in within.split(self.train, labels[self.train]))
+
+    def parts(self, examples: Labelled, inner: int) -> tuple[Labelled, Labelled, Labelled]:
+        """Training, validation and test examples: the first of the folds inside validates."""
+        train, validation = next(self.inside(examples.labels, inner))
+        return _take(examples, train), _take(examples, validation), _take(examples, self.test)
 
     def whole(self, examples: Labelled) -> tuple[Labelled, Labelled]:
         """The whole training part and the test part, for what has nothing to choose."""
@@ -90,7 +94,7 @@ def stratified_folds(labels: np.ndarray, params: FoldsParams, seed: int, about: 
         raise UserError(f"{about.name}: all graphs are of class {about.classes[present[0]]!r}: nothing to tell apart")
     _require("folds.outer", params.outer, about, present, counts, "")
     split = StratifiedKFold(params.outer, shuffle=True, random_state=seed).split(labels, labels)
-    folds = [Fold(train, test) for train, test in split]
+    folds = [Fold(train, test, seed) for train, test in split]
     inside = np.min([(labels[fold.train, None] == present).sum(axis=0) for fold in folds], axis=0)
     _require("folds.inner", params.inner, about, present, inside, " in the training part of a fold")
     return folds
@@ -106,9 +110,9 @@ def svm_verdicts(
 def svm(x: np.ndarray, labels: np.ndarray, fold: Fold, params: FoldsParams, *, kernel: Kernel = "rbf") -> ProbeResult:
     """A support vector machine on one fold, as GraphCL's and InfoGraph's code fits it to unscaled features.
 
-    scikit-learn's SVC with its default width (gamma ``scale``); C by accuracy in ``params.inner`` folds of the training
-    part, which are not shuffled; of equal ones the smallest. The verdicts are those of scikit-learn's GridSearchCV, in
-    less time, because distances are computed once for all parts, and a kernel once for all C.
+    scikit-learn's SVC with its default width (gamma ``scale``); C by accuracy in the ``params.inner`` folds inside its
+    training part; of equal ones the smallest. The verdicts are those of scikit-learn's GridSearchCV, in less time,
+    because distances are computed once for all parts, and a kernel once for all C.
     """
     squared = _squared_distances(x) if kernel == "rbf" else None
 
@@ -119,8 +123,8 @@ def svm(x: np.ndarray, labels: np.ndarray, fold: Fold, params: FoldsParams, *, k
         models = (SVC(C=each, kernel="precomputed").fit(gram[: len(train)], labels[train]) for each in strengths)
         return [model.predict(gram[len(train) :]) == labels[test] for model in models]
 
-    strengths, within = sorted(params.strengths), StratifiedKFold(params.inner).split(fold.train, labels[fold.train])
-    found = [correct(fold.train[train], fold.train[validation], strengths) for train, validation in within]
+    strengths = sorted(params.strengths)
+    found = [correct(train, validation, strengths) for train, validation in fold.inside(labels, params.inner)]
     accuracies = np.mean([[each.mean() for each in part] for part in found], axis=0)
     best = int(np.argmax(accuracies))
     (tested,) = correct(fold.train, fold.test, [strengths[best]])

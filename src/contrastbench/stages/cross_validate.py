@@ -54,7 +54,7 @@ def _probes(rows: RowWriter, params: ProbeParams, graphs: Labelled, folds: list[
 
     Nearest neighbours have nothing to choose, and so are the whole training part's.
     """
-    parts = [fold.parts(graphs, inner, rows.job.seed) for fold in folds]
+    parts = [fold.parts(graphs, inner) for fold in folds]
     found = FoldVerdicts.of(folds, [linear_probe(*three, params.l2_grid, device=device) for three in parts])
     rows.accuracy(Protocol(family="fold-linear"), found.correct, found.detail)
 

@@ -67,7 +67,7 @@ def inductive(grid: Grid, job: Job, runtime: Runtime) -> list[Row]:
         rows.warnings += [f"fold {number}: {warning}" for warning in trained["warnings"]]
         features = trained["features"].numpy()
         by_svm.append(svm(features, labels, fold, section.folds))
-        parts = fold.parts(Labelled(features, labels), section.folds.inner, job.seed)
+        parts = fold.parts(Labelled(features, labels), section.folds.inner)
         by_probe.append(linear_probe(*parts, section.probe.l2_grid, device=runtime.device))
     for family, results in (("inductive-svm", by_svm), ("inductive-linear", by_probe)):
         found = FoldVerdicts.of(folds, results)
