@@ -43,7 +43,7 @@ def accuracies(
     """In per cent: the support vector machine's before training and after every so many epochs, and others' at last."""
     kind = modality("graph")
     split = StratifiedKFold(track.folds.outer, shuffle=True, random_state=seed).split(labels, labels)
-    folds = [Fold(*parts) for parts in split]
+    folds = [Fold(train, test, seed) for train, test in split]
 
     def features(encoder: torch.nn.Module) -> np.ndarray:
         return extract_features(encoder, graphs, kind.inputs, device=torch.device("cpu"))

@@ -209,7 +209,7 @@ def protocol(graphs: StoredGraphs, labels: np.ndarray, track: GraphTrack, second
         encoder = modality("graph").build_encoder(track.encoder, (graphs.kinds,)).eval()
         x = encoder(inputs(graphs, np.arange(len(graphs)))).numpy()
     split = StratifiedKFold(params.outer, shuffle=True, random_state=0).split(x, labels)
-    folds = [Fold(*parts) for parts in split][:2]
+    folds = [Fold(train, test, 0) for train, test in split][:2]
     assert svm_verdicts(x, labels, folds, params).accuracies == scikit_learn(x, labels, folds, params)
     compare(
         "nested SVM, two folds",
@@ -224,7 +224,8 @@ def scikit_learn(x: np.ndarray, labels: np.ndarray, folds: list[Fold], params: F
     """The accuracy in each fold."""
     accuracies = []
     for fold in folds:
-        search = GridSearchCV(SVC(), {"C": sorted(params.strengths)}, cv=params.inner)
+        within = StratifiedKFold(params.inner, shuffle=True, random_state=fold.seed)
+        search = GridSearchCV(SVC(), {"C": sorted(params.strengths)}, cv=within)
         search.fit(x[fold.train], labels[fold.train])
         accuracies.append(search.score(x[fold.test], labels[fold.test]))
     return accuracies
