@@ -67,7 +67,7 @@ def test_each_stage_names_its_own_parameter(monkeypatch, stage, advice):
         _call(stage, None, JOB, Runtime())
 
 
-def test_another_fault_stays_a_fault(monkeypatch):
+def test_another_fault_stays_a_fault(tmp_path, monkeypatch):
     from contrastbench.stages import probe
 
     def broken(*_):
@@ -75,7 +75,7 @@ def test_another_fault_stays_a_fault(monkeypatch):
 
     monkeypatch.setattr(probe, "probe", broken)
     with pytest.raises(RuntimeError, match="Tried to allocate nothing"):
-        _call("probe", None, JOB, Runtime())
+        _call("probe", small_grid(tmp_path, {}), JOB, Runtime())
 
 
 class Narrow(nn.Module):

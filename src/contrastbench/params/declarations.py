@@ -234,3 +234,5 @@ def _parsed(path: Path, shown: str) -> ast.Module:
     except SyntaxError as error:
         place = shown if error.lineno is None else f"{shown}:{error.lineno}"
         raise UserError(f"{place}: cannot be read as Python: {error.msg}") from None
+    except ValueError as error:  # for null bytes, before Python 3.11.4
+        raise UserError(f"{shown}: cannot be read as Python: {error}") from None

@@ -15,9 +15,9 @@ from contrastbench.pipeline.resolved import PARAMS_VARIABLE
 def note_data(folder: Path, state: str) -> None:
     """Keep the ``state`` by which the data in ``folder`` have been made, unless a run of Snakemake's made them."""
     if os.environ.get(PARAMS_VARIABLE):
-        _note(folder).unlink(missing_ok=True)
+        note_beside(folder).unlink(missing_ok=True)
     else:
-        write_text(_note(folder), _said(folder, state))
+        write_text(note_beside(folder), _said(folder, state))
 
 
 def check_by_hand(grid: Grid) -> None:
@@ -32,7 +32,7 @@ def check_by_hand(grid: Grid) -> None:
 
 
 def _check(folder: Path, state: str, remedy: str) -> None:
-    note, meta = _note(folder), folder / "meta.json"
+    note, meta = note_beside(folder), folder / "meta.json"
     if not note.is_file() or not meta.is_file():
         return
     said = note.read_text(encoding="utf-8")
@@ -45,5 +45,6 @@ def _said(folder: Path, state: str) -> str:
     return f"{state} {file_hash(folder / 'meta.json')}"
 
 
-def _note(folder: Path) -> Path:
+def note_beside(folder: Path) -> Path:
+    """The file beside ``folder`` that tells what its arrays were made by."""
     return folder.with_name(f"{folder.name}.by-hand.txt")
