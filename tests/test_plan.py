@@ -224,6 +224,17 @@ def test_own_files_are_counted_before_they_are_prepared(tmp_path):
     assert training.work == 7 * training.epochs
 
 
+@pytest.mark.parametrize("track", ["unremix", "swaro"])
+def test_what_is_not_trained_takes_as_long_as_its_start(tmp_path, track):
+    """Of `swaro` nothing of the kind is shipped: training is no guide, however large the encoder."""
+    large = {"architecture": "timm/resnet18", "input_size": 32}
+    untrained = {"giant": {"method": "random", "encoder": large}}
+    grid = small_grid(tmp_path, {"tracks": [track], track: {"variants": untrained, "methods": ["giant"]}})
+    (task,) = (each for each in tasks(grid, tmp_path) if (each.stage, each.method) == ("pretrain", "giant"))
+    cost = estimate(task, reference().jobs)
+    assert cost is not None and cost.seconds < 5
+
+
 def test_the_shipped_measurements_say_something_of_every_stage_that_is_timed():
     stages = {job.task.stage for job in reference().jobs}
     assert stages >= {stage.name for stage in STAGES.values() if stage.leaves or stage.rows} - {

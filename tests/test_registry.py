@@ -31,6 +31,7 @@ def test_an_entry_names_a_method_and_its_settings(name):
     assert issubclass(method_class(name), Method) and method_class(name).__module__ == method_module(name)
     assert issubclass(settings_class(name), MethodSettings)
     assert set(entry.modalities) <= set(DATASETS_OF) and entry.modalities
+    assert entry.trains == method_class(name).trains
     assert entry.starts_from is None or set(entry.modalities) <= set(METHODS[entry.starts_from].modalities)
 
 

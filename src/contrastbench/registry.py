@@ -97,6 +97,7 @@ class MethodEntry:
     starts_from     the method whose weights it starts from: the stage ``tune`` trains it after ``pretrain`` that one
     own_classifier  it learns with labels, and brings the classifier that it is judged by
     contrasts       its loss tells a batch's other view from negatives, as NT-Xent does
+    trains          its encoder learns; otherwise the stage ``pretrain`` takes it as it is made
     """
 
     path: str
@@ -105,14 +106,15 @@ class MethodEntry:
     starts_from: str | None = None
     own_classifier: bool = False
     contrasts: bool = False
+    trains: bool = True
     package: str = "contrastbench"
 
 
 # The order is the order of the tables.
 METHODS: dict[str, MethodEntry] = {
-    "random": MethodEntry("methods.random_encoder:RandomEncoder", NO_SETTINGS, IMAGE + AUDIO + GRAPH),
-    "log-mel": MethodEntry("methods.log_mel:LogMel", NO_SETTINGS, AUDIO),
-    "frozen": MethodEntry("methods.frozen:Frozen", NO_SETTINGS, IMAGE + AUDIO),
+    "random": MethodEntry("methods.random_encoder:RandomEncoder", NO_SETTINGS, IMAGE + AUDIO + GRAPH, trains=False),
+    "log-mel": MethodEntry("methods.log_mel:LogMel", NO_SETTINGS, AUDIO, trains=False),
+    "frozen": MethodEntry("methods.frozen:Frozen", NO_SETTINGS, IMAGE + AUDIO, trains=False),
     "simclr": MethodEntry("methods.simclr:SimCLR", "params.settings_contrastive:SimCLRSettings", IMAGE, contrasts=True),
     "dcl": MethodEntry("methods.dcl:DCL", "params.settings_contrastive:DCLSettings", IMAGE, contrasts=True),
     "hcl": MethodEntry("methods.hcl:HCL", "params.settings_contrastive:HCLSettings", IMAGE, contrasts=True),

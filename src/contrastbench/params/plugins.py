@@ -133,7 +133,7 @@ def _register(new: Declared) -> None:
             what.starts_from,
             what.own_classifier,
             what.contrasts,
-            package,
+            package=package,
         )
     elif isinstance(what, DatasetDeclaration):
         registry.DATASETS[what.name] = registry.DATASETS_OF[what.modality][what.name] = new.plugin.module

@@ -13,6 +13,7 @@ from contrastbench.datasets.store import open_prepared
 from contrastbench.errors import UserError
 from contrastbench.files import write_text
 from contrastbench.params.base import params_hash
+from contrastbench.params.evaluation import PretrainParams
 from contrastbench.params.root import presets
 from contrastbench.pipeline.calibration import calibration_s
 from contrastbench.pipeline.estimate import Estimate, Measured, Task, comparable, estimate
@@ -23,7 +24,10 @@ from contrastbench.pipeline.resources import assumed_shape, cost_of
 from contrastbench.pipeline.runs import benchmarks
 from contrastbench.pipeline.stages import STAGES, TRAINING, Scope, Stage
 from contrastbench.pipeline.tools import call
+from contrastbench.registry import METHODS
 from contrastbench.results.load import ALL
+
+UNTRAINED = "untrained"  # in place of an encoder: what is not trained takes no longer for a large one
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,9 @@ def tasks(grid: Grid, root: Path) -> Iterator[Task]:
         forward = cost_of(getattr(params, "encoder", None), size)[0] if computes else None
         name = str(job.folder)
         seeds = 1 if stage.scope is Scope.METHODS else len(grid.members(stage.name, job))
+        if stage.name in TRAINING and params is not None and not _trains(params):
+            yield Task(stage.name, name, job.track, job.dataset, job.method, UNTRAINED, float(seeds), float(seeds))
+            continue
         if stage.name in TRAINING and params is not None:
             epochs = float(sum(phase.epochs for phase in params.phases()))
             limit = params.phases()[0].max_examples
@@ -118,6 +125,10 @@ def tasks(grid: Grid, root: Path) -> Iterator[Task]:
         suite = [_hash(getattr(grid.track(job.track), section)) for section in stage.sections]
         setting = "-".join([encoder, *(suite if "robustness" in stage.sections else [])])
         yield Task(stage.name, name, job.track, job.dataset, job.method, setting, count * seeds, seeds, forward)
+
+
+def _trains(params: PretrainParams) -> bool:
+    return METHODS[params.method].trains and getattr(params, "checkpoint", None) is None
 
 
 def _hash(section: object) -> str:
