@@ -189,3 +189,12 @@ def test_a_step_as_it_should_be_is_taken_and_finds_the_encoder_as_it_was(project
     done = CliRunner().invoke(app, ["pretrain", "swaro", "stripes", "mine", "0", "--preset", "one"])
     assert done.exit_code == 0, done.output
     assert "other" in (project / "runs/one/pretrain/swaro/stripes/mine/0/history.csv").read_text().splitlines()[0]
+
+
+def test_looking_at_the_encoder_first_leaves_its_running_statistics_alone(project: Path) -> None:
+    """A forward pass in training mode would change them, and with them every feature that is judged."""
+    seen = "sum(float(buffer.abs().sum()) for name, buffer in self.encoder.named_buffers() if name.endswith('_mean'))"
+    checks = f"        assert (step.number == 0) == ({seen} == 0)\n"
+    write(project, "methods/mine.py", METHOD.replace("        z =", f"{checks}        z ="))
+    done = CliRunner().invoke(app, ["pretrain", "swaro", "stripes", "mine", "0", "--preset", "one"])
+    assert done.exit_code == 0, done.output
