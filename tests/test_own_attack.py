@@ -24,9 +24,11 @@ from contrastbench.stages.head_corruptions import attacked_classifiers
 
 JOB, COUNT = Job("swaro", "digits", "swaro", 0), 150
 DECLARED = 'ATTACK = {{"name": "{0}", "norm": "linf", "settings": {{"by": 1.0}}}}\n'
-FUNCTION = "import numpy\ndef attack(model, images, labels, *, eps, generator, by):\n    return {0}\n"
+FUNCTION = "import numpy, torch\ndef attack(model, images, labels, *, eps, generator, by):\n    return {0}\n"
 ATTACKS = {
     "vandal": "images + 0 * sum(weight.data.zero_().sum() for weight in model.parameters())",
+    "gradless": "images + 0 * isinstance(torch.set_grad_enabled(False), type)",
+    "follower": "images if torch.is_grad_enabled() else None",
     "unseeded": "(images + eps * images.new_tensor(numpy.random.uniform(-1, 1, images.shape))).clamp(0, 1)",
     "brighter": "(images + by * eps).clamp(0, 1)",
     "beyond": "images + by + eps",
@@ -65,7 +67,7 @@ def test_images_in_the_ball_count_and_others_break_nothing(grid: Grid) -> None:
             assert row.n == COUNT and row.value == (clean & brighter).double().mean()
             assert row.value < clean.double().mean() and "failed_checks" not in row.detail
             assert row.detail["drawn_from"] == len(data.y("test"))  # type: ignore[arg-type]
-            for idle in ("mislabelled", "vandal"):
+            for idle in ("mislabelled", "vandal", "gradless", "follower"):
                 assert rows[f"{prefix}own-{idle}-linf@0.3"].value == clean.double().mean()
             for cheat in ("beyond", "nowhere", "inverted"):
                 row = rows[f"{prefix}own-{cheat}-linf@0.3"]
